@@ -1,0 +1,5 @@
+"""The ``mmkg`` command."""
+
+
+def main() -> None:
+    """Run the command line."""

@@ -1,0 +1,130 @@
+"""The typed values and protocols of generation: answers whose every sentence can be checked.
+
+Layer: ``generation``; imports ``kg`` and ``retrieval``.
+``Evidence → Context → Prompt → LanguageModel → AnswerSentence → Citation → Answer``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from kg.types import Box, Modality, Origin, Span
+from retrieval.types import Evidence, Trace
+
+__all__ = [
+    "Answer",
+    "AnswerSentence",
+    "AnswerStatus",
+    "Citation",
+    "LanguageModel",
+    "Message",
+    "PredictedLink",
+]
+
+
+class AnswerStatus(StrEnum):
+    """Whether the evidence carried an answer."""
+
+    ANSWERED = "answered"
+    INSUFFICIENT = "insufficient"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a chat: ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """Completes a chat. Holds no request state, so one instance serves concurrent requests."""
+
+    name: str
+    context_tokens: int
+
+    def count_tokens(self, text: str) -> int:
+        """Count ``text`` in the model's own tokens."""
+        ...
+
+    def stream(self, messages: Sequence[Message], *, max_new_tokens: int, stop: Sequence[str] = ()) -> Iterator[str]:
+        """Yield the reply piece by piece, greedily decoded, so the same prompt gives the same text."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """Where a sentence's support stands: a verified quote in a file, or the picture it was read off.
+
+    ``quote`` is exactly the characters at ``span`` of the document's text or, for a picture (``asset_id`` set), of its
+    caption. ``page`` counts from 1 and is 1 in a format without pages.
+    """
+
+    number: int
+    chunk_id: str
+    document_id: str
+    source: str
+    name: str
+    page: int
+    is_paged: bool
+    modality: Modality
+    quote: str
+    span: Span
+    asset_id: str | None = None
+    box: Box | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerSentence:
+    """One sentence of an answer, the numbers of the citations that carry it, and how well they do, in ``[0, 1]``."""
+
+    text: str
+    citations: tuple[int, ...]
+    support: float
+    is_supported: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the service says to a question.
+
+    ``text`` holds the supported sentences with their ``[n]`` marks; ``short_answer`` is the span that answers, empty
+    where none was found. ``dropped`` keeps what a model wrote and the evidence did not support.
+    """
+
+    question: str
+    status: AnswerStatus
+    text: str
+    short_answer: str
+    sentences: tuple[AnswerSentence, ...]
+    citations: tuple[Citation, ...]
+    evidence: tuple[Evidence, ...]
+    generator: str
+    dropped: tuple[AnswerSentence, ...] = ()
+    notes: tuple[str, ...] = ()
+    trace: Trace = Trace()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedLink:
+    """A link the model expects and the graph does not hold. Never stored or shown as an extracted one.
+
+    ``score`` is the model's raw score (higher is better); ``probability`` its softmax over all candidates of the query;
+    ``rank`` counts from 1 among the candidates that are not known already. ``support`` lists chunk ids of the known
+    statements that the prediction leans on.
+    """
+
+    head_id: str
+    head: str
+    relation: str
+    tail_id: str
+    tail: str
+    score: float
+    probability: float
+    rank: int
+    origin: Origin = Origin.PREDICTED
+    support: tuple[str, ...] = ()

@@ -1,0 +1,65 @@
+"""Identity is content: the same bytes from the same source have the same ids, in every process and on every machine.
+
+Layer: ``kg``; the standard library only.
+
+An id is a one-letter prefix, an underscore, and 20 hexadecimal digits (80 bits) of SHA-256 over the length-prefixed
+UTF-8 of its parts, so that no two lists of parts share an encoding. Eighty bits keep the chance that any two of 10**9
+ids collide below 5e-7 (birthday bound n**2 / 2**81).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+__all__ = ["asset_id", "chunk_id", "document_id", "entity_id", "mention_id", "relation_id", "sha256_hex", "triple_id"]
+
+_DIGITS = 20
+
+
+def sha256_hex(data: bytes) -> str:
+    """Return the SHA-256 of ``data`` as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _make(prefix: str, *parts: object) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = str(part).encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "big"))
+        digest.update(encoded)
+    return f"{prefix}_{digest.hexdigest()[:_DIGITS]}"
+
+
+def document_id(source: str, sha256: str) -> str:
+    """Name a document by where it came from and what its bytes are."""
+    return _make("d", source, sha256)
+
+
+def asset_id(document: str, ordinal: int, sha256: str) -> str:
+    """Name the ``ordinal``-th asset (from 0) of a document by its place and its bytes."""
+    return _make("a", document, ordinal, sha256)
+
+
+def chunk_id(document: str, asset: str | None, start: int, end: int) -> str:
+    """Name a chunk by its document, the asset whose caption it was cut from (if any), and its span there."""
+    return _make("c", document, asset or "", start, end)
+
+
+def mention_id(chunk: str, start: int, end: int, label: str) -> str:
+    """Name a mention by its chunk, its span and its label."""
+    return _make("m", chunk, start, end, label)
+
+
+def entity_id(key: str) -> str:
+    """Name an entity by its resolution key."""
+    return _make("e", key)
+
+
+def relation_id(head: str, name: str, tail: str) -> str:
+    """Name a relation by its two entities' ids and its predicate."""
+    return _make("r", head, name, tail)
+
+
+def triple_id(chunk: str, head: str, name: str, tail: str, start: int, end: int) -> str:
+    """Name one statement of a relation by the chunk and span that state it."""
+    return _make("t", chunk, head, name, tail, start, end)

@@ -1,0 +1,219 @@
+"""What ``kg`` needs from others, stated as protocols; ``api.wiring`` alone chooses the implementations.
+
+Layer: ``kg``; the standard library and NumPy's type names only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from kg.types import (
+    Asset,
+    Caption,
+    Chunk,
+    Document,
+    DocumentInfo,
+    Entity,
+    Extraction,
+    GraphDelta,
+    IngestStatus,
+    Mention,
+    RawFile,
+    Relation,
+    Span,
+    Triple,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "CaptionRequest",
+    "Captioner",
+    "Extractor",
+    "Loader",
+    "MentionRow",
+    "RecordStore",
+    "Resolver",
+    "Tokenizer",
+    "TripleRow",
+]
+
+
+@runtime_checkable
+class Loader(Protocol):
+    """Turns the bytes of one media type into a document."""
+
+    media_types: frozenset[str]
+
+    def load(self, raw: RawFile) -> Document:
+        """Parse ``raw``; raise a :class:`kg.errors.LoadError` that says what is wrong with it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionRequest:
+    """A picture to describe, with the document's words that a captioner may use."""
+
+    asset: Asset
+    document_title: str = ""
+    known_entities: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Captioner(Protocol):
+    """Turns pictures into text: OCR by default, a vision-language model where one is configured."""
+
+    name: str
+
+    def caption(self, requests: Sequence[CaptionRequest]) -> list[Caption | None]:
+        """Describe each picture, in order; ``None`` where nothing could be said. One bad picture fails only itself."""
+        ...
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Counts in the units of the encoder that will read the chunks."""
+
+    def token_spans(self, text: str) -> list[Span]:
+        """Return the character span of each token of ``text``, in order, without special tokens."""
+        ...
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Finds entities and relations in chunks."""
+
+    name: str
+
+    def extract(self, chunks: Sequence[Chunk], *, document: Document) -> Extraction:
+        """Return unresolved mentions and the triples between them."""
+        ...
+
+
+@runtime_checkable
+class Resolver(Protocol):
+    """Decides which mentions name the same thing."""
+
+    def resolve(self, extraction: Extraction) -> Extraction:
+        """Return the same extraction with every mention's ``entity_id`` set."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MentionRow:
+    """A stored mention, as graph search reads it."""
+
+    chunk_id: str
+    entity_id: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TripleRow:
+    """A stored statement with its entities resolved, as graph search and completion read it."""
+
+    triple_id: str
+    chunk_id: str
+    head_id: str
+    name: str
+    tail_id: str
+    score: float
+    origin: str
+
+
+@runtime_checkable
+class RecordStore(Protocol):
+    """The record of one workspace: the only thing that must survive. Everything else is derived from it."""
+
+    def apply(self, delta: GraphDelta) -> IngestStatus:
+        """Write one document's whole change in one transaction, replacing any older document of the same source."""
+        ...
+
+    def remove(self, document_id: str) -> None:
+        """Delete a document and every trace of it, in one transaction; raise ``NotFoundError`` if there is none."""
+        ...
+
+    def version(self) -> int:
+        """Return the number of committed changes; it rises with each :meth:`apply` or :meth:`remove`."""
+        ...
+
+    def find(self, *, source: str) -> DocumentInfo | None:
+        """Return the document that came from ``source``, if any."""
+        ...
+
+    def document(self, document_id: str) -> Document:
+        """Return a whole document, its assets' bytes included."""
+        ...
+
+    def documents(self) -> list[DocumentInfo]:
+        """List all documents by name, then id."""
+        ...
+
+    def chunk_ids(self) -> list[str]:
+        """List the ids of all chunks, sorted."""
+        ...
+
+    def chunks(self, chunk_ids: Sequence[str]) -> list[Chunk]:
+        """Return the chunks of these ids in the order given; raise ``NotFoundError`` for an unknown one."""
+        ...
+
+    def iter_chunks(self, *, document_id: str | None = None) -> Iterator[Chunk]:
+        """Yield all chunks (of one document) by document, then ordinal."""
+        ...
+
+    def asset(self, asset_id: str) -> Asset:
+        """Return one asset with its bytes."""
+        ...
+
+    def caption(self, asset_id: str) -> Caption | None:
+        """Return the caption of an asset, if it has one."""
+        ...
+
+    def entities(self, entity_ids: Sequence[str] | None = None) -> list[Entity]:
+        """Return these entities in the order given, or all of them by id."""
+        ...
+
+    def find_entities(self, name: str, *, limit: int = 10) -> list[Entity]:
+        """Return entities called ``name`` or nearly so, best first: exact, then case-folded, then alias, then fuzzy."""
+        ...
+
+    def relations(self, *, entity_id: str | None = None) -> list[Relation]:
+        """Return relations (that touch an entity), by id."""
+        ...
+
+    def mention_rows(self) -> list[MentionRow]:
+        """Return every mention's chunk and entity: the incidence of the graph."""
+        ...
+
+    def triple_rows(self, *, relation: tuple[str, str, str] | None = None) -> list[TripleRow]:
+        """Return every statement, or those of one ``(head_id, name, tail_id)``."""
+        ...
+
+    def mentions(self, chunk_id: str) -> list[Mention]:
+        """Return the mentions of one chunk, by span."""
+        ...
+
+    def triples(self, chunk_id: str) -> list[Triple]:
+        """Return the statements of one chunk, by span."""
+        ...
+
+    def put_vectors(self, *, encoder: str, rows: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
+        """Store the vectors that ``encoder`` (a fingerprint) gave these chunks; unknown chunk ids are ignored."""
+        ...
+
+    def vectors(self, *, encoder: str, chunk_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Return the stored vectors of these chunks for this encoder; those that have none are left out."""
+        ...
+
+    def statistics(self) -> dict[str, int]:
+        """Count documents, pages, assets, chunks, mentions, entities, relations and triples."""
+        ...
+
+    def close(self) -> None:
+        """Release the database."""
+        ...

@@ -1,0 +1,4 @@
+"""Encoders, indexes, graph search, fusion: from a query to ranked, explained evidence.
+
+Layer: above ``kg``, below ``generation``.
+"""

@@ -1,0 +1,140 @@
+"""The typed values and protocols of retrieval.
+
+Layer: ``retrieval``; imports ``kg`` only. ``Query → {dense, lexical, graph} Hits → fused Hits → Evidence``.
+Every score is "higher is better"; scores of different retrievers are not comparable before fusion.
+
+Shape suffixes: N items, Q queries, D vector width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kg.errors import InputError
+from kg.types import Chunk, DocumentInfo, Span
+
+__all__ = ["Contribution", "Evidence", "Hit", "Query", "Retriever", "TextEncoder", "Trace", "VectorIndex"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is asked: words, or a picture (the bytes of an image file), or both.
+
+    :raises InputError: If both are missing or the words are nothing but white space.
+    """
+
+    text: str = ""
+    image: bytes | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.text.strip() and not self.image:
+            raise InputError("The question is empty. Ask something in words, or give a picture.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """An item that a retriever found: its score there (higher is better) and its rank (from 1)."""
+
+    item_id: str
+    score: float
+    rank: int
+    retriever: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contribution:
+    """What one retriever said of a piece of evidence: its rank (from 1), its raw score, its share of the fused score."""
+
+    retriever: str
+    rank: int
+    score: float
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """A chunk that was found, where it stands, and who found it."""
+
+    rank: int
+    score: float
+    chunk: Chunk
+    document: DocumentInfo
+    contributions: tuple[Contribution, ...] = ()
+    entities: tuple[str, ...] = ()
+    """Names of the entities through which graph search reached the chunk, strongest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """How long each stage took, in seconds, in order, and what was chosen on the way."""
+
+    stages: tuple[tuple[str, float], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """Turns texts into unit vectors."""
+
+    name: str
+    fingerprint: str
+    """Changes whenever the same text would get another vector: model, weights, pooling, prompt, length limit."""
+    dimension: int
+    max_tokens: int
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one unit row per text. *Shape:* ``(N, D)``, float32, ``(0, D)`` for no texts."""
+        ...
+
+    def token_spans(self, text: str) -> list[Span]:
+        """Return the character span of each token, without special tokens: the port ``kg.ports.Tokenizer``."""
+        ...
+
+
+@runtime_checkable
+class VectorIndex(Protocol):
+    """Nearest neighbours by inner product of unit vectors. Derived state: it can be deleted and built again."""
+
+    name: str
+    dimension: int
+
+    def add(self, ids: Sequence[str], vectors_ND: NDArray[np.float32]) -> None:
+        """Add vectors; an id that is there already is replaced. Refuses wrong widths and values that are not finite."""
+        ...
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Take vectors out; unknown ids are ignored."""
+        ...
+
+    def search(
+        self, queries_QD: NDArray[np.float32], *, k: int, allowed: frozenset[str] | None = None
+    ) -> list[list[tuple[str, float]]]:
+        """Return up to ``k`` ``(id, inner product)`` pairs for each query, best first, ties by id.
+
+        ``allowed`` restricts the search *before* the cut to ``k``, so a filter never empties the list by accident.
+        """
+        ...
+
+    def ids(self) -> frozenset[str]:
+        """Return the ids that are in the index."""
+        ...
+
+    def __len__(self) -> int:
+        """Count the vectors."""
+        ...
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds chunks for a query."""
+
+    name: str
+
+    def search(self, query: Query, *, k: int, allowed: frozenset[str] | None = None) -> list[Hit]:
+        """Return up to ``k`` hits, best first, ranks from 1, ties by id; only ``allowed`` chunk ids if given."""
+        ...
