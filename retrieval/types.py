@@ -48,7 +48,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contribution:
-    """What one retriever said of a piece of evidence: its rank (from 1), its raw score, its share of the fused score."""
+    """What one retriever said of a piece of evidence: its rank (from 1), its raw score, its share of the fused one."""
 
     retriever: str
     rank: int
