@@ -1,0 +1,119 @@
+"""Turn text into the terms that lexical search counts.
+
+Layer: ``retrieval``; imports ``kg.errors`` and, where stemming is asked for, PyStemmer.
+
+What a term is
+- Text is normalised first: compatibility forms (NFKC, so the ligature ``ﬁ`` of a PDF is ``fi``), case folded, Latin
+  accents dropped (``Café`` is ``cafe``).
+- A number keeps its decimals (``3.5``, ``1.2.3``) and loses its thousands separators (``1,234`` is ``1234``); a
+  percent sign is the term ``percent``, so ``3.5%`` and ``3.5 percent`` meet. ``2026-04-08`` is ``20260408`` and
+  ``2026``, so the two common ways to write a date as digits meet.
+- A word is a run of letters, digits and underscores: ``BWV``, ``A4``, ``snake_case``, ``v1.2`` stay whole; ``GPT-4`` is
+  two terms. A possessive ``'s`` goes.
+- A run of Chinese, Japanese or Korean characters gives its overlapping pairs, as Lucene's ``CJKBigramFilter`` does,
+  because such text is written without spaces.
+- Stop words go, then the rest is stemmed (Snowball "english", Porter 2).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+from kg.errors import ConfigError
+
+__all__ = ["ENGLISH_STOP_WORDS", "Analyzer"]
+
+ENGLISH_STOP_WORDS: frozenset[str] = frozenset(
+    """
+    a an and are as at be but by for if in into is it no not of on or such that the their then there these they this
+    to was will with
+    """.split()
+)
+"""The 33 words of Lucene's ``EnglishAnalyzer.ENGLISH_STOP_WORDS_SET``."""
+
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+_TERM = re.compile(
+    rf"(?P<date>(?<!\w)\d{{4}}-\d{{2}}-\d{{2}}(?!\w))"
+    rf"|(?P<number>(?<!\w)\d+(?:[.,]\d+)*(?![^\W_])(?:%|'s)?)"
+    rf"|(?P<cjk>[{_CJK}]+)"
+    rf"|(?P<word>[^\W{_CJK}]+(?:'[^\W{_CJK}]+|(?<=\d)\.\d+)*)"
+)
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_LATIN_ACCENTS = re.compile("[\u0300-\u036f]")
+
+
+class Analyzer:
+    """Cut text into terms; the same analyser must see the corpus and the question.
+
+    :param language: The Snowball algorithm that stems (``"english"``, ``"german"``, …); ``None`` leaves words whole.
+    :param stop_words: Words that are dropped before stemming, in lower case without accents.
+    :raises ConfigError: If PyStemmer does not know ``language``.
+    """
+
+    def __init__(self, *, language: str | None = "english", stop_words: Iterable[str] = ENGLISH_STOP_WORDS) -> None:
+        self.language = language
+        self.stop_words = frozenset(stop_words)
+        self._lock = threading.Lock()
+        self._stems: dict[str, str] = {}
+        self._stemmer: Any = None if language is None else _stemmer(language)
+
+    def terms(self, text: str) -> list[str]:
+        """Return the terms of ``text`` in order, repeats included."""
+        kept = [term for term in _raw_terms(_normalise(text)) if term not in self.stop_words]
+        return kept if self._stemmer is None else [self._stem(term) for term in kept]
+
+    def _stem(self, word: str) -> str:
+        stem = self._stems.get(word)
+        if stem is None:
+            with self._lock:  # a Snowball stemmer keeps state while it works and is not safe to share between threads
+                stem = str(self._stemmer.stemWord(word))
+            self._stems[word] = stem
+        return stem
+
+
+def _stemmer(language: str) -> Any:
+    import Stemmer
+
+    try:
+        return Stemmer.Stemmer(language, 0)  # no cache of its own: the analyser keeps one that never evicts
+    except KeyError:
+        known = ", ".join(Stemmer.algorithms())
+        raise ConfigError(f"Analyzer: no stemmer for language {language!r}. Use one of {known}, or null.") from None
+
+
+def _normalise(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    plain = _LATIN_ACCENTS.sub("", unicodedata.normalize("NFKD", text.replace("\u2019", "'")))
+    return unicodedata.normalize("NFKC", plain).casefold()
+
+
+def _raw_terms(text: str) -> Iterable[str]:
+    for match in _TERM.finditer(text):
+        term = match.group()
+        kind = match.lastgroup
+        if kind == "word":
+            yield term.removesuffix("'s")
+        elif kind == "number":
+            yield from _number_terms(term)
+        elif kind == "date":
+            yield term.replace("-", "")
+            yield term[:4]
+        elif len(term) == 1:
+            yield term
+        else:
+            yield from (term[i : i + 2] for i in range(len(term) - 1))
+
+
+def _number_terms(term: str) -> Iterable[str]:
+    number = term.removesuffix("'s").removesuffix("%")
+    if _THOUSANDS.fullmatch(number):
+        yield number.replace(",", "")
+    else:
+        yield from number.split(",")
+    if term.endswith("%"):
+        yield "percent"
