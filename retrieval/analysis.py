@@ -27,12 +27,11 @@ from kg.errors import ConfigError
 
 __all__ = ["ENGLISH_STOP_WORDS", "Analyzer"]
 
-ENGLISH_STOP_WORDS: frozenset[str] = frozenset(
-    """
-    a an and are as at be but by for if in into is it no not of on or such that the their then there these they this
-    to was will with
-    """.split()
+_ENGLISH = (
+    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
+    "to was will with"
 )
+ENGLISH_STOP_WORDS: frozenset[str] = frozenset(_ENGLISH.split())
 """The 33 words of Lucene's ``EnglishAnalyzer.ENGLISH_STOP_WORDS_SET``."""
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"

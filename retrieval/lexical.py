@@ -10,7 +10,8 @@ into a sparse matrix by bm25s (Lù 2024, arXiv:2407.03618)::
 
 Changes. A BM25 score depends on every document through ``N``, ``df`` and ``avgdl``, and bm25s stores finished scores,
 so its matrix cannot be patched exactly. The index therefore keeps each chunk's term numbers, analysed once, and
-rebuilds the matrix from them at the first search after a change. ``tests/benchmarks/lexical_speed.py`` measures that rebuild.
+rebuilds the matrix from them at the first search after a change. ``tests/benchmarks/lexical_speed.py`` measures that
+rebuild.
 
 Shape suffixes: N chunks.
 """

@@ -1,0 +1,263 @@
+"""Texts to unit vectors with a transformer encoder from a local folder.
+
+Layer: ``retrieval``; imports ``kg``, NumPy and tokenizers; torch only when the first text is encoded, so that the
+chunker can count tokens without it.
+
+- Texts are sorted by length and batched under a budget of *padded tokens*, so a batch of short texts is large and one
+  of long texts is small, and memory is bounded whatever comes.
+- Numbers are float32 unless told otherwise: the packaged encoder's vectors are then the same on every machine to about
+  1e-6, and one index serves processes with and without an accelerator. A lower precision has its own fingerprint.
+- The same text gets the same vector within 1e-6 whatever it is batched with: padding is masked, never averaged in.
+
+Shape suffixes: N texts, B texts in a batch, T tokens (padded), D vector width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kg.errors import ConfigError, EncoderError, InputError, ModelCorruptError
+from kg.types import Span
+from retrieval.encoders.folder import EncoderFolder, Pooling, read_encoder_folder
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
+    from torch import Tensor
+
+__all__ = ["TransformerTextEncoder"]
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_TOKENISED_AT_ONCE = 4096
+
+
+class TransformerTextEncoder:
+    """A sentence encoder: satisfies ``retrieval.types.TextEncoder`` and ``kg.ports.Tokenizer``. Safe between threads.
+
+    :param model_path: A sentence-encoder folder; see :func:`retrieval.encoders.folder.read_encoder_folder`.
+    :param device: A torch device such as ``"cuda"``; ``None`` takes CUDA where there is one, else the CPU.
+    :param dtype: ``"float32"``, or on an accelerator ``"float16"`` or ``"bfloat16"``.
+    :param batch_tokens: The most tokens in a batch, padding included; a text longer than that is a batch of its own.
+        4096 was the fastest on two CPU cores (``tests/benchmarks/encoder_speed.py``).
+    :param max_length: The most tokens that are read of a text, special tokens and prompt included; ``None`` takes the
+        folder's own limit. Longer texts are cut at the end.
+    :param prompt: Put before each text, for encoders that were trained with one (``"query: "``).
+    :param network: ``"fast"`` computes BERT here, ``"transformers"`` loads any network; ``"auto"`` takes the first
+        where it is exact.
+    :param name: What people call the encoder; ``None`` takes the folder's name.
+    :raises ModelMissingError: If the folder or one of its files is not there.
+    :raises ModelCorruptError: If one of its files is damaged.
+    :raises ConfigError: If a limit leaves no room for text, or ``network`` or ``dtype`` cannot be used.
+    """
+
+    def __init__(
+        self,
+        model_path: Path,
+        *,
+        device: str | None = None,
+        dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+        batch_tokens: int = 4096,
+        max_length: int | None = None,
+        prompt: str = "",
+        network: Literal["auto", "fast", "transformers"] = "auto",
+        name: str | None = None,
+    ) -> None:
+        folder = read_encoder_folder(model_path)
+        self.name = model_path.name if name is None else name
+        self.dimension = int(folder.config["hidden_size"])
+        self.prompt = prompt
+        self._folder = folder
+        self._device = device
+        self._dtype = dtype
+        self._batch_tokens = batch_tokens
+        self._network = network
+        self._lock = threading.Lock()
+        self._model: _Model | None = None
+        self._tokenizer = _load_tokenizer(folder)
+        self._before, self._after = _special_ids(self._tokenizer)
+        self._length = min(folder.max_length, max_length or folder.max_length)
+        n_prompt = len(self._token_ids([prompt])[0]) if prompt else 0
+        self.max_tokens = self._length - len(self._before) - len(self._after) - n_prompt
+        """The longest text, counted by :meth:`token_spans`, that is read to its end."""
+        if self.max_tokens < 1 or batch_tokens < 1:
+            raise ConfigError(
+                f"Text encoder {self.name}: max_length={max_length} and batch_tokens={batch_tokens} leave no room for "
+                f"text (special tokens and prompt take {self._length - self.max_tokens}). Raise them."
+            )
+        self.fingerprint = self._fingerprint()
+
+    def _fingerprint(self) -> str:
+        parts = [self._folder.digest, str(self._folder.pooling), self._length, self.prompt, self._dtype]
+        return "te_" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
+
+    def token_spans(self, text: str) -> list[Span]:
+        """Return the character span of each token of ``text``, in order, without special tokens and without any cut.
+
+        :param text: Any text.
+        :returns: One span per token. Two tokens may share a span where one character is several tokens.
+        """
+        encoding = self._tokenizer.encode(_SURROGATE.sub("\ufffd", text), add_special_tokens=False)
+        return [Span(start=start, end=end) for start, end in encoding.offsets]
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one unit vector per text, in the order of the texts.
+
+        :param texts: Any texts; what lies past the length limit of one is not read.
+        :returns: Unit rows. *Shape:* ``(N, D)``, float32, ``(0, D)`` for no texts.
+        :raises InputError: If ``texts`` is one string.
+        :raises EncoderError: If the network returns values that are not finite.
+        """
+        if isinstance(texts, str):
+            raise InputError("Text encoder: encode takes a sequence of texts, got one string. Put it in a list.")
+        vectors_ND = np.empty((len(texts), self.dimension), dtype=np.float32)
+        if not texts:
+            return vectors_ND
+        model = self._loaded()
+        tokens = self._tokens(texts)
+        for rows in _batches([len(ids) for ids in tokens], budget_tokens=self._batch_tokens):
+            vectors_ND[rows] = model([tokens[row] for row in rows])
+        if not np.isfinite(vectors_ND).all():
+            row = int(np.flatnonzero(~np.isfinite(vectors_ND).all(axis=1))[0])
+            raise EncoderError(
+                f"Text encoder {self.name}: the vector of text {row} ({texts[row][:60]!r}) is not finite. "
+                "The weights are damaged or overflow in this precision: verify them with `mmkg models verify`."
+            )
+        return vectors_ND
+
+    def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        clean = [_SURROGATE.sub("\ufffd", text) for text in texts]
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)]
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        room = self._length - len(self._before) - len(self._after)
+        tokens: list[list[int]] = []
+        for start in range(0, len(texts), _TOKENISED_AT_ONCE):
+            part = [self.prompt + text for text in texts[start : start + _TOKENISED_AT_ONCE]]
+            tokens += [[*self._before, *ids[:room], *self._after] for ids in self._token_ids(part)]
+        return tokens
+
+    def _loaded(self) -> _Model:
+        model = self._model
+        if model is None:
+            with self._lock:
+                if self._model is None:
+                    self._model = _Model(
+                        self._folder, device=self._device, dtype=self._dtype, network=self._network, name=self.name
+                    )
+                model = self._model
+        return model
+
+
+class _Model:
+    """The network and the pooling on their device; made when the first text comes."""
+
+    def __init__(self, folder: EncoderFolder, *, device: str | None, dtype: str, network: str, name: str) -> None:
+        import torch
+
+        self._torch = torch
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if self.device.type == "cpu" and dtype != "float32":
+            raise ConfigError(f"Text encoder {name}: {dtype} is for accelerators; on the CPU use float32.")
+        self._pad_id = int(folder.config.get("pad_token_id") or 0)
+        self._pool = _POOLS[folder.pooling]
+        self._states = _load_network(folder, network, device=self.device, dtype=getattr(torch, dtype))
+
+    def __call__(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        torch = self._torch
+        longest = max(len(ids) for ids in tokens)
+        ids_BT = np.full((len(tokens), longest), self._pad_id, dtype=np.int64)
+        mask_BT = np.zeros((len(tokens), longest), dtype=np.bool_)
+        for row, ids in enumerate(tokens):
+            ids_BT[row, : len(ids)] = ids
+            mask_BT[row, : len(ids)] = True
+        with torch.inference_mode():
+            mask = torch.from_numpy(mask_BT).to(self.device)
+            states_BTD = self._states(torch.from_numpy(ids_BT).to(self.device), mask)
+            pooled_BD = self._pool(states_BTD.float(), mask)
+            vectors_BD = torch.nn.functional.normalize(pooled_BD, dim=-1)
+        vectors: NDArray[np.float32] = vectors_BD.cpu().numpy()
+        return vectors
+
+
+def _load_network(
+    folder: EncoderFolder, network: str, *, device: torch.device, dtype: torch.dtype
+) -> Callable[[Tensor, Tensor], Tensor]:
+    from retrieval.encoders.bert import BertEncoder, is_plain_bert
+
+    plain = is_plain_bert(folder.config)
+    if network == "fast" and not plain:
+        raise ConfigError(
+            f"Text encoder: network='fast' computes plain BERT, but {folder.path} holds "
+            f"{folder.config.get('model_type')!r}. Use 'auto'."
+        )
+    if plain and network != "transformers":
+        return BertEncoder(folder.config, folder.weights_file, device=device, dtype=dtype)
+    from retrieval.encoders.pretrained import PretrainedEncoder
+
+    return PretrainedEncoder(folder.path, device=device, dtype=dtype)
+
+
+def _load_tokenizer(folder: EncoderFolder) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(folder.tokenizer_file))
+    except Exception as error:  # noqa: BLE001 - tokenizers raises the base class itself
+        raise ModelCorruptError(
+            f"Text encoder: {folder.tokenizer_file} is damaged ({error}). Fetch it again with `mmkg models pull`."
+        ) from error
+    tokenizer.no_truncation()  # folders come with the cut and padding of whoever saved them
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the ids that the tokenizer puts before and after a text, such as ``[CLS]`` and ``[SEP]``."""
+    encoding = tokenizer.encode("a")
+    own = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+    return encoding.ids[: own[0]], encoding.ids[own[-1] + 1 :]
+
+
+def _batches(lengths: Sequence[int], *, budget_tokens: int) -> Iterator[list[int]]:
+    """Yield rows, longest texts first, so that no batch but a single text pads to more than the budget."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    start = 0
+    while start < len(order):
+        size = max(1, budget_tokens // max(1, lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
+def _mean(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    weights_BT1 = mask_BT[..., None].to(states_BTD.dtype)
+    return (states_BTD * weights_BT1).sum(dim=1) / weights_BT1.sum(dim=1)
+
+
+def _first(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    return states_BTD[:, 0]
+
+
+def _max(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    return states_BTD.masked_fill(~mask_BT[..., None], float("-inf")).amax(dim=1)
+
+
+def _last(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    last_B = mask_BT.sum(dim=1) - 1
+    return states_BTD[last_B.new_tensor(range(len(last_B))), last_B]
+
+
+_POOLS: dict[Pooling, Callable[[Tensor, Tensor], Tensor]] = {
+    Pooling.MEAN: _mean,
+    Pooling.CLS: _first,
+    Pooling.MAX: _max,
+    Pooling.LAST: _last,
+}
