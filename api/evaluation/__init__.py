@@ -1,1 +1,1 @@
-"""api/evaluation."""
+"""Evaluation recipes: the numbers of the README, each from one command."""

@@ -3,7 +3,8 @@
 Layer: ``api``; the standard library, and ``huggingface_hub`` for ``hf:`` names only.
 
 A model is a folder ``<cache>/models/<name>`` with a ``.mmkg-manifest.json`` that holds the SHA-256 of each
-of its files. The folder is made complete under another name and moved into place, so a half-fetched model is never mistaken for one.
+of its files. The folder is made complete under another name and moved into place, so a half-fetched model is never
+mistaken for a whole one.
 """
 
 from __future__ import annotations

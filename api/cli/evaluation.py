@@ -1,0 +1,129 @@
+"""``mmkg eval``: measure retrieval and answers on a folder of questions.
+
+Layer: ``api.cli``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.cli.options import HomeOption, JsonOption, settings_of
+from api.cli.output import console, failures_explained, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from api.evaluation.dataset import EvaluationFolder
+    from api.evaluation.recipe import Recipe
+    from api.service import Service
+    from api.settings import Settings
+    from kg.types import IngestReport
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Measure retrieval and answers on a folder of questions.", no_args_is_help=True)
+
+FolderArgument = Annotated[
+    Path, typer.Argument(help="Holds questions.jsonl and passages.jsonl, images/ or documents/.", show_default=False)
+]
+RecipeOption = Annotated[
+    Path | None, typer.Option("--recipe", help="YAML recipe; default: the packaged one.", show_default=False)
+]
+
+
+@app.command("retrieval")
+def retrieval(
+    context: typer.Context,
+    folder: FolderArgument,
+    recipe: RecipeOption = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Where the plot goes [default: retrieval-FOLDER.png here].", show_default=False),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score rankings: recall, MRR, nDCG, all gold in eight, latency and memory, beside plain BM25 and dense search."""
+    with failures_explained(as_json=as_json):
+        from api.evaluation.retrieval import evaluate_retrieval, plot_report
+
+        corpus, loaded, service, workspace, ingest = _prepare(settings_of(context, home=home), folder, recipe, as_json)
+        n_steps = len(loaded.with_baselines()) * sum(bool(question.gold) for question in corpus.questions)
+        with progress("evaluating", total=n_steps, quiet=as_json) as bar:
+            report = evaluate_retrieval(corpus, service.engine(workspace), loaded, on_question=bar.advance)
+        service.close()
+        picture = plot or Path(f"retrieval-{folder.name}.png")
+        plot_report(report, picture, title=folder.name)
+    if as_json:
+        print_json({**report.as_json(), "ingest": _ingest_summary(ingest), "plot": str(picture)})
+        return
+    columns = ["pipeline", *next(iter(report.pipelines.values()))]
+    rows = [(name, *(_number(key, value) for key, value in row.items())) for name, row in report.pipelines.items()]
+    print_table(f"{folder.name}: {report.n} questions", columns, rows, right=columns[1:])
+    _print_ingest(ingest)
+    console().print(f"peak memory {report.peak_memory_mib:.0f} MiB; plot: {picture}", markup=False)
+
+
+@app.command("answers")
+def answers(
+    context: typer.Context,
+    folder: FolderArgument,
+    recipe: RecipeOption = None,
+    generator: Annotated[str, typer.Option("--generator", "-g", help="Who writes.")] = "extractive",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score answers: exact match, F1, share answered, share refused where there is no answer, share citing gold."""
+    with failures_explained(as_json=as_json):
+        from api.evaluation.answers import evaluate_answers
+
+        corpus, loaded, service, workspace, _ = _prepare(settings_of(context, home=home), folder, recipe, as_json)
+        with progress("answering", total=len(corpus.questions), quiet=as_json) as bar:
+            report = evaluate_answers(
+                corpus, service, workspace, k=loaded.k_answer, generator=generator, on_question=bar.advance
+            )
+        service.close()
+    if as_json:
+        print_json(report.as_json())
+    else:
+        print_table(folder.name, ("measure", "value"), list(report.as_json().items()), right=("value",))
+
+
+def _prepare(
+    settings: Settings, folder: Path, recipe_file: Path | None, quiet: bool
+) -> tuple[EvaluationFolder, Recipe, Service, str, IngestReport]:
+    from api.evaluation.corpus import evaluation_service, ingest_corpus
+    from api.evaluation.dataset import read_folder
+    from api.evaluation.recipe import load_recipe
+
+    recipe = load_recipe(recipe_file)
+    corpus = read_folder(folder)
+    service, workspace = evaluation_service(settings, folder, retrieval=recipe.retrieval)
+    with progress("ingesting", quiet=quiet) as bar:
+        report = ingest_corpus(
+            service,
+            workspace,
+            corpus,
+            on_total=bar.set_total,
+            on_outcome=lambda outcome: bar.advance(outcome.name),
+        )
+    return corpus, recipe, service, workspace, report
+
+
+def _ingest_summary(report: IngestReport) -> dict[str, object]:
+    from kg.types import IngestStatus
+
+    counts = {str(status): sum(o.status is status for o in report.outcomes) for status in IngestStatus}
+    failures = [{"name": o.name, "message": o.message} for o in report.outcomes if o.status is IngestStatus.FAILED]
+    return {"seconds": round(report.seconds, 2), **counts, "failures": failures}
+
+
+def _print_ingest(report: IngestReport) -> None:
+    summary = _ingest_summary(report)
+    counts = ", ".join(f"{summary[key]} {key}" for key in ("added", "replaced", "unchanged", "failed"))
+    console().print(f"corpus: {counts} in {report.seconds:.1f} s", markup=False)
+
+
+def _number(key: str, value: float) -> str:
+    return f"{value:.1f}" if key.endswith("_ms") else f"{value:.3f}"

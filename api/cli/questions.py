@@ -1,0 +1,200 @@
+"""``mmkg ask``, ``mmkg search`` and ``mmkg complete``: what a workspace knows, and what it expects.
+
+Layer: ``api.cli``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.cli.options import HomeOption, JsonOption, WorkspaceOption, service_of
+from api.cli.output import console, failures_explained, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from generation.answerer import AnswerEvent
+
+    from api.service import Scope, SearchResult
+    from generation.types import Answer
+
+__all__ = ["ask", "complete", "search"]
+
+KOption = Annotated[int | None, typer.Option("--k", help="How many pieces of evidence to find.", show_default=False)]
+ModeOption = Annotated[str, typer.Option("--mode", help="How to search: auto, naive, bm25, graph, hybrid or mix.")]
+DocumentOption = Annotated[
+    list[str] | None, typer.Option("--document", "-d", help="Search this document only (may be repeated).")
+]
+ModalityOption = Annotated[
+    list[str] | None, typer.Option("--modality", help="Search this kind only: text, image, chart, table or page.")
+]
+
+
+def ask(
+    context: typer.Context,
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    workspace: WorkspaceOption = None,
+    home: HomeOption = None,
+    k: KOption = None,
+    mode: ModeOption = "auto",
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            "--generator", "-g", help="Who writes: extractive (default), lm, moe or openai.", show_default=False
+        ),
+    ] = None,
+    document: DocumentOption = None,
+    modality: ModalityOption = None,
+    show_evidence: Annotated[bool, typer.Option("--show-evidence", "-e", help="Show the evidence first.")] = False,
+    no_generate: Annotated[
+        bool, typer.Option("--no-generate", help="Show the evidence only, write no answer.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question, with numbered citations that were checked against their source."""
+    if no_generate:
+        search(context, question, None, workspace, home, k, mode, document, modality, False, as_json)
+        return
+    with failures_explained(as_json=as_json):
+        service, settings = service_of(context, home=home, workspace=workspace)
+        scope = _scope(document, modality)
+        events = service.ask_events(settings.workspace, question, k=k, mode=mode, generator=generator, scope=scope)
+        answer = _show_events(events, show_evidence=show_evidence, as_json=as_json)
+        service.close()
+    if as_json:
+        from generation.render import answer_to_json
+
+        print_json({**answer_to_json(answer), "workspace": settings.workspace})
+
+
+def _show_events(events: Iterator[SearchResult | AnswerEvent], *, show_evidence: bool, as_json: bool) -> Answer:
+    from generation.render import references_text
+
+    from api.service import SearchResult
+
+    answer: Answer | None = None
+    wrote = False
+    for event in events:
+        if isinstance(event, SearchResult):
+            if show_evidence and not as_json:
+                print_evidence(event, explain=False)
+            continue
+        if event.answer is not None:
+            answer = event.answer
+        elif not as_json:
+            sys.stdout.write(event.text)
+            sys.stdout.flush()
+            wrote = True
+    if answer is None:  # pragma: no cover - the stream's contract
+        raise RuntimeError("the stream of an answer ended without the answer")
+    if not as_json:
+        sys.stdout.write(("\n\n" if wrote else "") + references_text(answer) + "\n")
+    return answer
+
+
+def search(
+    context: typer.Context,
+    question: Annotated[str, typer.Argument(help="What to look for; may be empty with --image.")] = "",
+    image: Annotated[Path | None, typer.Option("--image", help="A picture to search by.", show_default=False)] = None,
+    workspace: WorkspaceOption = None,
+    home: HomeOption = None,
+    k: KOption = None,
+    mode: ModeOption = "auto",
+    document: DocumentOption = None,
+    modality: ModalityOption = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which retriever found what, and how long it took.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the evidence for a question: rank, score, kind, source, page and snippet. Nothing is generated."""
+    with failures_explained(as_json=as_json):
+        from kg.errors import InputError
+        from retrieval.types import Query
+
+        if image is not None and not image.is_file():
+            raise InputError(f"--image: there is no file {image}.")
+        query = Query(text=question, image=image.read_bytes() if image is not None else None)
+        service, settings = service_of(context, home=home, workspace=workspace)
+        found = service.search(settings.workspace, query, k=k, mode=mode, scope=_scope(document, modality))
+        service.close()
+    if as_json:
+        from api.payloads import search_payload
+
+        print_json(search_payload(found, question=question))
+    else:
+        print_evidence(found, explain=explain)
+
+
+def _scope(documents: list[str] | None, modalities: list[str] | None) -> Scope:
+    from api.service import Scope
+    from kg.errors import InputError
+    from kg.types import Modality
+
+    known = [str(modality) for modality in Modality]
+    for name in modalities or ():
+        if name not in known:
+            raise InputError(f"--modality: there is no {name!r}; known are {', '.join(known)}.")
+    return Scope(documents=tuple(documents or ()), modalities=tuple(Modality(name) for name in modalities or ()))
+
+
+def print_evidence(found: SearchResult, *, explain: bool) -> None:
+    """Print evidence as a table; with ``explain`` also who found it and how long each stage took."""
+    if not found.evidence:
+        console().print("Nothing was found.")
+        return
+    rows = []
+    for item in found.evidence:
+        place = f"{item.document.name}, p. {item.chunk.page_first}" if item.document.is_paged else item.document.name
+        snippet = " ".join(item.chunk.text.split())
+        row = [
+            item.rank,
+            f"{item.score:.3f}",
+            item.chunk.modality,
+            place,
+            snippet[:160] + ("…" if len(snippet) > 160 else ""),
+        ]
+        if explain:
+            row.append("\n".join(f"{c.retriever} #{c.rank} ({c.score:.3f})" for c in item.contributions))
+            row.append(", ".join(item.entities[:4]))
+        rows.append(row)
+    columns = ["#", "score", "kind", "where", "what"] + (["found by", "through"] if explain else [])
+    print_table("", columns, rows, right=("#", "score"))
+    if explain:
+        stages = "  ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in found.trace.stages)
+        console().print(stages, markup=False)
+
+
+def complete(
+    context: typer.Context,
+    entity: Annotated[str, typer.Argument(help="The entity on the left of the link (on the right with --tail).")],
+    relation: Annotated[str, typer.Argument(help="The relation's name.")],
+    tail: Annotated[bool, typer.Option("--tail", help="ENTITY is the right end; predict the left one.")] = False,
+    workspace: WorkspaceOption = None,
+    home: HomeOption = None,
+    k: Annotated[int, typer.Option("--k", help="How many predictions to list.", min=1)] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict the missing end of a link of the workspace's graph. A prediction is never stored or shown as a fact."""
+    with failures_explained(as_json=as_json):
+        service, settings = service_of(context, home=home, workspace=workspace)
+        head_name, tail_name = (None, entity) if tail else (entity, None)
+        result = service.complete(settings.workspace, head=head_name, relation=relation, tail=tail_name, k=k)
+        service.close()
+    if as_json:
+        from api.payloads import completion_payload
+
+        print_json(completion_payload(result))
+        return
+    rows = [(p.rank, p.head, p.relation, p.tail, f"{p.probability:.4f}", f"{p.score:.3f}") for p in result.links]
+    print_table("predicted, not stated by any document", ("#", "head", "relation", "tail", "p", "score"), rows)
+    if result.known:
+        console().print(f"stated already: {', '.join(result.known)}", markup=False)
+    sizes = f"{result.n_train_triples} statements, {result.n_entities} entities, {result.n_relations} relations"
+    console().print(f"learned from {sizes}", markup=False)
+    for note in result.notes:
+        console().print(f"note: {note}", markup=False)

@@ -1,0 +1,1 @@
+"""The packaged samples: a small invented corpus, and questions about it."""

@@ -1,0 +1,309 @@
+"""The one service behind the command line, REST, LangChain and every other edge; none of them has logic of its own.
+
+Layer: ``api``. The service holds no request state: the workspace is part of each call, and concurrent calls share only
+what :mod:`api.wiring` made thread-safe.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from generation.answerer import AnswerEvent
+from retrieval.engine import RetrievalEngine
+
+from api.settings import Settings
+from api.wiring import Wiring
+from api.workspaces import Workspace, Workspaces
+from generation.types import Answer, PredictedLink
+from kg.errors import InputError, NotFoundError
+from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, Modality, RawFile
+from retrieval.types import Evidence, Query, Trace
+
+__all__ = ["CompletionResult", "Scope", "SearchResult", "Service"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What part of a workspace a question is put to; empty tuples mean all of it.
+
+    ``documents`` are document ids, names or sources; ``modalities`` are kinds of chunk.
+    """
+
+    documents: tuple[str, ...] = ()
+    modalities: tuple[Modality, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """Ranked evidence and how it was found."""
+
+    evidence: tuple[Evidence, ...]
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionResult:
+    """Predicted links, best first, and the size of what the model learned from."""
+
+    links: tuple[PredictedLink, ...]
+    known: tuple[str, ...]
+    """The other ends of the links that the graph states already."""
+    n_train_triples: int
+    n_entities: int
+    n_relations: int
+    notes: tuple[str, ...] = ()
+
+
+class Service:
+    """Ingest, search, ask, complete, list and remove, for any workspace under one home folder.
+
+    :param wiring: The composition root, which makes every part on first use.
+    """
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+        self.settings: Settings = wiring.settings
+        self.workspaces = Workspaces(wiring.settings.home, open_workspace=wiring.open_workspace)
+
+    # ------------------------------------------------------------------ ingest
+
+    def ingest(
+        self,
+        workspace: str,
+        paths: Sequence[str | Path],
+        *,
+        on_total: Callable[[int], None] = lambda _: None,
+        on_outcome: Callable[[FileOutcome], None] = lambda _: None,
+    ) -> IngestReport:
+        """Ingest files, folders and globs; one bad file never stops the others.
+
+        :param workspace: Its name; it is made if it does not exist.
+        :param paths: Files, folders (searched through), glob patterns, ``.zip`` archives.
+        :param on_total: Told how many files were found, before the first is read.
+        :param on_outcome: Told the outcome of each file as it is finished.
+        :returns: The outcome of every file.
+        :raises InputError: If no path is given.
+        """
+        if not paths:
+            raise InputError("Nothing to ingest: name at least one file, folder or pattern.")
+        opened = self.workspaces.get(workspace, create=True)
+        candidates = self._wiring.discover(paths)
+        on_total(len(candidates))
+        items = (item for candidate in candidates for item in candidate.read())
+        report = self._wiring.pipeline(opened.store, roots=paths).ingest(items, on_outcome=on_outcome)
+        opened.engine.refresh()
+        return report
+
+    def ingest_bytes(self, workspace: str, files: Sequence[tuple[str, bytes]]) -> IngestReport:
+        """Ingest uploads.
+
+        :param workspace: Its name; it is made if it does not exist.
+        :param files: ``(name, bytes)``; a name that was uploaded before replaces the older document.
+        :returns: The outcome of every file.
+        """
+        return self.ingest_files(
+            workspace, (item for name, data in files for item in self._wiring.uploaded(name, data))
+        )
+
+    def ingest_files(
+        self,
+        workspace: str,
+        files: Iterable[RawFile | FileOutcome],
+        *,
+        on_outcome: Callable[[FileOutcome], None] = lambda _: None,
+    ) -> IngestReport:
+        """Ingest files that were read already.
+
+        :param workspace: Its name; it is made if it does not exist.
+        :param files: Files, and the outcomes of those that could not be read.
+        :param on_outcome: Told the outcome of each file as it is finished.
+        :returns: The outcome of every file.
+        """
+        opened = self.workspaces.get(workspace, create=True)
+        report = self._wiring.pipeline(opened.store, roots=()).ingest(files, on_outcome=on_outcome)
+        opened.engine.refresh()
+        return report
+
+    def engine(self, workspace: str) -> RetrievalEngine:
+        """Return the retrieval engine of a workspace, for evaluation."""
+        return self.workspaces.get(workspace, create=False).engine
+
+    # ------------------------------------------------------------------ search and ask
+
+    def search(
+        self, workspace: str, query: Query, *, k: int | None = None, mode: str = "auto", scope: Scope | None = None
+    ) -> SearchResult:
+        """Find evidence.
+
+        :param workspace: Its name.
+        :param query: Words, a picture, or both.
+        :param k: The most pieces of evidence; ``None`` takes the setting.
+        :param mode: One of :data:`retrieval.engine.MODES`.
+        :param scope: Which documents and kinds of evidence to search.
+        :returns: Evidence, best first, with the trace of the search.
+        :raises NotFoundError: If the workspace or a document of the scope does not exist.
+        """
+        opened = self.workspaces.get(workspace, create=False)
+        evidence, trace = self._search(opened, query, k=k, mode=mode, scope=scope)
+        return SearchResult(evidence=tuple(evidence), trace=trace)
+
+    def ask(
+        self,
+        workspace: str,
+        question: str,
+        *,
+        k: int | None = None,
+        mode: str = "auto",
+        generator: str | None = None,
+        scope: Scope | None = None,
+    ) -> Answer:
+        """Answer a question with verified citations.
+
+        :param workspace: Its name.
+        :param question: What is asked.
+        :param k: The most pieces of evidence; ``None`` takes the setting.
+        :param mode: How evidence is found.
+        :param generator: Who writes; ``None`` takes the setting.
+        :param scope: Which documents and kinds of evidence to use.
+        :returns: The answer; its status says whether the evidence carried one.
+        :raises NotFoundError: If the workspace does not exist.
+        """
+        for event in self.ask_events(workspace, question, k=k, mode=mode, generator=generator, scope=scope):
+            if isinstance(event, AnswerEvent) and event.answer is not None:
+                return event.answer
+        raise AssertionError("an answer's stream always ends with the answer")  # pragma: no cover
+
+    def ask_events(
+        self,
+        workspace: str,
+        question: str,
+        *,
+        k: int | None = None,
+        mode: str = "auto",
+        generator: str | None = None,
+        scope: Scope | None = None,
+    ) -> Iterator[SearchResult | AnswerEvent]:
+        """Answer a question, handing on each stage as it is ready: first the evidence, then pieces, last the answer.
+
+        :param workspace: Its name.
+        :param question: What is asked.
+        :param k: The most pieces of evidence; ``None`` takes the setting.
+        :param mode: How evidence is found.
+        :param generator: Who writes; ``None`` takes the setting.
+        :param scope: Which documents and kinds of evidence to use.
+        :yields: One :class:`SearchResult`, then answer events; the last one carries the :class:`Answer`.
+        """
+        opened = self.workspaces.get(workspace, create=False)
+        chosen = generator or self.settings.generator
+        answerer = self._wiring.answerer(opened.store, chosen)
+        evidence, trace = self._search(opened, Query(text=question), k=k, mode=mode, scope=scope)
+        yield SearchResult(evidence=tuple(evidence), trace=trace)
+        yield from answerer.stream(question, evidence, generator=chosen, trace=trace)
+
+    def _search(
+        self, opened: Workspace, query: Query, *, k: int | None, mode: str, scope: Scope | None
+    ) -> tuple[list[Evidence], Trace]:
+        wanted = scope or Scope()
+        ids = [self._find_document(opened, name).document_id for name in wanted.documents]
+        return opened.engine.search(
+            query,
+            k=self.settings.k if k is None else k,
+            mode=mode,
+            document_ids=ids or None,
+            modalities=wanted.modalities or None,
+        )
+
+    # ------------------------------------------------------------------ complete
+
+    def complete(
+        self, workspace: str, *, head: str | None, relation: str, tail: str | None, k: int = 10
+    ) -> CompletionResult:
+        """Predict the missing end of a link of the workspace's own graph.
+
+        The model is trained on the graph when it has changed since the last time, which takes seconds on the graphs of
+        ordinary workspaces.
+
+        :param workspace: Its name.
+        :param head: The entity on the left, or ``None`` to predict it.
+        :param relation: The relation's name.
+        :param tail: The entity on the right, or ``None`` to predict it.
+        :param k: The most links to return.
+        :returns: Predicted links, none of which the graph states already.
+        :raises InputError: Unless exactly one of ``head`` and ``tail`` is given.
+        """
+        if (head is None) == (tail is None):
+            raise InputError("Give exactly one end of the link: the head, or the tail (--tail).")
+        opened = self.workspaces.get(workspace, create=False)
+        return self._wiring.complete(opened, head=head, relation=relation, tail=tail, k=k)
+
+    # ------------------------------------------------------------------ documents
+
+    def documents(self, workspace: str) -> list[DocumentInfo]:
+        """List the documents of a workspace by name."""
+        return self.workspaces.get(workspace, create=False).store.documents()
+
+    def remove(self, workspace: str, document: str) -> DocumentInfo:
+        """Delete a document and every trace of it.
+
+        :param workspace: Its name.
+        :param document: The document's id, name or source.
+        :returns: What was deleted.
+        :raises NotFoundError: If there is no such document.
+        :raises InputError: If several documents have that name.
+        """
+        opened = self.workspaces.get(workspace, create=False)
+        found = self._find_document(opened, document)
+        opened.store.remove(found.document_id)
+        opened.engine.refresh()
+        return found
+
+    def asset(self, workspace: str, asset_id: str) -> Asset:
+        """Return a picture with its bytes."""
+        return self.workspaces.get(workspace, create=False).store.asset(asset_id)
+
+    def information(self, workspace: str) -> dict[str, Any]:
+        """Describe a workspace: where it is, what is in it, how large it is on disk."""
+        opened = self.workspaces.get(workspace, create=False)
+        files = [file for file in opened.folder.rglob("*") if file.is_file()]
+        return {
+            "workspace": workspace,
+            "folder": str(opened.folder),
+            "size_bytes": sum(file.stat().st_size for file in files),
+            "record_version": opened.store.version(),
+            **opened.store.statistics(),
+        }
+
+    def health(self) -> dict[str, Any]:
+        """Say that the service is up, with its version and the names of its workspaces."""
+        return {
+            "status": "ok",
+            "version": self._wiring.version,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "workspaces": self.workspaces.names(),
+        }
+
+    def close(self) -> None:
+        """Release every record."""
+        self.workspaces.close()
+
+    @staticmethod
+    def _find_document(opened: Workspace, reference: str) -> DocumentInfo:
+        documents = opened.store.documents()
+        for key in ("document_id", "source", "name"):
+            found = [info for info in documents if getattr(info, key) == reference]
+            if len(found) > 1:
+                listed = ", ".join(f"{info.document_id} ({info.source})" for info in found)
+                raise InputError(f"Several documents are called {reference!r}: {listed}. Name one by its id.")
+            if found:
+                return found[0]
+        resolved = str(Path(reference).absolute())
+        for info in documents:
+            if info.source == resolved:
+                return info
+        raise NotFoundError(
+            f"There is no document {reference!r} in workspace {opened.name!r}. `mmkg info --documents` lists them."
+        )

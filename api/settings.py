@@ -1,0 +1,170 @@
+"""Every setting in one place: defaults, then a YAML file, then the environment, then the command line.
+
+Layer: ``api``. This module is the only reader of the environment and of configuration files.
+
+A variable ``MMKG_GENERATOR`` sets ``generator``; a nested one is joined by two underscores, ``MMKG_LIMITS__MAX_PAGES``.
+The YAML file is ``--config``, else ``MMKG_CONFIG``, else ``mmkg.yaml`` in the home folder where that exists. An unknown
+key is refused with the nearest known ones, so a misspelt setting never passes in silence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import platformdirs
+import yaml
+from kg.chunking import ChunkingConfig
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from retrieval.config import RetrievalConfig
+
+from kg.errors import ConfigError
+from kg.limits import LoadLimits
+
+__all__ = ["ENVIRONMENT_PREFIX", "ModelServer", "Settings", "load_settings"]
+
+ENVIRONMENT_PREFIX = "MMKG_"
+_NOT_SETTINGS = frozenset({"config"})
+_T = TypeVar("_T")
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: set[str], *, where: str) -> None:
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else f" Known are {', '.join(sorted(known))}."
+            raise ConfigError(f"{where}: there is no setting {key!r}.{hint}")
+
+
+def _section(cls: Callable[..., _T]) -> Callable[[Any], Any]:
+    """Return a validator that builds the frozen dataclass ``cls`` from a mapping of its fields."""
+
+    def build(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        _refuse_unknown(value, set(fields), where=getattr(cls, "__name__", "section"))
+        return cls(**{key: _as_number(item) for key, item in value.items()})
+
+    return build
+
+
+def _as_number(value: Any) -> Any:
+    """Read a number or boolean that came as text from the environment."""
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
+class ModelServer(BaseModel):
+    """An OpenAI-compatible server for generation (``--generator openai``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str = ""
+    model: str = ""
+    api_key: SecretStr = SecretStr("")
+    timeout_s: float = Field(default=120.0, gt=0)
+    context_tokens: int = Field(default=8192, ge=512)
+
+
+class Settings(BaseModel):
+    """What can be configured. Frozen: a running service never changes under its requests."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("mmkgrag")))
+    """Where the workspaces live, one folder each."""
+    cache: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("mmkgrag")))
+    """Where models lie. It can be deleted and fetched again."""
+    workspace: str = "default"
+    generator: str = "extractive"
+    """Who writes the answer: ``extractive``, ``lm``, ``moe`` or ``openai``."""
+    k: int = Field(default=8, ge=1, le=200)
+    """How many pieces of evidence a question gets."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """Threads for tensor work; 0 takes the number of cores this process may use."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8321, ge=0, le=65535)
+    api_token: SecretStr = SecretStr("")
+    """Where set, REST requests must carry it as a bearer token."""
+    max_upload_bytes: int = Field(default=200_000_000, ge=1)
+    openai: ModelServer = ModelServer()
+    limits: Annotated[LoadLimits, BeforeValidator(_section(LoadLimits))] = LoadLimits()
+    chunking: Annotated[ChunkingConfig, BeforeValidator(_section(ChunkingConfig))] = ChunkingConfig()
+    retrieval: Annotated[RetrievalConfig, BeforeValidator(_section(RetrievalConfig))] = RetrievalConfig()
+
+
+def load_settings(
+    *, config: Path | None = None, environ: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Merge defaults, the YAML file, the environment and the caller's overrides, the later over the earlier.
+
+    :param config: A YAML file that must exist; ``None`` takes ``MMKG_CONFIG`` or ``<home>/mmkg.yaml`` if there is one.
+    :param environ: The environment; ``None`` takes the process's.
+    :param overrides: Settings from the command line; values that are ``None`` are left out.
+    :returns: The validated settings.
+    :raises ConfigError: If a file cannot be read, a key is unknown, or a value does not fit.
+    """
+    environment = os.environ if environ is None else environ
+    merged: dict[str, Any] = {}
+    from_environment = _read_environment(environment)
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    home = Path(given.get("home") or from_environment.get("home") or platformdirs.user_data_dir("mmkgrag"))
+    file = _config_file(config, environment, home)
+    if file is not None:
+        merged = _merge(merged, _read_yaml(file))
+    merged = _merge(_merge(merged, from_environment), given)
+    _refuse_unknown(merged, set(Settings.model_fields), where="settings")
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+        raise ConfigError("These settings do not fit: " + "; ".join(lines)) from error
+
+
+def _config_file(config: Path | None, environment: Mapping[str, str], home: Path) -> Path | None:
+    named = config or (Path(environment["MMKG_CONFIG"]) if environment.get("MMKG_CONFIG") else None)
+    if named is not None:
+        if not named.is_file():
+            raise ConfigError(f"The settings file {named} does not exist.")
+        return named
+    usual = home / "mmkg.yaml"
+    return usual if usual.is_file() else None
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"The settings file {file} cannot be read: {error}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"The settings file {file} must hold a mapping of settings, got {type(loaded).__name__}.")
+    return loaded
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for variable, value in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        path = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        if path[0] not in Settings.model_fields or path[0] in _NOT_SETTINGS:
+            continue  # MMKG_TEST_… and the like belong to others
+        place = merged
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+        place[path[-1]] = value
+    return merged
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(merged.get(key), Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged

@@ -1,0 +1,98 @@
+"""Workspaces: one folder each under the home folder, opened once and shared by every request that names it.
+
+Layer: ``api``. A workspace folder holds ``record.db`` (the only thing that must survive), ``index/`` and
+``completion/`` (both derived, both safe to delete).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrieval.engine import RetrievalEngine
+
+from kg.errors import InputError, NotFoundError
+from kg.ports import RecordStore
+
+__all__ = ["RECORD_FILE", "Workspace", "Workspaces"]
+
+RECORD_FILE = "record.db"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """An open workspace: its record, and the retrieval that is derived from it."""
+
+    name: str
+    folder: Path
+    store: RecordStore
+    engine: RetrievalEngine
+
+
+class Workspaces:
+    """Open workspaces by name.
+
+    :param home: The folder of all workspaces (setting ``home``).
+    :param open_workspace: Opens the workspace of a name in a folder that exists.
+    """
+
+    def __init__(self, home: Path, *, open_workspace: Callable[[str, Path], Workspace]) -> None:
+        self._home = home
+        self._open = open_workspace
+        self._opened: dict[str, Workspace] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str, *, create: bool) -> Workspace:
+        """Return a workspace, opening it on first use.
+
+        :param name: Letters, digits, ``_``, ``-`` and ``.``; at most 64.
+        :param create: Make it if it does not exist.
+        :returns: The open workspace.
+        :raises InputError: If the name cannot be used as one.
+        :raises NotFoundError: If it does not exist and is not to be made.
+        """
+        folder = self.folder(name)
+        with self._lock:
+            if name in self._opened and (create or folder.is_dir()):
+                return self._opened[name]
+            if not (folder / RECORD_FILE).is_file() and not create:
+                known = ", ".join(self.names()) or "none yet"
+                raise NotFoundError(
+                    f"There is no workspace {name!r} in {self._home} (there: {known}). Put something in with "
+                    f"`mmkg ingest PATH --workspace {name}`."
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            workspace = self._open(name, folder)
+            self._opened[name] = workspace
+            return workspace
+
+    def folder(self, name: str) -> Path:
+        """Return the folder a workspace of this name has, whether it exists or not.
+
+        :param name: A workspace's name.
+        :returns: ``home / name``.
+        :raises InputError: If the name cannot be used as one.
+        """
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                f"A workspace's name is 1 to 64 letters, digits, '_', '-' or '.', and starts with a letter or digit; "
+                f"got {name!r}."
+            )
+        return self._home / name
+
+    def names(self) -> list[str]:
+        """List the workspaces that exist, by name."""
+        if not self._home.is_dir():
+            return []
+        return sorted(entry.parent.name for entry in self._home.glob(f"*/{RECORD_FILE}"))
+
+    def close(self) -> None:
+        """Close every open record."""
+        with self._lock:
+            for workspace in self._opened.values():
+                workspace.store.close()
+            self._opened.clear()
