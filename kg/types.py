@@ -117,6 +117,7 @@ class RawFile:
 
     ``source`` is the identity of the place (an absolute POSIX path, ``archive.zip!/member``, or ``upload:NAME``);
     ``name`` is what people call it (the last part). ``media_type`` is sniffed from the bytes, never from the suffix.
+    ``root`` is the folder that pictures named by the file may be read from; empty means the file's own folder.
     """
 
     source: str
@@ -124,6 +125,7 @@ class RawFile:
     media_type: str
     data: bytes = field(repr=False)
     sha256: str
+    root: str = ""
 
     def __post_init__(self) -> None:
         _require(bool(self.source) and bool(self.name), "RawFile: source and name must not be empty.")
@@ -408,7 +410,11 @@ class GraphDelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOutcome:
-    """What happened to one file. ``error_code`` and ``message`` are set when, and only when, it failed."""
+    """What happened to one file.
+
+    ``error_code`` is set when, and only when, it failed; ``message`` then says why. With a file that went in, ``message``
+    may say what a user should know of it (that it has no words to search for, say).
+    """
 
     source: str
     name: str

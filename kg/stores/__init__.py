@@ -1,1 +1,1 @@
-"""kg/stores."""
+"""Where the record is kept. ``kg.stores.record.open_record`` opens one; ``kg.stores.views`` looks at it as a graph."""

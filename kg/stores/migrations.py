@@ -1,0 +1,87 @@
+"""Bring a record to the schema of this version when it is opened, or refuse it and say what to do.
+
+Layer: ``kg``; SQLAlchemy Core only.
+
+A migration is a function that takes a connection from version ``n`` to ``n + 1``. All the steps that a record needs run
+in one transaction, with foreign keys unenforced (SQLite rebuilds tables to change them) and checked before the commit:
+a record is either wholly migrated or untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import Connection, insert, inspect, select, update
+
+from kg.errors import SchemaVersionError, StoreError
+from kg.stores.schema import SCHEMA_VERSION, meta, metadata
+
+__all__ = ["MIGRATIONS", "Migration", "is_current", "prepare_schema"]
+
+Migration = Callable[[Connection], None]
+
+MIGRATIONS: Mapping[int, Migration] = {}
+"""The step from each older version to the next. Version 1 is the first, so there is none yet."""
+
+
+def is_current(connection: Connection, *, target: int = SCHEMA_VERSION) -> bool:
+    """Say whether the record has the schema wanted, by reading alone: opening it then needs no lock for writing."""
+    if not inspect(connection).has_table(meta.name):
+        return False
+    return connection.execute(select(meta.c.schema_version)).scalar_one_or_none() == target
+
+
+def prepare_schema(
+    connection: Connection,
+    *,
+    where: str,
+    migrations: Mapping[int, Migration] = MIGRATIONS,
+    target: int = SCHEMA_VERSION,
+) -> None:
+    """Create the tables in an empty database, or migrate those of an older version, inside the caller's transaction.
+
+    :param connection: A connection in a write transaction that the caller commits.
+    :param where: The record as a user knows it, for messages.
+    :param migrations: The step from each version to the next.
+    :param target: The version to reach.
+    :raises SchemaVersionError: If the record is newer than ``target``, or a step is missing.
+    :raises StoreError: If the database holds something else than a record, or a migration broke a reference.
+    """
+    found = set(inspect(connection).get_table_names())
+    if not found:
+        metadata.create_all(connection)
+        connection.execute(insert(meta).values(id=1, schema_version=target, version=0))
+        return
+    if meta.name not in found:
+        raise StoreError(f"{where} is a database, but not a record of mmkgrag. Choose another file or workspace.")
+    current = connection.execute(select(meta.c.schema_version)).scalar_one_or_none()
+    if current is None:
+        raise StoreError(f"{where} says no schema version. Restore a backup, or move it away and ingest again.")
+    if current > target:
+        raise SchemaVersionError(
+            f"{where} was written by a newer mmkgrag (schema {current}, this one reads up to {target}). "
+            "Upgrade mmkgrag, or use another workspace."
+        )
+    if current < target:
+        _migrate(connection, where=where, current=current, target=target, migrations=migrations)
+
+
+def _migrate(
+    connection: Connection, *, where: str, current: int, target: int, migrations: Mapping[int, Migration]
+) -> None:
+    for version in range(current, target):
+        step = migrations.get(version)
+        if step is None:
+            raise SchemaVersionError(
+                f"{where} has schema {current}, and this mmkgrag has no step from {version} to {version + 1}. "
+                "Open it once with the mmkgrag version between, or ingest the documents again into a new workspace."
+            )
+        step(connection)
+        connection.execute(update(meta).values(schema_version=version + 1))
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+        if broken:
+            raise StoreError(
+                f"Migrating {where} to schema {target} would leave {len(broken)} broken references (first: "
+                f"{tuple(broken[0])}). Nothing was changed; please report this."
+            )

@@ -1,0 +1,187 @@
+"""The reads of the record, each inside a read transaction that :mod:`kg.stores.record` opens.
+
+Layer: ``kg``; SQLAlchemy Core. Every look-up here has its index in :mod:`kg.stores.schema`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Column, Connection, Row, Select, Table, func, or_, select
+
+from kg.errors import NotFoundError
+from kg.ids import relation_id
+from kg.ports import MentionRow, TripleRow
+from kg.stores.rows import to_asset, to_chunk, to_document
+from kg.stores.schema import assets, chunks, documents, entities, mentions, triples, vectors
+from kg.types import Chunk, Document, Origin, Relation
+
+__all__ = [
+    "INFO_COLUMNS",
+    "chunk_stream",
+    "document",
+    "in_batches",
+    "mention_rows",
+    "relations",
+    "rows_by_id",
+    "statistics",
+    "triple_rows",
+    "vectors_of",
+]
+
+_BATCH = 500
+"""Ids in one ``IN (…)``. SQLite allows 32,766 parameters (999 before 3.32), PostgreSQL 65,535; beyond some hundreds a
+longer list saves nothing."""
+
+_STREAM_ROWS = 1000
+"""Chunks fetched at a time by :func:`chunk_stream`: about 1 MiB of text."""
+
+INFO_COLUMNS: tuple[Column[Any], ...] = tuple(
+    column for column in documents.c if column.name not in {"pages", "headings", "text"}
+)
+"""The columns of ``documents`` that a list needs."""
+
+
+def in_batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut a list of ids into parts that fit one ``IN (…)``."""
+    for start in range(0, len(ids), _BATCH):
+        yield ids[start : start + _BATCH]
+
+
+def rows_by_id(connection: Connection, table: Table, ids: Sequence[str], *, kind: str, where: str) -> list[Row[Any]]:
+    """Return the rows of a table with one-column primary key, in the order of ``ids``; an id may come twice.
+
+    :param connection: A connection in a transaction.
+    :param table: The table.
+    :param ids: Its ids.
+    :param kind: What an id names, for the message.
+    :param where: The record as a user knows it, for the message.
+    :returns: One row for each id.
+    :raises NotFoundError: If an id is not there.
+    """
+    (key,) = table.primary_key.columns
+    found: dict[str, Row[Any]] = {}
+    for batch in in_batches(list(dict.fromkeys(ids))):
+        for row in connection.execute(select(table).where(key.in_(batch))):
+            found[row._mapping[key]] = row
+    missing = next((one for one in ids if one not in found), None)
+    if missing is not None:
+        raise NotFoundError(
+            f"There is no {kind} {missing!r} in {where}. It may have been removed since its id was looked up."
+        )
+    return [found[one] for one in ids]
+
+
+def document(connection: Connection, document_id: str, *, where: str) -> Document:
+    """Return a whole document with its assets.
+
+    :param connection: A connection in a transaction.
+    :param document_id: The document.
+    :param where: The record as a user knows it, for the message.
+    :returns: The document.
+    :raises NotFoundError: If there is no such document.
+    """
+    row = connection.execute(select(documents).where(documents.c.document_id == document_id)).first()
+    if row is None:
+        raise NotFoundError(f"There is no document {document_id!r} in {where}. List the documents to see their ids.")
+    pictures = select(assets).where(assets.c.document_id == document_id).order_by(assets.c.ordinal, assets.c.asset_id)
+    return to_document(row, assets=[to_asset(picture) for picture in connection.execute(pictures)])
+
+
+def chunk_stream(connection: Connection, *, document_id: str | None) -> Iterator[Chunk]:
+    """Yield chunks by document, ordinal and id, a thousand at a time in memory."""
+    query = select(chunks).order_by(chunks.c.document_id, chunks.c.ordinal, chunks.c.chunk_id)
+    if document_id is not None:
+        query = query.where(chunks.c.document_id == document_id)
+    for row in connection.execution_options(yield_per=_STREAM_ROWS).execute(query):
+        yield to_chunk(row)
+
+
+def relations(connection: Connection, *, entity_id: str | None) -> list[Relation]:
+    """Sum the statements of each relation; its score is that of its best statement, which no order can change.
+
+    :param connection: A connection in a transaction.
+    :param entity_id: Only relations that have this entity at one end; ``None`` for all.
+    :returns: Relations by id, then origin (one pair may be related by extraction and by prediction).
+    """
+    t = triples.c
+    key = (t.head_id, t.name, t.tail_id, t.origin)
+    query: Select[Any] = select(*key, func.count().label("n_statements"), func.max(t.score).label("score"))
+    query = query.group_by(*key)
+    if entity_id is not None:
+        query = query.where(or_(t.head_id == entity_id, t.tail_id == entity_id))
+    found = [
+        Relation(
+            relation_id=relation_id(row.head_id, row.name, row.tail_id),
+            head_id=row.head_id,
+            name=row.name,
+            tail_id=row.tail_id,
+            origin=Origin(row.origin),
+            n_statements=row.n_statements,
+            score=row.score,
+        )
+        for row in connection.execute(query)
+    ]
+    return sorted(found, key=lambda relation: (relation.relation_id, relation.origin))
+
+
+def mention_rows(connection: Connection) -> list[MentionRow]:
+    """Return every mention's place and entity, by chunk and span."""
+    m = mentions.c
+    query = select(m.chunk_id, m.entity_id, m.start, m.end).order_by(m.chunk_id, m.start, m.end, m.mention_id)
+    return [
+        MentionRow(chunk_id=chunk_id, entity_id=entity_id, start=start, end=end)
+        for chunk_id, entity_id, start, end in connection.execute(query)
+    ]
+
+
+def triple_rows(connection: Connection, *, relation: tuple[str, str, str] | None) -> list[TripleRow]:
+    """Return statements by id, all or those of one ``(head_id, name, tail_id)``."""
+    t = triples.c
+    query = select(t.triple_id, t.chunk_id, t.head_id, t.name, t.tail_id, t.score, t.origin).order_by(t.triple_id)
+    if relation is not None:
+        head_id, name, tail_id = relation
+        query = query.where(t.head_id == head_id, t.name == name, t.tail_id == tail_id)
+    return [
+        TripleRow(
+            triple_id=row.triple_id,
+            chunk_id=row.chunk_id,
+            head_id=row.head_id,
+            name=row.name,
+            tail_id=row.tail_id,
+            score=row.score,
+            origin=row.origin,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def vectors_of(connection: Connection, *, encoder: str, chunk_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Return the vectors that ``encoder`` gave these chunks, read-only. *Shape:* ``(D,)`` each, float32."""
+    found: dict[str, NDArray[np.float32]] = {}
+    v = vectors.c
+    for batch in in_batches(list(dict.fromkeys(chunk_ids))):
+        query = select(v.chunk_id, v.vector).where(v.encoder == encoder, v.chunk_id.in_(batch))
+        for chunk_id, blob in connection.execute(query):
+            found[chunk_id] = np.frombuffer(blob, dtype="<f4").astype(np.float32, copy=False)
+    return {chunk_id: found[chunk_id] for chunk_id in chunk_ids if chunk_id in found}
+
+
+def statistics(connection: Connection) -> dict[str, int]:
+    """Count what the record holds."""
+    t = triples.c
+    distinct_relations = select(t.head_id).group_by(t.head_id, t.name, t.tail_id, t.origin).subquery()
+    counts = {
+        "documents": select(func.count()).select_from(documents),
+        "pages": select(func.coalesce(func.sum(documents.c.n_pages), 0)),
+        "assets": select(func.count()).select_from(assets),
+        "chunks": select(func.count()).select_from(chunks),
+        "mentions": select(func.count()).select_from(mentions),
+        "entities": select(func.count()).select_from(entities),
+        "relations": select(func.count()).select_from(distinct_relations),
+        "triples": select(func.count()).select_from(triples),
+    }
+    return {name: int(connection.execute(query).scalar_one()) for name, query in counts.items()}

@@ -1,0 +1,228 @@
+"""The tables of the record, for SQLite and PostgreSQL alike.
+
+Layer: ``kg``; SQLAlchemy Core only, no ORM and no SQL dialect.
+
+::
+
+    documents ─┬─ assets ── captions
+               ├─ chunks ─┬─ mentions ── triples        (what was read, with its place)
+               │          └─ vectors                    (what encoders made of it)
+               └─ contributions                         (which names this document gave to which entity)
+    entities ──── entity_names                          (the sum of all contributions)
+    meta                                                (schema version, change counter)
+
+Every line is a foreign key with ``ON DELETE CASCADE``: deleting a row of ``documents`` deletes all that came from it.
+``entities`` and ``entity_names`` are sums over the documents that remain. They are kept up to date inside the same
+transaction at a cost that depends on the document, not on the record (see :mod:`kg.stores.entities`).
+
+Ids come from :mod:`kg.ids`. Large columns stand last, because SQLite reads a row only as far as it has to.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "assets",
+    "captions",
+    "chunks",
+    "contributions",
+    "documents",
+    "entities",
+    "entity_names",
+    "mentions",
+    "meta",
+    "metadata",
+    "triples",
+    "vectors",
+]
+
+SCHEMA_VERSION = 1
+"""Raise it with every change of a table, and add the step to :data:`kg.stores.migrations.MIGRATIONS`."""
+
+_ID = String(40)
+"""Ids have 22 characters; the room is for a longer digest, should one ever be needed."""
+
+metadata = MetaData()
+
+
+def _owned_by(column: str) -> ForeignKey:
+    return ForeignKey(column, ondelete="CASCADE")
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("document_id", _ID, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("n_bytes", Integer, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("is_paged", Boolean, nullable=False),
+    Column("n_pages", Integer, nullable=False),
+    Column("n_chunks", Integer, nullable=False),
+    Column("n_assets", Integer, nullable=False),
+    Column("added_at", String(40), nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("pages", JSON, nullable=False),
+    Column("headings", JSON, nullable=False),
+    Column("text", Text, nullable=False),
+    UniqueConstraint("source", name="one_document_per_source"),
+)
+
+assets = Table(
+    "assets",
+    metadata,
+    Column("asset_id", _ID, primary_key=True),
+    Column("document_id", _ID, _owned_by("documents.document_id"), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("width_px", Integer, nullable=False),
+    Column("height_px", Integer, nullable=False),
+    Column("page", Integer, nullable=False),
+    Column("box", JSON(none_as_null=True)),
+    Column("anchor", Integer, nullable=False),
+    Column("alt_text", Text, nullable=False),
+    Column("caption", Text, nullable=False),
+    Column("surrounding_text", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("assets_of_document", "document_id", "ordinal"),
+)
+
+captions = Table(
+    "captions",
+    metadata,
+    Column("asset_id", _ID, _owned_by("assets.asset_id"), primary_key=True),
+    Column("captioner", Text, nullable=False),
+    Column("score", Double, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("lines", JSON, nullable=False),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("chunk_id", _ID, primary_key=True),
+    Column("document_id", _ID, _owned_by("documents.document_id"), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    Column("page_first", Integer, nullable=False),
+    Column("page_last", Integer, nullable=False),
+    Column("modality", String(16), nullable=False),
+    Column("n_tokens", Integer, nullable=False),
+    Column("asset_id", _ID, _owned_by("assets.asset_id")),
+    Column("box", JSON(none_as_null=True)),
+    Column("heading", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("chunks_of_document", "document_id", "ordinal", "chunk_id"),
+    Index("chunks_of_asset", "asset_id"),
+)
+
+entities = Table(
+    "entities",
+    metadata,
+    Column("entity_id", _ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("aliases", JSON, nullable=False),
+    Column("n_mentions", Integer, nullable=False),
+    Column("n_documents", Integer, nullable=False),
+)
+
+entity_names = Table(
+    "entity_names",
+    metadata,
+    Column("entity_id", _ID, _owned_by("entities.entity_id"), primary_key=True),
+    Column("surface", Text, primary_key=True),
+    Column("label", String(64), primary_key=True),
+    Column("folded", Text, nullable=False),
+    Column("n_mentions", Integer, nullable=False),
+    Index("entity_names_folded", "folded"),
+    sqlite_with_rowid=False,
+)
+
+contributions = Table(
+    "contributions",
+    metadata,
+    Column("document_id", _ID, _owned_by("documents.document_id"), primary_key=True),
+    Column("entity_id", _ID, ForeignKey("entities.entity_id"), primary_key=True),
+    Column("surface", Text, primary_key=True),
+    Column("label", String(64), primary_key=True),
+    Column("n_mentions", Integer, nullable=False),
+    Index("contributions_to_entity", "entity_id"),
+    sqlite_with_rowid=False,
+)
+
+mentions = Table(
+    "mentions",
+    metadata,
+    Column("mention_id", _ID, primary_key=True),
+    Column("chunk_id", _ID, _owned_by("chunks.chunk_id"), nullable=False),
+    Column("entity_id", _ID, ForeignKey("entities.entity_id"), nullable=False),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("score", Double, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("mentions_of_chunk", "chunk_id", "start"),
+    Index("mentions_of_entity", "entity_id"),
+)
+
+triples = Table(
+    "triples",
+    metadata,
+    Column("triple_id", _ID, primary_key=True),
+    Column("chunk_id", _ID, _owned_by("chunks.chunk_id"), nullable=False),
+    Column("head_mention_id", _ID, _owned_by("mentions.mention_id"), nullable=False),
+    Column("tail_mention_id", _ID, _owned_by("mentions.mention_id"), nullable=False),
+    Column("head_id", _ID, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("tail_id", _ID, nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    Column("extractor", Text, nullable=False),
+    Column("score", Double, nullable=False),
+    Index("triples_of_chunk", "chunk_id", "start"),
+    Index("triples_of_relation", "head_id", "name", "tail_id", "origin"),
+    Index("triples_of_tail", "tail_id"),
+    Index("triples_of_head_mention", "head_mention_id"),
+    Index("triples_of_tail_mention", "tail_mention_id"),
+)
+
+vectors = Table(
+    "vectors",
+    metadata,
+    Column("chunk_id", _ID, _owned_by("chunks.chunk_id"), primary_key=True),
+    Column("encoder", String(200), primary_key=True),
+    Column("vector", LargeBinary, nullable=False),
+)

@@ -1,0 +1,119 @@
+"""The writes of the record, each inside a write transaction that :mod:`kg.stores.record` opens and commits.
+
+Layer: ``kg``; SQLAlchemy Core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, delete, insert, select, update
+
+from kg.errors import InputError, NotFoundError
+from kg.stores.entities import add_share, share_of, stored_share, subtract_share
+from kg.stores.queries import in_batches
+from kg.stores.rows import asset_row, caption_row, chunk_row, document_row, mention_row, triple_row
+from kg.stores.schema import assets, captions, chunks, documents, mentions, meta, triples, vectors
+from kg.types import GraphDelta, IngestStatus
+
+__all__ = ["apply_delta", "lock_writers", "put_vectors", "remove_document"]
+
+
+def lock_writers(connection: Connection) -> None:
+    """Wait for other writers (on SQLite ``BEGIN IMMEDIATE`` has done so, and this reads one row)."""
+    connection.execute(select(meta.c.version).with_for_update()).scalar_one()
+
+
+def apply_delta(connection: Connection, delta: GraphDelta, *, added_at: str) -> IngestStatus:
+    """Write one document's change.
+
+    :param connection: A connection in a write transaction.
+    :param delta: The change.
+    :param added_at: ISO 8601, UTC.
+    :returns: ``UNCHANGED`` if the document was there (nothing was written), else ``REPLACED`` or ``ADDED``.
+    """
+    document = delta.document
+    by_id = select(documents.c.document_id).where(documents.c.document_id == document.document_id)
+    if connection.execute(by_id).first() is not None:
+        return IngestStatus.UNCHANGED
+    by_source = select(documents.c.document_id).where(documents.c.source == document.source)
+    older = connection.execute(by_source).scalar_one_or_none()
+    if older is not None:
+        _delete(connection, older)
+    _insert(connection, delta, added_at=added_at)
+    _count_change(connection)
+    return IngestStatus.ADDED if older is None else IngestStatus.REPLACED
+
+
+def remove_document(connection: Connection, document_id: str, *, where: str) -> None:
+    """Delete a document and all that came from it.
+
+    :param connection: A connection in a write transaction.
+    :param document_id: The document.
+    :param where: The record as a user knows it, for the message.
+    :raises NotFoundError: If there is no such document.
+    """
+    known = select(documents.c.document_id).where(documents.c.document_id == document_id)
+    if connection.execute(known).first() is None:
+        raise NotFoundError(f"There is no document {document_id!r} in {where}. List the documents to see their ids.")
+    _delete(connection, document_id)
+    _count_change(connection)
+
+
+def put_vectors(connection: Connection, *, encoder: str, rows: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
+    """Store vectors of one encoder, replacing those that the same encoder gave these chunks before.
+
+    :param connection: A connection in a write transaction.
+    :param encoder: The fingerprint of the encoder.
+    :param rows: Chunk ids and vectors, of shape ``(D,)``; ids that are not in the record are left out.
+    """
+    blobs = {chunk_id: _to_blob(chunk_id, vector) for chunk_id, vector in rows}
+    for batch in in_batches(list(blobs)):
+        found = connection.execute(select(chunks.c.chunk_id).where(chunks.c.chunk_id.in_(batch)))
+        known = [row.chunk_id for row in found]
+        if not known:
+            continue
+        connection.execute(delete(vectors).where(vectors.c.encoder == encoder, vectors.c.chunk_id.in_(known)))
+        values = [{"chunk_id": chunk_id, "encoder": encoder, "vector": blobs[chunk_id]} for chunk_id in known]
+        connection.execute(insert(vectors), values)
+
+
+def _to_blob(chunk_id: str, vector: NDArray[np.float32]) -> bytes:
+    """Return the little-endian float32 bytes of a vector."""
+    if vector.ndim != 1 or not np.isfinite(vector).all():
+        raise InputError(
+            f"The vector of chunk {chunk_id} must be one row of finite numbers, got shape {vector.shape}. "
+            "Check the encoder."
+        )
+    return np.ascontiguousarray(vector, dtype="<f4").tobytes()
+
+
+def _delete(connection: Connection, document_id: str) -> None:
+    share = stored_share(connection, document_id)
+    connection.execute(delete(documents).where(documents.c.document_id == document_id))
+    subtract_share(connection, share)
+
+
+def _insert(connection: Connection, delta: GraphDelta, *, added_at: str) -> None:
+    document, extraction = delta.document, delta.extraction
+    connection.execute(insert(documents), [document_row(document, n_chunks=len(delta.chunks), added_at=added_at)])
+    add_share(connection, share_of(extraction.mentions), document_id=document.document_id)
+    entity_of = {mention.mention_id: mention.entity_id for mention in extraction.mentions}
+    # A statement's id is the hash of all it says, so two with one id are the same statement found twice.
+    statements = {triple.triple_id: triple for triple in extraction.triples}.values()
+    batches = (
+        (assets, [asset_row(asset) for asset in document.assets]),
+        (captions, [caption_row(caption) for caption in delta.captions]),
+        (chunks, [chunk_row(chunk) for chunk in delta.chunks]),
+        (mentions, [mention_row(mention) for mention in extraction.mentions]),
+        (triples, [triple_row(triple, entity_of=entity_of) for triple in statements]),
+    )
+    for table, rows in batches:
+        if rows:
+            connection.execute(insert(table), rows)
+
+
+def _count_change(connection: Connection) -> None:
+    connection.execute(update(meta).values(version=meta.c.version + 1))
