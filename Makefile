@@ -1,6 +1,64 @@
-lint:
-	ruff check .
-	ruff format --check .
-	mypy
-	pydoclint kg retrieval generation moe_backbone api
-	lint-imports
+# Two commands matter: `make demo` and `make test`. Each does all its own set-up on a fresh machine.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types check-wheel bench eval docs samples clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+BASE := $(VENV)/.installed-base
+DEV := $(VENV)/.installed-dev
+PACKAGES := kg retrieval generation moe_backbone api
+FOLDER ?= $(error name a folder of questions: make eval FOLDER=path)
+
+help: ## say what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s $$'\t'
+
+$(BASE): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade pip
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(DEV): $(BASE)
+	$(PIP) install -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(BASE) ## environment, pinned models, then the packaged samples in and their questions answered
+	$(BIN)/mmkg models pull
+	$(BIN)/mmkg demo
+	$(BIN)/mmkg ask "Who built the lighthouse at Skerrin Point?" --workspace demo --generator moe
+
+test: $(DEV) ## environment, then every gate and every test
+	$(BIN)/mmkg models pull
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory check-wheel
+
+lint: $(DEV) ## ruff, ruff format, mypy --strict, pydoclint, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pydoclint --quiet $(PACKAGES)
+	$(BIN)/lint-imports
+
+check-wheel: $(DEV) ## build the wheel, install it into a clean environment, use it from another folder
+	$(BIN)/python tools/check_wheel.py
+
+bench: $(DEV) ## every benchmark script, one after the other
+	@for script in tests/benchmarks/*.py; do case $$script in */__init__.py) ;; *) echo "== $$script"; $(BIN)/python $$script || exit 1;; esac; done
+
+eval: $(DEV) ## retrieval and answers on one folder of questions: make eval FOLDER=path
+	$(BIN)/mmkg eval retrieval "$(FOLDER)"
+	$(BIN)/mmkg eval answers "$(FOLDER)"
+
+docs: $(DEV) ## rewrite docs/cli.md and docs/openapi.json from the code
+	$(BIN)/python tools/build_docs.py
+
+samples: $(DEV) ## rebuild the generated sample files
+	$(BIN)/python tools/build_samples.py
+
+clean: ## remove what was built (the environment, caches); models and workspaces stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -23,7 +23,7 @@ from kg.errors import InputError, NotFoundError
 from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, Modality, RawFile
 from retrieval.types import Evidence, Query, Trace
 
-__all__ = ["CompletionResult", "Scope", "SearchResult", "Service"]
+__all__ = ["CompletionResult", "Scope", "SearchResult", "Service", "scope_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,21 @@ class Scope:
 
     documents: tuple[str, ...] = ()
     modalities: tuple[Modality, ...] = ()
+
+
+def scope_of(documents: Sequence[str], modalities: Sequence[str]) -> Scope:
+    """Make a scope of names that came from outside.
+
+    :param documents: Ids, names or sources of documents.
+    :param modalities: Names of :class:`kg.types.Modality`.
+    :returns: The scope.
+    :raises InputError: If a modality is not known.
+    """
+    known = [str(modality) for modality in Modality]
+    for name in modalities:
+        if name not in known:
+            raise InputError(f"There is no modality {name!r}; known are {', '.join(known)}.")
+    return Scope(documents=tuple(documents), modalities=tuple(Modality(name) for name in modalities))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from generation.answerer import AnswerEvent
 
-    from api.service import Scope, SearchResult
+    from api.service import SearchResult
     from generation.types import Answer
 
 __all__ = ["ask", "complete", "search"]
@@ -60,8 +60,10 @@ def ask(
         search(context, question, None, workspace, home, k, mode, document, modality, False, as_json)
         return
     with failures_explained(as_json=as_json):
+        from api.service import scope_of
+
         service, settings = service_of(context, home=home, workspace=workspace)
-        scope = _scope(document, modality)
+        scope = scope_of(document or (), modality or ())
         events = service.ask_events(settings.workspace, question, k=k, mode=mode, generator=generator, scope=scope)
         answer = _show_events(events, show_evidence=show_evidence, as_json=as_json)
         service.close()
@@ -113,6 +115,7 @@ def search(
 ) -> None:
     """Show the evidence for a question: rank, score, kind, source, page and snippet. Nothing is generated."""
     with failures_explained(as_json=as_json):
+        from api.service import scope_of
         from kg.errors import InputError
         from retrieval.types import Query
 
@@ -120,7 +123,9 @@ def search(
             raise InputError(f"--image: there is no file {image}.")
         query = Query(text=question, image=image.read_bytes() if image is not None else None)
         service, settings = service_of(context, home=home, workspace=workspace)
-        found = service.search(settings.workspace, query, k=k, mode=mode, scope=_scope(document, modality))
+        found = service.search(
+            settings.workspace, query, k=k, mode=mode, scope=scope_of(document or (), modality or ())
+        )
         service.close()
     if as_json:
         from api.payloads import search_payload
@@ -128,18 +133,6 @@ def search(
         print_json(search_payload(found, question=question))
     else:
         print_evidence(found, explain=explain)
-
-
-def _scope(documents: list[str] | None, modalities: list[str] | None) -> Scope:
-    from api.service import Scope
-    from kg.errors import InputError
-    from kg.types import Modality
-
-    known = [str(modality) for modality in Modality]
-    for name in modalities or ():
-        if name not in known:
-            raise InputError(f"--modality: there is no {name!r}; known are {', '.join(known)}.")
-    return Scope(documents=tuple(documents or ()), modalities=tuple(Modality(name) for name in modalities or ()))
 
 
 def print_evidence(found: SearchResult, *, explain: bool) -> None:

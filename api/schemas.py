@@ -1,0 +1,165 @@
+"""What REST takes and returns, as models, so the OpenAPI document is complete.
+
+Layer: ``api``. The values come from :mod:`api.payloads`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "AnswerOut",
+    "CitationOut",
+    "CompleteRequest",
+    "CompleteResponse",
+    "DocumentOut",
+    "EvidenceOut",
+    "HealthOut",
+    "IngestResponse",
+    "PredictionOut",
+    "QueryRequest",
+    "RetrieveRequest",
+    "RetrieveResponse",
+]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class RetrieveRequest(_In):
+    """A search."""
+
+    question: str = Field(min_length=1, max_length=100_000, description="What to look for.")
+    k: int | None = Field(default=None, ge=1, le=200, description="The most pieces of evidence.")
+    mode: str = Field(default="auto", description="auto, naive, bm25, graph, hybrid or mix.")
+    documents: list[str] = Field(default_factory=list, description="Ids, names or sources; empty: all.")
+    modalities: list[str] = Field(default_factory=list, description="text, image, chart, table, page; empty: all.")
+
+
+class QueryRequest(RetrieveRequest):
+    """A question."""
+
+    generator: str | None = Field(default=None, description="extractive, lm, moe or openai; default: the setting.")
+
+
+class CompleteRequest(_In):
+    """A link with one end missing."""
+
+    head: str | None = Field(default=None, description="The entity on the left, or null to predict it.")
+    relation: str = Field(min_length=1)
+    tail: str | None = Field(default=None, description="The entity on the right, or null to predict it.")
+    k: int = Field(default=10, ge=1, le=1000)
+
+
+class EvidenceOut(_Out):
+    """A chunk that was found, and where it stands."""
+
+    rank: int
+    score: float
+    modality: str
+    name: str
+    source: str
+    page: int
+    text: str
+    chunk_id: str
+    document_id: str
+
+
+class RetrieveResponse(_Out):
+    """Ranked evidence."""
+
+    question: str
+    evidence: list[EvidenceOut]
+    trace: dict[str, Any]
+
+
+class CitationOut(_Out):
+    """A verified citation: exactly these words stand there, or were read off this picture."""
+
+    number: int
+    source: str
+    name: str
+    page: int
+    quote: str
+    asset: str | None
+    modality: str
+    chunk_id: str
+    document_id: str
+
+
+class AnswerOut(_Out):
+    """An answer."""
+
+    question: str
+    status: str
+    answer: str
+    short_answer: str
+    generator: str
+    citations: list[CitationOut]
+
+
+class PredictionOut(_Out):
+    """A link that the model expects and no document states."""
+
+    head: str
+    relation: str
+    tail: str
+    score: float
+    probability: float
+    rank: int
+    origin: str
+
+
+class CompleteResponse(_Out):
+    """Predicted links, best first."""
+
+    predictions: list[PredictionOut]
+    known: list[str]
+    notes: list[str]
+
+
+class DocumentOut(_Out):
+    """A document as it is listed."""
+
+    document_id: str
+    name: str
+    source: str
+    media_type: str
+    n_pages: int
+    n_chunks: int
+    n_assets: int
+    added_at: str
+
+
+class FileOut(_Out):
+    """What happened to one uploaded file."""
+
+    name: str
+    status: str
+    document_id: str
+    error_code: str
+    message: str
+
+
+class IngestResponse(_Out):
+    """What happened to every uploaded file."""
+
+    n_files: int
+    n_failed: int
+    seconds: float
+    files: list[FileOut]
+
+
+class HealthOut(_Out):
+    """Whether the service is up."""
+
+    status: str
+    version: str
+    workspaces: list[str]
