@@ -1,0 +1,169 @@
+"""Exact nearest neighbours with NumPy: the reference that FAISS is held to, and a good index in its own right.
+
+Layer: ``retrieval``; NumPy and ``kg`` only. One query over 10**5 vectors of 384 is one matrix-vector product.
+
+Shape suffixes: N vectors, Q queries, D vector width.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kg.errors import VectorIndexError
+from retrieval.indexes.rows import MARGIN, checked_ids, checked_rows, ranked
+from retrieval.indexes.storage import IndexFile, read_index_file, write_index_file
+from retrieval.indexes.topk import require_k
+
+__all__ = ["ExactIndex"]
+
+
+class ExactIndex:
+    """A matrix of vectors and their ids; satisfies ``retrieval.types.VectorIndex``. Safe between threads.
+
+    :param dimension: Width of the vectors.
+    """
+
+    name = "exact"
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension
+        self.record_version = 0
+        """The version of the record that a loaded index was saved at."""
+        self._lock = threading.RLock()
+        self._ids: list[str] = []
+        self._rows: dict[str, int] = {}
+        self._matrix_ND = np.empty((0, dimension), dtype=np.float32)
+
+    def add(self, ids: Sequence[str], vectors_ND: NDArray[np.float32]) -> None:
+        """Add vectors; an id that is there already is replaced.
+
+        :param ids: One id per vector.
+        :param vectors_ND: Unit vectors. *Shape:* ``(N, D)``.
+        :raises EncoderError: If the vectors are of another width or not finite.
+        :raises VectorIndexError: If the ids do not name each vector once.
+        """
+        vectors_ND = checked_rows(vectors_ND, dimension=self.dimension, where="ExactIndex.add")
+        checked_ids(ids, n_vectors=len(vectors_ND), where="ExactIndex.add")
+        with self._lock:
+            self._reserve(len(self._ids) + len(ids))
+            for item_id, vector_D in zip(ids, vectors_ND, strict=True):
+                row = self._rows.setdefault(item_id, len(self._ids))
+                if row == len(self._ids):
+                    self._ids.append(item_id)
+                self._matrix_ND[row] = vector_D
+
+    def _reserve(self, n_rows: int) -> None:
+        """Make room by doubling, so that adding one by one costs no more than adding at once."""
+        if n_rows > len(self._matrix_ND):
+            grown_ND = np.empty((max(n_rows, 2 * len(self._matrix_ND)), self.dimension), dtype=np.float32)
+            grown_ND[: len(self._ids)] = self._matrix_ND[: len(self._ids)]
+            self._matrix_ND = grown_ND
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Take vectors out; unknown ids are ignored. The last row moves into each gap."""
+        with self._lock:
+            for item_id in ids:
+                row = self._rows.pop(item_id, None)
+                if row is None:
+                    continue
+                last = self._ids.pop()
+                if last != item_id:
+                    self._matrix_ND[row] = self._matrix_ND[len(self._ids)]
+                    self._ids[row] = last
+                    self._rows[last] = row
+
+    def search(
+        self, queries_QD: NDArray[np.float32], *, k: int, allowed: frozenset[str] | None = None
+    ) -> list[list[tuple[str, float]]]:
+        """Return up to ``k`` ``(id, inner product)`` pairs for each query, best first, ties by id.
+
+        :param queries_QD: Unit vectors. *Shape:* ``(Q, D)``.
+        :param k: The most pairs for a query.
+        :param allowed: Only these ids may be found; ``None`` allows all.
+        :returns: One list per query.
+        :raises InputError: If ``k`` is below 1.
+        :raises EncoderError: If the queries are of another width or not finite.
+        """
+        require_k(k, where="ExactIndex.search")
+        queries_QD = checked_rows(queries_QD, dimension=self.dimension, where="ExactIndex.search")
+        with self._lock:
+            matrix_ND = self._matrix_ND[: len(self._ids)]
+            ids: Sequence[str] = self._ids
+            if allowed is not None:
+                rows = sorted(self._rows[item_id] for item_id in allowed if item_id in self._rows)
+                matrix_ND, ids = matrix_ND[rows], [self._ids[row] for row in rows]
+            scores_QN = queries_QD @ matrix_ND.T
+            return [
+                _best(matrix_ND, ids, scores_N, query_D, k=k)
+                for scores_N, query_D in zip(scores_QN, queries_QD, strict=True)
+            ]
+
+    def ids(self) -> frozenset[str]:
+        """Return the ids that are in the index."""
+        with self._lock:
+            return frozenset(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def save(self, path: Path, *, encoder: str, record_version: int) -> None:
+        """Write the index to a file, whole or not at all.
+
+        :param path: The file; an older one is replaced.
+        :param encoder: The fingerprint of the encoder that made the vectors.
+        :param record_version: The version of the record that the index is of.
+        :raises VectorIndexError: If the file cannot be written.
+        """
+        with self._lock:
+            sections = {
+                "ids": json.dumps(self._ids).encode(),
+                "vectors": self._matrix_ND[: len(self._ids)].tobytes(),
+            }
+        details = {"dimension": self.dimension}
+        file = IndexFile(
+            kind=self.name, built_with=encoder, record_version=record_version, details=details, sections=sections
+        )
+        write_index_file(path, file)
+
+    @classmethod
+    def load(cls, path: Path, *, encoder: str, record_version: int | None = None) -> Self:
+        """Read an index that :meth:`save` wrote.
+
+        :param path: The file.
+        :param encoder: The fingerprint of the encoder in use now.
+        :param record_version: The version of the record that the index must be of; ``None`` takes any, and the caller
+            compares :attr:`record_version` and catches up.
+        :returns: The index.
+        :raises VectorIndexError: If the file is missing, damaged, stale, or of another encoder: build the index again.
+        """
+        file = read_index_file(path, kind=cls.name, built_with=encoder, record_version=record_version)
+        index = cls(int(file.details["dimension"]))
+        ids = json.loads(bytes(file.sections["ids"]))
+        vectors = np.frombuffer(file.sections["vectors"], dtype=np.float32)
+        if vectors.size != len(ids) * index.dimension:
+            raise VectorIndexError(f"Index file {path}: {vectors.size} numbers for {len(ids)} ids. Build it again.")
+        index.add(ids, vectors.reshape(len(ids), index.dimension))
+        index.record_version = file.record_version
+        return index
+
+
+def _best(
+    matrix_ND: NDArray[np.float32],
+    ids: Sequence[str],
+    scores_N: NDArray[np.float32],
+    query_D: NDArray[np.float32],
+    *,
+    k: int,
+) -> list[tuple[str, float]]:
+    rows = np.arange(len(scores_N))
+    if len(scores_N) > k:
+        worst = np.partition(scores_N, len(scores_N) - k)[len(scores_N) - k]
+        rows = np.flatnonzero(scores_N >= worst - MARGIN)
+    return ranked(matrix_ND[rows], [ids[row] for row in rows.tolist()], query_D, k=k)
