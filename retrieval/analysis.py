@@ -17,6 +17,7 @@ What a term is
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 import unicodedata
@@ -58,6 +59,9 @@ class Analyzer:
         self.stop_words = frozenset(stop_words)
         self._lock = threading.Lock()
         self._stems: dict[str, str] = {}
+        parts = ["terms-1", str(language), *sorted(self.stop_words)]
+        self.fingerprint = "an_" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
+        """Changes whenever the same text would give other terms: language, stop words, and the rules above."""
         self._stemmer: Any = None if language is None else _stemmer(language)
 
     def terms(self, text: str) -> list[str]:

@@ -39,6 +39,8 @@ class EncoderFolder:
     path: Path
     config: Mapping[str, Any]
     """``config.json`` of the network, as it stands."""
+    dimension: int
+    """Width of the network's states and so of the vectors."""
     pooling: Pooling
     max_length: int
     """The most tokens the encoder reads at once, special tokens included."""
@@ -76,7 +78,12 @@ def read_encoder_folder(path: Path) -> EncoderFolder:
     pooling_folder = _pooling_folder(path)
     pooling = Pooling.MEAN if pooling_folder is None else _read_pooling(pooling_folder / "config.json")
     return EncoderFolder(
-        path=path, config=config, pooling=pooling, max_length=_max_length(path, config), digest=_digest(path)
+        path=path,
+        config=config,
+        dimension=_dimension(path, config),
+        pooling=pooling,
+        max_length=_max_length(path, config),
+        digest=_digest(path),
     )
 
 
@@ -120,6 +127,13 @@ def _read_pooling(file: Path) -> Pooling:
             f"Supported is exactly one of {', '.join(Pooling)}; choose another encoder."
         )
     return Pooling(modes[0])
+
+
+def _dimension(path: Path, config: Mapping[str, Any]) -> int:
+    for key in ("hidden_size", "dim", "d_model"):
+        if key in config:
+            return int(config[key])
+    raise ModelError(f"Text encoder: {path / 'config.json'} states no width (hidden_size, dim or d_model).")
 
 
 def _max_length(path: Path, config: Mapping[str, Any]) -> int:

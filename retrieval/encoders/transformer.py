@@ -73,7 +73,7 @@ class TransformerTextEncoder:
     ) -> None:
         folder = read_encoder_folder(model_path)
         self.name = model_path.name if name is None else name
-        self.dimension = int(folder.config["hidden_size"])
+        self.dimension = folder.dimension
         self.prompt = prompt
         self._folder = folder
         self._device = device
