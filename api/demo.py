@@ -13,9 +13,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from generation.render import answer_to_json, answer_to_text
-
+from api.payloads import answer_payload, completion_payload
 from api.service import Service
+from generation.render import render_answer
 from generation.types import Answer, AnswerStatus
 from kg.errors import CompletionError
 
@@ -81,10 +81,10 @@ def _answer(service: Service, row: dict[str, Any], generator: str | None, say: C
     answer = service.ask(DEMO_WORKSPACE, row["question"], generator=generator)
     seconds = time.perf_counter() - started
     say(f"Q: {row['question']}" + ("   (the answer stands in a picture)" if row["needs_picture"] else ""))
-    say(answer_to_text(answer))
+    say(render_answer(answer))
     say(f"   {seconds:.1f} s\n")
     return {
-        **answer_to_json(answer),
+        **answer_payload(answer),
         "expected": row["answers"],
         "expected_source": row["source"],
         "needs_picture": row["needs_picture"],
@@ -108,8 +108,6 @@ def is_correct(answer: Answer, row: dict[str, Any]) -> bool:
 
 
 def _predict(service: Service, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    from api.payloads import completion_payload
-
     store = service.workspaces.get(DEMO_WORKSPACE, create=False).store
     candidates = sorted(store.relations(), key=lambda relation: (-relation.n_statements, relation.relation_id))
     for relation in candidates[:20]:

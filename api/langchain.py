@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from generation.render import answer_to_json, evidence_to_json
-
+from api.payloads import answer_payload, evidence_payload
 from api.service import Service, scope_of
 from kg.errors import MissingExtraError
 from retrieval.types import Evidence, Query
@@ -32,7 +31,7 @@ def to_document(evidence: Evidence) -> Document:
     :param evidence: A chunk that was found.
     :returns: Its text, with ``source``, ``page``, ``span``, ``asset``, ``score``, ``contributions``, … as metadata.
     """
-    metadata = evidence_to_json(evidence)
+    metadata = evidence_payload(evidence)
     return Document(page_content=metadata.pop("text"), metadata=metadata, id=evidence.chunk.chunk_id)
 
 
@@ -96,4 +95,4 @@ class MmkgAnswerer(RunnableSerializable[str, dict[str, Any]]):
 
     def _answer(self, question: str) -> dict[str, Any]:
         service: Service = self.service
-        return answer_to_json(service.ask(self.workspace, question, k=self.k, generator=self.generator))
+        return answer_payload(service.ask(self.workspace, question, k=self.k, generator=self.generator))

@@ -8,12 +8,21 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from generation.render import evidence_to_json, trace_to_json
-
 from api.service import CompletionResult, SearchResult
+from generation.render import answer_to_json
+from generation.types import Answer
 from kg.types import DocumentInfo, IngestReport
+from retrieval.types import Evidence, Trace
 
-__all__ = ["completion_payload", "document_payload", "report_payload", "search_payload"]
+__all__ = [
+    "answer_payload",
+    "completion_payload",
+    "document_payload",
+    "evidence_payload",
+    "report_payload",
+    "search_payload",
+    "trace_payload",
+]
 
 
 def report_payload(report: IngestReport) -> dict[str, Any]:
@@ -39,6 +48,46 @@ def document_payload(info: DocumentInfo) -> dict[str, Any]:
     return {**values, "metadata": dict(info.metadata)}
 
 
+def answer_payload(answer: Answer) -> dict[str, Any]:
+    """Return an answer as plain values, with the evidence it was drawn from.
+
+    :param answer: The answer.
+    :returns: What :func:`generation.render.answer_to_json` returns, and ``evidence``.
+    """
+    return {**answer_to_json(answer), "evidence": [evidence_payload(item) for item in answer.evidence]}
+
+
+def evidence_payload(item: Evidence) -> dict[str, Any]:
+    """Return a piece of evidence as plain values: what it says, where it stands, who found it."""
+    chunk, box = item.chunk, item.chunk.box
+    return {
+        "rank": item.rank,
+        "score": item.score,
+        "modality": str(chunk.modality),
+        "name": item.document.name,
+        "source": item.document.source,
+        "title": item.document.title,
+        "page": chunk.page_first,
+        "page_last": chunk.page_last,
+        "is_paged": item.document.is_paged,
+        "heading": chunk.heading,
+        "text": chunk.text,
+        "span": [chunk.span.start, chunk.span.end],
+        "asset": chunk.asset_id,
+        "box": None if box is None else [box.x0, box.y0, box.x1, box.y1],
+        "chunk_id": chunk.chunk_id,
+        "document_id": chunk.document_id,
+        "contributions": [dataclasses.asdict(contribution) for contribution in item.contributions],
+        "entities": list(item.entities),
+    }
+
+
+def trace_payload(trace: Trace) -> dict[str, Any]:
+    """Return a trace as plain values: seconds per stage in order, and the notes."""
+    stages = [{"stage": name, "seconds": round(seconds, 6)} for name, seconds in trace.stages]
+    return {"stages": stages, "notes": list(trace.notes)}
+
+
 def search_payload(found: SearchResult, *, question: str) -> dict[str, Any]:
     """Return found evidence as plain values.
 
@@ -48,8 +97,8 @@ def search_payload(found: SearchResult, *, question: str) -> dict[str, Any]:
     """
     return {
         "question": question,
-        "evidence": [evidence_to_json(item) for item in found.evidence],
-        "trace": trace_to_json(found.trace),
+        "evidence": [evidence_payload(item) for item in found.evidence],
+        "trace": trace_payload(found.trace),
     }
 
 

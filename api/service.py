@@ -10,20 +10,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from generation.answerer import AnswerEvent
 from retrieval.engine import RetrievalEngine
 
 from api.settings import Settings
-from api.wiring import Wiring
 from api.workspaces import Workspace, Workspaces
+from generation.answerer import Answerer, AnswerEvent
 from generation.types import Answer, PredictedLink
 from kg.errors import InputError, NotFoundError
+from kg.ingest import IngestPipeline
+from kg.ports import RecordStore
 from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, Modality, RawFile
 from retrieval.types import Evidence, Query, Trace
 
-__all__ = ["CompletionResult", "Scope", "SearchResult", "Service", "scope_of"]
+__all__ = ["CompletionResult", "Found", "Parts", "Scope", "SearchResult", "Service", "scope_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +74,54 @@ class CompletionResult:
     notes: tuple[str, ...] = ()
 
 
+class Parts(Protocol):
+    """What the service is made of; :class:`api.wiring.Wiring` supplies it."""
+
+    settings: Settings
+    version: str
+
+    def open_workspace(self, name: str, folder: Path) -> Workspace:
+        """Open the workspace of a name in a folder that exists."""
+        ...
+
+    def discover(self, paths: Sequence[str | Path]) -> Sequence[Found]:
+        """Find the files that paths, folders and patterns name, without reading them."""
+        ...
+
+    def uploaded(self, name: str, data: bytes) -> Iterable[RawFile | FileOutcome]:
+        """Turn an upload into files, or into the outcome that says why it cannot be read."""
+        ...
+
+    def pipeline(self, store: RecordStore) -> IngestPipeline:
+        """Return the road from files into one record."""
+        ...
+
+    def answerer(self, generator: str) -> Answerer:
+        """Return what can write with ``generator``."""
+        ...
+
+    def complete(
+        self, workspace: Workspace, *, head: str | None, relation: str, tail: str | None, k: int
+    ) -> CompletionResult:
+        """Predict links of a workspace's own graph."""
+        ...
+
+
+class Found(Protocol):
+    """A file that was found and can be read when its turn comes."""
+
+    def read(self) -> Iterable[RawFile | FileOutcome]:
+        """Read it: one file, the members of an archive, or the outcome that says why it cannot be read."""
+        ...
+
+
 class Service:
     """Ingest, search, ask, complete, list and remove, for any workspace under one home folder.
 
-    :param wiring: The composition root, which makes every part on first use.
+    :param wiring: The composition root (:class:`api.wiring.Wiring`), which makes every part on first use.
     """
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Parts) -> None:
         self._wiring = wiring
         self.settings: Settings = wiring.settings
         self.workspaces = Workspaces(wiring.settings.home, open_workspace=wiring.open_workspace)
@@ -109,7 +151,7 @@ class Service:
         candidates = self._wiring.discover(paths)
         on_total(len(candidates))
         items = (item for candidate in candidates for item in candidate.read())
-        report = self._wiring.pipeline(opened.store, roots=paths).ingest(items, on_outcome=on_outcome)
+        report = self._wiring.pipeline(opened.store).ingest(items, on_outcome=on_outcome)
         opened.engine.refresh()
         return report
 
@@ -139,7 +181,7 @@ class Service:
         :returns: The outcome of every file.
         """
         opened = self.workspaces.get(workspace, create=True)
-        report = self._wiring.pipeline(opened.store, roots=()).ingest(files, on_outcome=on_outcome)
+        report = self._wiring.pipeline(opened.store).ingest(files, on_outcome=on_outcome)
         opened.engine.refresh()
         return report
 
@@ -187,10 +229,8 @@ class Service:
         :returns: The answer; its status says whether the evidence carried one.
         :raises NotFoundError: If the workspace does not exist.
         """
-        for event in self.ask_events(workspace, question, k=k, mode=mode, generator=generator, scope=scope):
-            if isinstance(event, AnswerEvent) and event.answer is not None:
-                return event.answer
-        raise AssertionError("an answer's stream always ends with the answer")  # pragma: no cover
+        events = self.ask_events(workspace, question, k=k, mode=mode, generator=generator, scope=scope)
+        return next(event.answer for event in events if isinstance(event, AnswerEvent) and event.answer is not None)
 
     def ask_events(
         self,
@@ -214,10 +254,10 @@ class Service:
         """
         opened = self.workspaces.get(workspace, create=False)
         chosen = generator or self.settings.generator
-        answerer = self._wiring.answerer(opened.store, chosen)
+        answerer = self._wiring.answerer(chosen)
         evidence, trace = self._search(opened, Query(text=question), k=k, mode=mode, scope=scope)
         yield SearchResult(evidence=tuple(evidence), trace=trace)
-        yield from answerer.stream(question, evidence, generator=chosen, trace=trace)
+        yield from answerer.stream(question, evidence, generator=chosen, mentions=opened.store.mentions, trace=trace)
 
     def _search(
         self, opened: Workspace, query: Query, *, k: int | None, mode: str, scope: Scope | None

@@ -1,7 +1,8 @@
 """The composition root: the one module that chooses which implementation stands behind each port.
 
-Layer: ``api``. Everything is made on first use and then shared, so ``mmkg search`` loads no parser and ``mmkg info`` loads
-no model. What is shared here is thread-safe or immutable; what belongs to a workspace is made by :meth:`Wiring.open_workspace`.
+Layer: ``api``. Everything is made on first use and then shared, so ``mmkg search`` loads no parser and ``mmkg info``
+loads no model. What is shared here is thread-safe or immutable; what belongs to a workspace is made by
+:meth:`Wiring.open_workspace`.
 """
 
 from __future__ import annotations
@@ -9,16 +10,28 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import threading
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from api.models.cache import ModelCache
+from api.service import Service
 from api.settings import Settings
-from kg.ports import Loader
+from api.workspaces import RECORD_FILE, Workspace
+from kg.errors import ConfigError, InputError, LoadError
+from kg.ports import Captioner, Extractor, Loader, RecordStore
+from kg.types import FileOutcome, RawFile
+from retrieval.types import TextEncoder
 
 if TYPE_CHECKING:
-    pass
+    from retrieval.engine import RetrievalEngine
+
+    from generation.answerer import Answerer
+    from generation.types import LanguageModel
+    from kg.ingest import IngestPipeline
+    from kg.loaders.discover import Candidate
+    from kg.loaders.raw import FileFailure
 
 __all__ = ["GENERATORS", "Wiring", "build_service"]
 
@@ -45,3 +58,186 @@ class Wiring:
     def n_threads(self) -> int:
         """The number of threads for tensor work."""
         return self.settings.threads or len(os.sched_getaffinity(0))
+
+    # ------------------------------------------------------------------ workspaces
+
+    def open_workspace(self, name: str, folder: Path) -> Workspace:
+        """Open the record of a workspace and the retrieval over it.
+
+        :param name: The workspace's name.
+        :param folder: Its folder, which exists.
+        :returns: The open workspace; its indexes are built or caught up at the first search.
+        """
+        from kg.stores.record import open_record
+
+        store = open_record(folder / RECORD_FILE)
+
+        def make_engine() -> RetrievalEngine:
+            from retrieval.engine import RetrievalEngine
+
+            return RetrievalEngine(
+                store,
+                self.encoder(),
+                self.settings.retrieval,
+                folder / "index",
+                describe_image=self.describe_image,
+            )
+
+        return Workspace(name=name, folder=folder, store=store, make_engine=make_engine)
+
+    # ------------------------------------------------------------------ ingest
+
+    def discover(self, paths: Sequence[str | Path]) -> Sequence[_Readable]:
+        """Find the files that paths, folders and patterns name, without reading them."""
+        from kg.loaders.discover import discover
+
+        return [_Readable(candidate) for candidate in discover(paths, limits=self.settings.limits)]
+
+    def uploaded(self, name: str, data: bytes) -> list[RawFile | FileOutcome]:
+        """Turn an upload into files (an archive holds several), or into the outcome that says why it cannot be read."""
+        from kg.loaders.discover import expand
+        from kg.loaders.raw import FileFailure, raw_from_bytes
+
+        try:
+            raw = raw_from_bytes(name, data)
+        except LoadError as error:
+            return [FileFailure(source=f"upload:{name}", name=name, error=error).outcome()]
+        return [_as_outcome(item) for item in expand(raw, limits=self.settings.limits)]
+
+    def pipeline(self, store: RecordStore) -> IngestPipeline:
+        """Return the road from files into one record."""
+        from kg.resolution import NameResolver
+
+        from kg.chunking import chunk_document
+        from kg.ingest import IngestPipeline
+        from kg.loaders.registry import LoaderRegistry, default_loaders
+
+        limits = self.settings.limits
+        loaders = LoaderRegistry((*self._loaders, *default_loaders(limits)), limits)
+        return IngestPipeline(
+            store=store,
+            loaders=loaders,
+            captioner=self.captioner(),
+            chunker=partial(chunk_document, tokenizer=self.encoder(), config=self.settings.chunking),
+            extractor=self.extractor(),
+            resolver=NameResolver(),
+        )
+
+    def captioner(self) -> Captioner:
+        """Return what describes pictures."""
+
+        def make() -> Captioner:
+            from kg.captioning.ocr import OcrCaptioner
+
+            return OcrCaptioner(n_threads=self.n_threads)
+
+        return self._once("captioner", make)
+
+    def extractor(self) -> Extractor:
+        """Return what finds entities and statements."""
+
+        def make() -> Extractor:
+            from kg.extraction.spacy_rules import SpacyExtractor
+
+            return SpacyExtractor(self.models.path("spacy-en"))
+
+        return self._once("extractor", make)
+
+    # ------------------------------------------------------------------ retrieval and generation
+
+    def encoder(self) -> TextEncoder:
+        """Return the text encoder."""
+
+        def make() -> TextEncoder:
+            from retrieval.encoders.transformer import TransformerTextEncoder
+
+            return TransformerTextEncoder(self.models.path("minilm"))
+
+        return self._once("encoder", make)
+
+    def describe_image(self, data: bytes) -> str:
+        """Return the words on a picture that is used as a query."""
+        from kg.captioning.ocr import describe
+
+        return describe(self.captioner(), data)
+
+    def answerer(self, generator: str) -> Answerer:
+        """Return the answerer that can write with ``generator``.
+
+        :param generator: One of :data:`GENERATORS`.
+        :returns: The shared answerer.
+        :raises InputError: If there is no such generator.
+        :raises ModelMissingError: If its model is not in the cache.
+        :raises ConfigError: If its server is not configured.
+        """
+        if generator not in GENERATORS:
+            raise InputError(f"There is no generator {generator!r}; known are {', '.join(GENERATORS)}.")
+
+        def make() -> Answerer:
+            from generation.answerer import Answerer
+
+            models = {} if generator == "extractive" else {generator: self.language_model(generator)}
+            return Answerer(encoder=self.encoder(), models=models)
+
+        return self._once(f"answerer:{generator}", make)
+
+    def language_model(self, generator: str) -> LanguageModel:
+        """Return the model behind ``lm``, ``moe`` or ``openai``; its weights are loaded when it first writes."""
+        if generator == "openai":
+            return self._once("openai", self._server_model)
+
+        def make() -> LanguageModel:
+            from generation.models.transformers_lm import TransformersLanguageModel
+
+            name = {"lm": "smollm2", "moe": "smollm2-moe"}[generator]
+            return TransformersLanguageModel(self.models.path(name))
+
+        return self._once(f"lm:{generator}", make)
+
+    def _server_model(self) -> LanguageModel:
+        from generation.models.openai import OpenAiLanguageModel
+
+        server = self.settings.openai
+        if not server.base_url or not server.model:
+            raise ConfigError(
+                "--generator openai needs a server: set MMKG_OPENAI__BASE_URL and MMKG_OPENAI__MODEL "
+                "(and MMKG_OPENAI__API_KEY where it wants one)."
+            )
+        return OpenAiLanguageModel(
+            base_url=server.base_url,
+            model=server.model,
+            api_key=server.api_key.get_secret_value(),
+            timeout_s=server.timeout_s,
+            context_tokens=server.context_tokens,
+        )
+
+    def _once(self, name: str, make: Callable[[], _T]) -> _T:
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = make()
+            made: _T = self._made[name]
+            return made
+
+
+class _Readable:
+    """A candidate of discovery whose failures are outcomes already."""
+
+    def __init__(self, candidate: Candidate) -> None:
+        self._candidate = candidate
+
+    def read(self) -> Iterator[RawFile | FileOutcome]:
+        return (_as_outcome(item) for item in self._candidate.read())
+
+
+def _as_outcome(item: RawFile | FileFailure) -> RawFile | FileOutcome:
+    return item if isinstance(item, RawFile) else item.outcome()
+
+
+def build_service(settings: Settings, *, loaders: Sequence[Loader] = ()) -> Service:
+    """Build the service of these settings. Nothing is loaded, opened or made until it is needed.
+
+    :param settings: What is configured.
+    :param loaders: Further loaders.
+    :returns: The service.
+    """
+    return Service(Wiring(settings, loaders=loaders))

@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retrieval.engine import RetrievalEngine
 
 from kg.errors import InputError, NotFoundError
 from kg.ports import RecordStore
+
+if TYPE_CHECKING:
+    from retrieval.engine import RetrievalEngine
 
 __all__ = ["RECORD_FILE", "Workspace", "Workspaces"]
 
@@ -23,14 +26,32 @@ RECORD_FILE = "record.db"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """An open workspace: its record, and the retrieval that is derived from it."""
+    """An open workspace: its record, and the retrieval that is derived from it.
 
-    name: str
-    folder: Path
-    store: RecordStore
-    engine: RetrievalEngine
+    :param name: Its name.
+    :param folder: Its folder.
+    :param store: Its record, open.
+    :param make_engine: Makes retrieval over the record, on first use: listing documents needs no model.
+    """
+
+    def __init__(
+        self, *, name: str, folder: Path, store: RecordStore, make_engine: Callable[[], RetrievalEngine]
+    ) -> None:
+        self.name = name
+        self.folder = folder
+        self.store = store
+        self._make_engine = make_engine
+        self._engine: RetrievalEngine | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def engine(self) -> RetrievalEngine:
+        """Retrieval over the record."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._make_engine()
+            return self._engine
 
 
 class Workspaces:

@@ -5,7 +5,6 @@ Layer: ``api.cli``.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +16,9 @@ from api.cli.output import console, failures_explained, print_json, print_table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from generation.answerer import AnswerEvent
-
     from api.service import SearchResult
-    from generation.types import Answer
+    from generation.answerer import AnswerEvent
+    from generation.types import Answer, AnswerSentence
 
 __all__ = ["ask", "complete", "search"]
 
@@ -68,34 +66,51 @@ def ask(
         answer = _show_events(events, show_evidence=show_evidence, as_json=as_json)
         service.close()
     if as_json:
-        from generation.render import answer_to_json
+        from api.payloads import answer_payload
 
-        print_json({**answer_to_json(answer), "workspace": settings.workspace})
+        print_json({**answer_payload(answer), "workspace": settings.workspace})
 
 
 def _show_events(events: Iterator[SearchResult | AnswerEvent], *, show_evidence: bool, as_json: bool) -> Answer:
-    from generation.render import references_text
-
+    """Show each stage as it comes; what a model writes is a draft, in grey, until its sentences were checked."""
     from api.service import SearchResult
+    from generation.answerer import EventKind
+    from generation.render import render_references
 
+    out = console()
     answer: Answer | None = None
-    wrote = False
+    kinds: list[EventKind] = []
     for event in events:
         if isinstance(event, SearchResult):
             if show_evidence and not as_json:
                 print_evidence(event, explain=False)
             continue
-        if event.answer is not None:
-            answer = event.answer
-        elif not as_json:
-            sys.stdout.write(event.text)
-            sys.stdout.flush()
-            wrote = True
+        answer = event.answer or answer
+        kinds.append(event.kind)
+        if as_json:
+            continue
+        if event.kind is EventKind.TOKEN and out.is_terminal:
+            out.print(event.text, end="", style="dim", markup=False)
+        elif event.sentence is not None and EventKind.TOKEN not in kinds:
+            out.print(_marked(event.sentence), end=" ", markup=False, soft_wrap=True)
     if answer is None:  # pragma: no cover - the stream's contract
         raise RuntimeError("the stream of an answer ended without the answer")
     if not as_json:
-        sys.stdout.write(("\n\n" if wrote else "") + references_text(answer) + "\n")
+        _close(answer, streamed=EventKind.SENTENCE in kinds and EventKind.TOKEN not in kinds)
+        out.print(render_references(answer.citations), markup=False, soft_wrap=True)
     return answer
+
+
+def _close(answer: Answer, *, streamed: bool) -> None:
+    out = console()
+    if out.is_terminal or streamed:
+        out.print("\n")
+    if not streamed:
+        out.print(answer.text + "\n", markup=False, soft_wrap=True)
+
+
+def _marked(sentence: AnswerSentence) -> str:
+    return sentence.text + "".join(f" [{number}]" for number in sentence.citations)
 
 
 def search(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from api.models.cache import ModelCache
-from api.models.registry import DERIVED, PACKAGED
+from api.models.registry import DERIVED
 
 __all__ = ["prepare_models"]
 
@@ -32,9 +32,7 @@ def prepare_models(
     :raises kg.errors.ModelError: If something cannot be fetched, checked or derived.
     """
     cache = ModelCache(cache_root)
-    wanted = names or tuple(
-        model.name for model in (*PACKAGED.values(), *DERIVED.values()) if not (required_only and model.optional)
-    )
+    wanted = names or tuple(row.name for row in cache.list() if not (required_only and row.optional))
     return {name: _prepare(cache, name, on_step) for name in wanted}
 
 
@@ -47,11 +45,11 @@ def _prepare(cache: ModelCache, name: str, on_step: Callable[[str], None]) -> Pa
     target = cache.folder / name
     on_step(f"{name}: {DERIVED[name].how}")
     if name == "smollm2":
-        from generation.models.gguf import ensure_dense
+        from generation.models.checkpoints import ensure_dense
 
         ensure_dense(next(source.glob("*.gguf")), target)
     else:
-        from moe_backbone.upcycle import ensure_moe
+        from generation.models.checkpoints import ensure_moe
 
         ensure_moe(source, target)
     return target

