@@ -148,7 +148,7 @@ def test_token_spans_are_the_characters_of_each_token_without_any_cut(folder: Pa
 
     # "dogs😀" is one word that the vocabulary cannot spell; a lone surrogate is no character, so no token
     assert [text[s.start : s.end] for s in spans] == ["The", "dogs😀", "日", "本", "!"]
-    assert [text[s.start : s.end] for s in encoder.token_spans("dogs, The")] == ["dog", "s", ",", "The"]
+    assert [(s.start, s.end) for s in encoder.token_spans("dogs The")] == [(0, 3), (3, 4), (5, 8)]
     assert len(encoder.token_spans("cat " * 500)) == 500
     assert encoder.token_spans("") == []
 
