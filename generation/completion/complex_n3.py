@@ -1,0 +1,249 @@
+"""ComplEx with reciprocal relations: the model, its scores, and the gradient of one training batch.
+
+Layer: ``generation``; imports torch. Knows indices and tensors, never names or files.
+Sources: Trouillon et al. 2016, arXiv:1606.06357 (ComplEx); Lacroix et al. 2018, arXiv:1806.07297 (N3, reciprocal
+relations, full softmax); Chen et al. 2021, arXiv:2110.02834 (relation prediction).
+
+A question ``(?, r, t)`` is asked as ``(t, r + n_relations, ?)``: each relation has an inverse with its own row. An
+anchor that never occurs in train has no learnt row; the mean row of the relation's train anchors stands in for it,
+which ranks by what is usual for the relation.
+
+Shape suffixes: B batch, N entities, R relations and their inverses, W row width = ``2 * rank``, real parts first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["BatchLoss", "ComplExModel", "FullSoftmax", "accumulate_gradients", "with_inverses"]
+
+
+def with_inverses(triples_M3: NDArray[np.int64], n_relations: int) -> NDArray[np.int64]:
+    """Return the triples followed by their inverses ``(t, r + n_relations, h)``. *Shape:* ``(2 * M, 3)``."""
+    inverses = triples_M3[:, ::-1].copy()
+    inverses[:, 1] += n_relations
+    return np.concatenate([triples_M3, inverses])
+
+
+def _multiply(left_BW: Tensor, right_BW: Tensor) -> Tensor:
+    """Multiply rows of complex numbers element by element."""
+    a, b = left_BW.chunk(2, dim=-1)
+    c, d = right_BW.chunk(2, dim=-1)
+    return torch.cat([a * c - b * d, a * d + b * c], dim=-1)
+
+
+def _conjugate_multiply(left_BW: Tensor, right_BW: Tensor) -> Tensor:
+    """Multiply the conjugates of the rows ``left`` with the rows ``right``."""
+    a, b = left_BW.chunk(2, dim=-1)
+    c, d = right_BW.chunk(2, dim=-1)
+    return torch.cat([a * c + b * d, a * d - b * c], dim=-1)
+
+
+@dataclass(slots=True, kw_only=True)
+class ComplExModel:
+    """The tables of one trained (or fresh) model.
+
+    ``entities_NW`` and ``relations_RW`` are float32; rows ``n_relations`` and up of the latter are the inverses.
+    ``seen_N`` says which entities occur in train; ``anchors_RW`` is the mean entity row of each relation's train
+    anchors, zero for a relation without any.
+    """
+
+    entities_NW: Tensor  # noqa: N815 (shape suffix)
+    relations_RW: Tensor  # noqa: N815 (shape suffix)
+    seen_N: Tensor  # noqa: N815 (shape suffix)
+    anchors_RW: Tensor  # noqa: N815 (shape suffix)
+
+    @classmethod
+    def fresh(
+        cls, *, n_entities: int, n_relations: int, rank: int, init_scale: float, seed: int, device: str = "cpu"
+    ) -> ComplExModel:
+        """Make a model with small random rows; the same seed gives the same rows on every device.
+
+        :param n_entities: Number of entities.
+        :param n_relations: Number of relations without inverses.
+        :param rank: Complex numbers per row.
+        :param init_scale: Standard deviation of the initial values.
+        :param seed: Seed of the initial values.
+        :param device: Where the tables live.
+        :returns: The model; no entity counts as seen yet.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        entities = torch.randn(n_entities, 2 * rank, generator=generator) * init_scale
+        relations = torch.randn(2 * n_relations, 2 * rank, generator=generator) * init_scale
+        return cls(
+            entities_NW=entities.to(device),
+            relations_RW=relations.to(device),
+            seen_N=torch.zeros(n_entities, dtype=torch.bool, device=device),
+            anchors_RW=torch.zeros(2 * n_relations, 2 * rank, device=device),
+        )
+
+    @property
+    def n_parameters(self) -> int:
+        """Count the learnt numbers."""
+        return self.entities_NW.numel() + self.relations_RW.numel()
+
+    @property
+    def n_relations(self) -> int:
+        """Count the relations, without their inverses."""
+        return len(self.relations_RW) // 2
+
+    def note_train(self, train_M3: NDArray[np.int64]) -> None:
+        """Record which entities train holds and the mean anchor of each relation; call it after the last update.
+
+        :param train_M3: Train triples, without inverses. *Shape:* ``(M, 3)``.
+        """
+        rows = torch.from_numpy(with_inverses(train_M3, self.n_relations)).to(self.entities_NW.device)
+        self.seen_N[rows[:, 0]] = True
+        pairs = torch.unique(rows[:, :2], dim=0)
+        self.anchors_RW.zero_().index_add_(0, pairs[:, 1], self.entities_NW[pairs[:, 0]])
+        counts = torch.bincount(pairs[:, 1], minlength=len(self.relations_RW)).clamp_(min=1)
+        self.anchors_RW /= counts[:, None]
+
+    @torch.inference_mode()
+    def score_all(self, anchors: NDArray[np.int64], relations: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Score every entity as the end of ``(anchor, relation, ?)``; higher is better.
+
+        :param anchors: Entity indices. *Shape:* ``(B,)``.
+        :param relations: Relation indices, inverses from ``n_relations``. *Shape:* ``(B,)``.
+        :returns: Scores. *Shape:* ``(B, N)``, float32.
+        """
+        device = self.entities_NW.device
+        anchor_B = torch.from_numpy(anchors).to(device)
+        relation_B = torch.from_numpy(relations).to(device)
+        rows_BW = torch.where(self.seen_N[anchor_B][:, None], self.entities_NW[anchor_B], self.anchors_RW[relation_B])
+        scores_BN = _multiply(rows_BW, self.relations_RW[relation_B]) @ self.entities_NW.T
+        scores: NDArray[np.float32] = scores_BN.cpu().numpy()
+        return scores
+
+    def score_tails(self, heads: NDArray[np.int64], relations: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Score every entity as the tail of ``(head, relation, ?)``. *Shape:* ``(B,)`` twice → ``(B, N)``."""
+        return self.score_all(heads, relations)
+
+    def score_heads(self, relations: NDArray[np.int64], tails: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Score every entity as the head of ``(?, relation, tail)``. *Shape:* ``(B,)`` twice → ``(B, N)``."""
+        return self.score_all(tails, relations + self.n_relations)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLoss:
+    """The parts of one batch's mean loss, in nats but for the dimensionless penalty: ``total`` is what is minimised."""
+
+    total: float
+    entity: float
+    relation: float
+    penalty: float
+
+
+class FullSoftmax:
+    """Cross entropy over all entities with its gradients, without an autograd graph of ``(B, N)`` tensors.
+
+    The reference is ``torch.nn.functional.cross_entropy(queries @ entities.T, targets)``. The large buffers are kept
+    from batch to batch: on a CPU, asking the system for them anew costs more than the products.
+
+    :param entities_NW: Entity rows, float32; read at each call. *Shape:* ``(N, W)``.
+    :param n_batch: The most queries of one call.
+    :param half: Whether the three products run in bfloat16; sums inside a product and the results stay float32.
+    """
+
+    def __init__(self, entities_NW: Tensor, *, n_batch: int, half: bool = False) -> None:
+        kind = torch.bfloat16 if half else torch.float32
+        self.entities_NW, self.half = entities_NW, half
+        self.weights_BN = torch.empty(n_batch, len(entities_NW), dtype=kind, device=entities_NW.device)
+        self.cast_NW = torch.empty_like(entities_NW, dtype=kind) if half else entities_NW
+        self.product_NW = torch.empty_like(entities_NW, dtype=kind) if half else None
+
+    @torch.no_grad()
+    def __call__(self, queries_BW: Tensor, targets_B: Tensor, *, gradient_NW: Tensor) -> tuple[float, Tensor]:
+        """Compute the mean loss of a batch and its gradients.
+
+        :param queries_BW: Query rows, float32. *Shape:* ``(B, W)``.
+        :param targets_B: The right entity of each query. *Shape:* ``(B,)``.
+        :param gradient_NW: Overwritten with the gradient for the entity rows. *Shape:* ``(N, W)``.
+        :returns: The mean loss in nats, and the gradient for ``queries_BW``. *Shape:* ``(B, W)``.
+        """
+        n_batch = len(targets_B)
+        if self.half:
+            self.cast_NW.copy_(self.entities_NW)
+        queries = queries_BW.to(self.cast_NW.dtype)
+        weights_BN = self.weights_BN[:n_batch]
+        torch.mm(queries, self.cast_NW.T, out=weights_BN)
+        torch.softmax(weights_BN, dim=1, out=weights_BN)
+        rows_B = torch.arange(n_batch, device=targets_B.device)
+        right_B = weights_BN[rows_B, targets_B]
+        loss = -right_B.float().clamp(min=1e-30).log().mean()
+        weights_BN[rows_B, targets_B] = right_B - 1.0
+        queries = queries / n_batch
+        if self.product_NW is None:
+            torch.mm(weights_BN.T, queries, out=gradient_NW)
+        else:
+            torch.mm(weights_BN.T, queries, out=self.product_NW)
+            gradient_NW.copy_(self.product_NW)
+        return float(loss), (weights_BN @ self.cast_NW).float().div_(n_batch)
+
+
+def accumulate_gradients(
+    model: ComplExModel,
+    batch_B3: Tensor,
+    *,
+    softmax: FullSoftmax,
+    regularisation: float,
+    relation_weight: float,
+) -> BatchLoss:
+    """Compute one batch's loss and write its gradient into ``.grad`` of the two tables.
+
+    ``loss = CE(t | h, r) + relation_weight * CE(r | h, t) + regularisation * mean(|h|^3 + |r|^3 + |t|^3)``,
+    the norms summed over the complex numbers of a row.
+
+    :param model: The model; ``.grad`` of its tables is overwritten.
+    :param batch_B3: Triples, inverses included, int64. *Shape:* ``(B, 3)``.
+    :param softmax: The softmax over the model's own entity table.
+    :param regularisation: Weight of the N3 penalty.
+    :param relation_weight: Weight of relation prediction; 0 leaves it out.
+    :returns: The parts of the loss.
+    """
+    entities, relations = model.entities_NW, model.relations_RW
+    if entities.grad is None:
+        entities.grad = torch.empty_like(entities)
+    heads_B, relations_B, tails_B = batch_B3.unbind(1)
+    head_BW = entities.detach()[heads_B].requires_grad_()
+    tail_BW = entities.detach()[tails_B].requires_grad_()
+    table_RW = relations.detach().requires_grad_()
+    relation_BW = table_RW[relations_B]
+
+    query_BW = _multiply(head_BW, relation_BW)
+    entity_loss, query_gradient = softmax(query_BW.detach(), tails_B, gradient_NW=entities.grad)
+    penalty = sum((_cubes(rows) for rows in (head_BW, relation_BW, tail_BW)), torch.zeros((), device=head_BW.device))
+    penalty = penalty / len(batch_B3)
+    side_loss = regularisation * penalty
+    relation_loss = torch.zeros((), device=head_BW.device)
+    if relation_weight:
+        logits_BR = _conjugate_multiply(head_BW, tail_BW) @ table_RW.T
+        relation_loss = functional.cross_entropy(logits_BR, relations_B)
+        side_loss = side_loss + relation_weight * relation_loss
+    torch.autograd.backward([query_BW, side_loss], [query_gradient, torch.ones_like(side_loss)])
+
+    entities.grad.index_add_(0, heads_B, _gradient(head_BW))
+    entities.grad.index_add_(0, tails_B, _gradient(tail_BW))
+    relations.grad = _gradient(table_RW)
+    return BatchLoss(
+        total=entity_loss + side_loss.item(),
+        entity=entity_loss,
+        relation=relation_loss.item(),
+        penalty=penalty.item(),
+    )
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+
+
+def _cubes(rows_BW: Tensor) -> Tensor:
+    """Sum the cubed moduli of all complex numbers; the tiny constant keeps the gradient finite at zero."""
+    real, imaginary = rows_BW.chunk(2, dim=-1)
+    return (real.square() + imaginary.square() + 1e-20).pow(1.5).sum()

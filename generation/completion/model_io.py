@@ -1,0 +1,219 @@
+"""Save and load a trained link predictor as a folder that says what it is.
+
+Layer: ``generation``; safetensors, torch. Layout:
+
+* ``config.json``: settings, seed, sizes, fingerprints of vocabulary and train, the validation MRR, and the names of the
+  other files. It is written last, so a folder holds either the old model or the new one, never a mixture.
+* ``model-DIGEST.safetensors``: the tables. ``entities-DIGEST.tsv``, ``relations-DIGEST.tsv``: id and name, row by row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from generation.completion.complex_n3 import ComplExModel
+from generation.completion.config import CompletionConfig
+from generation.completion.files import write_bytes_atomically, write_json_atomically, write_tensors_atomically
+from generation.completion.triples import TripleSet
+from kg.errors import CompletionError, MmkgError
+
+__all__ = ["SavedModel", "check_same_graph", "load_model", "read_metadata", "save_model"]
+
+_FORMAT = "mmkgrag-complex-n3"
+_VERSION = 1
+_TENSORS = ("entities", "relations", "seen", "anchors")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedModel:
+    """A model with the vocabulary that its rows stand for. ``metadata`` is what ``config.json`` holds besides."""
+
+    model: ComplExModel
+    config: CompletionConfig
+    entity_ids: tuple[str, ...]
+    entity_names: tuple[str, ...]
+    relation_ids: tuple[str, ...]
+    relation_names: tuple[str, ...]
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+def save_model(
+    folder: Path,
+    model: ComplExModel,
+    graph: TripleSet,
+    *,
+    config: CompletionConfig,
+    metadata: Mapping[str, object],
+) -> None:
+    """Write a model folder; an older model there is replaced in one step.
+
+    :param folder: Where; made if it does not exist.
+    :param model: The trained model.
+    :param graph: The graph it was trained on.
+    :param config: The settings it was trained with.
+    :param metadata: Further plain values to keep, for example seed and validation MRR.
+    :raises CompletionError: If the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CompletionError(f"{folder}: cannot be made a model folder ({error.strerror}).") from error
+    digest = hashlib.sha256(graph.train_fingerprint.encode())
+    for table in (model.entities_NW, model.relations_RW):
+        digest.update(table.detach().cpu().contiguous().numpy().tobytes())
+    tag = digest.hexdigest()[:12]
+    files = {
+        "weights": f"model-{tag}.safetensors",
+        "entities": f"entities-{tag}.tsv",
+        "relations": f"relations-{tag}.tsv",
+    }
+    write_tensors_atomically(
+        folder / files["weights"],
+        {
+            "entities": model.entities_NW,
+            "relations": model.relations_RW,
+            "seen": model.seen_N,
+            "anchors": model.anchors_RW,
+        },
+    )
+    write_bytes_atomically(folder / files["entities"], _to_tsv(graph.entity_ids, graph.entity_names))
+    write_bytes_atomically(folder / files["relations"], _to_tsv(graph.relation_ids, graph.relation_names))
+    description: dict[str, object] = {
+        **metadata,
+        "format": _FORMAT,
+        "version": _VERSION,
+        "config": config.to_mapping(),
+        "graph": graph.name,
+        "n_entities": graph.n_entities,
+        "n_relations": graph.n_relations,
+        "n_train": len(graph.train),
+        "vocabulary_fingerprint": graph.vocabulary_fingerprint,
+        "train_fingerprint": graph.train_fingerprint,
+        "carved": graph.carved,
+        "files": files,
+    }
+    write_json_atomically(folder / "config.json", description)
+    for pattern in ("model-*.safetensors", "entities-*.tsv", "relations-*.tsv"):
+        for path in folder.glob(pattern):
+            if path.name not in files.values():
+                path.unlink()
+
+
+def read_metadata(folder: Path) -> dict[str, object]:
+    """Read a model's description without its tables.
+
+    :param folder: A model folder.
+    :returns: What ``config.json`` holds.
+    :raises CompletionError: If there is no model there, or it was written by another program or version.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CompletionError(f"{folder} holds no model (config.json is missing). Train one there first.")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CompletionError(f"{path}: damaged ({error}). Train the model again.") from error
+    if not isinstance(description, dict) or description.get("format") != _FORMAT:
+        raise CompletionError(f"{path}: not a link-prediction model of mmkgrag. Give the folder that training wrote.")
+    if description.get("version") != _VERSION:
+        raise CompletionError(
+            f"{path}: written in format version {description.get('version')!r}; this program reads {_VERSION}. "
+            "Train the model again."
+        )
+    return description
+
+
+def load_model(folder: Path, *, device: str = "cpu") -> SavedModel:
+    """Read a model folder back and check that its parts fit each other.
+
+    :param folder: A folder that :func:`save_model` wrote.
+    :param device: Where the tables shall live.
+    :returns: The model with its vocabulary.
+    :raises CompletionError: If a part is missing, damaged or does not fit.
+    """
+    description = read_metadata(folder)
+    try:
+        files = description["files"]
+        if not isinstance(files, dict):
+            raise CompletionError(f"{folder}: config.json names no files.")
+        tensors = load_file(folder / files["weights"], device=device)
+        entities = _from_tsv(folder / files["entities"])
+        relations = _from_tsv(folder / files["relations"])
+        values = description["config"]
+        config = CompletionConfig.from_mapping(values if isinstance(values, dict) else {})
+    except (OSError, ValueError, KeyError, SafetensorError, MmkgError) as error:
+        raise CompletionError(f"{folder}: the model cannot be read ({error}). Train it again.") from error
+    model = _assemble(folder, tensors, n_entities=len(entities[0]), n_relations=len(relations[0]))
+    return SavedModel(
+        model=model,
+        config=config,
+        entity_ids=entities[0],
+        entity_names=entities[1],
+        relation_ids=relations[0],
+        relation_names=relations[1],
+        metadata=description,
+    )
+
+
+def _assemble(folder: Path, tensors: dict[str, torch.Tensor], *, n_entities: int, n_relations: int) -> ComplExModel:
+    if any(name not in tensors for name in _TENSORS):
+        raise CompletionError(f"{folder}: the weights hold {sorted(tensors)}, expected {sorted(_TENSORS)}.")
+    width = tensors["entities"].shape[-1]
+    shapes = {
+        "entities": (n_entities, width),
+        "relations": (2 * n_relations, width),
+        "seen": (n_entities,),
+        "anchors": (2 * n_relations, width),
+    }
+    for name, shape in shapes.items():
+        if tuple(tensors[name].shape) != shape:
+            raise CompletionError(f"{folder}: table {name} has shape {tuple(tensors[name].shape)}, expected {shape}.")
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise CompletionError(f"{folder}: table {name} holds values that are not finite. Train the model again.")
+    return ComplExModel(
+        entities_NW=tensors["entities"],
+        relations_RW=tensors["relations"],
+        seen_N=tensors["seen"],
+        anchors_RW=tensors["anchors"],
+    )
+
+
+def check_same_graph(saved: SavedModel, graph: TripleSet) -> None:
+    """Refuse a graph that the model was not trained on.
+
+    :param saved: The model.
+    :param graph: The graph to use it with.
+    :raises CompletionError: If entities, relations or train triples differ. Other train triples would mean that the
+        model may have seen what it is now asked for.
+    """
+    if saved.metadata.get("vocabulary_fingerprint") != graph.vocabulary_fingerprint:
+        raise CompletionError(
+            f"The model knows {len(saved.entity_ids)} entities and {len(saved.relation_ids)} relations of graph "
+            f"{saved.metadata.get('graph')!r}; {graph.name!r} has {graph.n_entities} and {graph.n_relations}, and "
+            "not the same ones in the same order. Use the graph it was trained on, or train again."
+        )
+    if saved.metadata.get("train_fingerprint") != graph.train_fingerprint:
+        raise CompletionError(
+            f"The train triples of {graph.name!r} ({len(graph.train)}) are not those the model was trained on "
+            f"({saved.metadata.get('n_train')}), so it may have seen what it would be tested on. Train again."
+        )
+
+
+def _to_tsv(ids: Sequence[str], names: Sequence[str]) -> bytes:
+    lines = ["\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in zip(ids, names, strict=True)]
+    return "".join(lines).encode("utf-8")
+
+
+def _from_tsv(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line]
+    if any(len(row) != 2 for row in rows):
+        raise CompletionError(f"{path.name}: each line must hold an id and a name.")
+    return tuple(row[0] for row in rows), tuple(row[1] for row in rows)

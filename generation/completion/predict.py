@@ -1,0 +1,174 @@
+"""Answer ``(head, relation, ?)`` and ``(?, relation, tail)`` with ranked links that the graph does not hold yet.
+
+Layer: ``generation``; NumPy and the trained model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generation.completion.known import KnownEnds
+from generation.completion.model_io import SavedModel, check_same_graph
+from generation.completion.names import NameIndex
+from generation.completion.support import SupportIndex
+from generation.completion.triples import TripleSet
+from generation.types import PredictedLink
+from kg.errors import CompletionError
+
+__all__ = ["LinkPredictor", "Prediction"]
+
+_FEW_EXAMPLES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """Predicted links and what there is to know about trusting them.
+
+    ``n_examples`` counts the train triples of the relation, ``n_known`` the answers the graph holds already (they are
+    left out of ``links``). ``anchor_seen`` is false where train holds no triple of the given entity, so that the
+    ranking only says what is usual for the relation. ``notes`` says in words what calls for caution.
+    """
+
+    links: tuple[PredictedLink, ...]
+    relation: str
+    n_examples: int
+    n_known: int
+    anchor_seen: bool
+    notes: tuple[str, ...]
+
+
+class LinkPredictor:
+    """Ranks the missing ends of triples.
+
+    :param saved: A trained model.
+    :param graph: The graph it was trained on; its triples are left out of the predictions.
+    :param support: Where the supporting passages come from; ``None`` for a graph without documents.
+    :raises CompletionError: If the model is of another graph.
+    """
+
+    def __init__(self, saved: SavedModel, graph: TripleSet, *, support: SupportIndex | None = None) -> None:
+        check_same_graph(saved, graph)
+        self.saved, self.graph = saved, graph
+        self._support = support
+        self._known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+        self._examples = np.bincount(graph.train[:, 1], minlength=graph.n_relations)
+        self._entities = NameIndex("entity", graph.entity_ids, graph.entity_names, aliases=graph.entity_aliases)
+        self._relations = NameIndex("relation", graph.relation_ids, graph.relation_names)
+
+    def relations(self) -> list[tuple[str, int]]:
+        """List the relations that can be asked for with their number of train triples, most frequent first."""
+        pairs = zip(self.graph.relation_names, self._examples.tolist(), strict=True)
+        return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+
+    def predict(
+        self, *, relation: str, head: str | None = None, tail: str | None = None, k: int = 10
+    ) -> list[PredictedLink]:
+        """Return the ``k`` most expected links; :meth:`ask` says besides how far to trust them.
+
+        :param relation: Id or name of the relation.
+        :param head: Id or name of the head; leave it out to ask for heads.
+        :param tail: Id or name of the tail; leave it out to ask for tails.
+        :param k: The most links to return, at least 1.
+        :returns: Links by falling score, ties by entity id; none that the graph holds.
+        """
+        return list(self.ask(relation=relation, head=head, tail=tail, k=k).links)
+
+    def ask(self, *, relation: str, head: str | None = None, tail: str | None = None, k: int = 10) -> Prediction:
+        """Return the ``k`` most expected links and what calls for caution about them.
+
+        :param relation: Id or name of the relation.
+        :param head: Id or name of the head; leave it out to ask for heads.
+        :param tail: Id or name of the tail; leave it out to ask for tails.
+        :param k: The most links to return, at least 1.
+        :returns: The prediction. Probabilities are a softmax over all entities but the given one and the known answers.
+        :raises CompletionError: If not exactly one of ``head`` and ``tail`` is given, ``k`` is below 1, or a name is
+            unknown (the message offers near ones) or ambiguous (it lists those meant).
+        """
+        if (head is None) == (tail is None):
+            raise CompletionError("Give either a head or a tail; the other end is what is asked for.")
+        if k < 1:
+            raise CompletionError(f"k must be at least 1, got {k}.")
+        relation_row = self._relations.resolve(relation)
+        anchor = self._entities.resolve(head if head is not None else tail or "")
+        asked = relation_row if head is not None else relation_row + self.graph.n_relations
+        scores = self.saved.model.score_all(np.array([anchor]), np.array([asked]))[0].astype(np.float64)
+        known = self._known.answers(anchor, asked)
+        allowed = np.ones(len(scores), dtype=np.bool_)
+        allowed[known] = False
+        allowed[anchor] = False
+        candidates = np.flatnonzero(allowed)
+        links = self._links(anchor, relation_row, candidates, scores[candidates], is_head=head is not None, k=k)
+        anchor_seen = bool(self.graph.seen[anchor])
+        return Prediction(
+            links=links,
+            relation=self.graph.relation_names[relation_row],
+            n_examples=int(self._examples[relation_row]),
+            n_known=len(known),
+            anchor_seen=anchor_seen,
+            notes=self._notes(anchor, relation_row, anchor_seen=anchor_seen),
+        )
+
+    def _links(
+        self,
+        anchor: int,
+        relation: int,
+        candidates: NDArray[np.int64],
+        scores: NDArray[np.float64],
+        *,
+        is_head: bool,
+        k: int,
+    ) -> tuple[PredictedLink, ...]:
+        if not len(candidates):
+            return ()
+        weights = np.exp(scores - scores.max())
+        probabilities = weights / weights.sum()
+        order = sorted(
+            _largest(scores, k), key=lambda place: (-scores[place], self.graph.entity_ids[candidates[place]])
+        )
+        links = []
+        for rank, place in enumerate(order[:k], start=1):
+            other = int(candidates[place])
+            head, tail = (anchor, other) if is_head else (other, anchor)
+            links.append(
+                PredictedLink(
+                    head_id=self.graph.entity_ids[head],
+                    head=self.graph.entity_names[head],
+                    relation=self.graph.relation_names[relation],
+                    tail_id=self.graph.entity_ids[tail],
+                    tail=self.graph.entity_names[tail],
+                    score=float(scores[place]),
+                    probability=float(probabilities[place]),
+                    rank=rank,
+                    support=self._chunks(head, relation, tail),
+                )
+            )
+        return tuple(links)
+
+    def _chunks(self, head: int, relation: int, tail: int) -> tuple[str, ...]:
+        if self._support is None:
+            return ()
+        ids = self.graph.entity_ids
+        return self._support.chunks(ids[head], self.graph.relation_ids[relation], ids[tail])
+
+    def _notes(self, anchor: int, relation: int, *, anchor_seen: bool) -> tuple[str, ...]:
+        notes = []
+        n_examples = int(self._examples[relation])
+        if n_examples < _FEW_EXAMPLES:
+            name = self.graph.relation_names[relation]
+            notes.append(f"The graph holds only {n_examples} examples of {name!r}: treat these as weak hints.")
+        if not anchor_seen:
+            name = self.graph.entity_names[anchor]
+            notes.append(f"{name!r} has no known relation to learn from: this is what is usual for the relation.")
+        return tuple(notes)
+
+
+def _largest(scores: NDArray[np.float64], k: int) -> list[int]:
+    """Return the places of the ``k`` largest scores and of all that tie with the last of them."""
+    if k >= len(scores):
+        return list(range(len(scores)))
+    threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
+    places: list[int] = np.flatnonzero(scores >= threshold).tolist()
+    return places

@@ -1,0 +1,295 @@
+"""What the command line and the service call: train on a folder or a workspace, evaluate, predict.
+
+Layer: ``generation``.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from generation.completion.config import CompletionConfig
+from generation.completion.evaluator import evaluate
+from generation.completion.known import KnownEnds
+from generation.completion.model_io import (
+    check_same_graph,
+    load_model,
+    read_metadata,
+    save_model,
+)
+from generation.completion.predict import LinkPredictor
+from generation.completion.rules import FrequencyScorer, RuleScorer
+from generation.completion.support import SupportIndex
+from generation.completion.trainer import EpochProgress, ProgressCallback, train_complex
+from generation.completion.triples import TripleSet, carve_validation
+from generation.completion.tsv_folder import read_folder
+from generation.completion.workspace_graph import graph_from_store
+from kg.errors import CompletionError
+from kg.ports import RecordStore
+
+__all__ = ["TrainReport", "evaluate_folder", "open_folder", "open_store", "train_folder", "train_store"]
+
+_LOG = logging.getLogger(__name__)
+_CARVE_FROM = 2_000
+_SMALL_EPOCHS = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainReport:
+    """What a training did. ``best_valid_mrr`` is a fraction, ``None`` where the graph was too small to validate."""
+
+    model_dir: Path
+    n_entities: int
+    n_relations: int
+    n_train: int
+    n_valid: int
+    n_parameters: int
+    best_epoch: int
+    best_valid_mrr: float | None
+    seconds: float
+    config: CompletionConfig
+    history: tuple[EpochProgress, ...]
+    notes: tuple[str, ...]
+
+    def to_mapping(self) -> dict[str, object]:
+        """Return the report as plain values, without the history."""
+        return {
+            "model": str(self.model_dir),
+            "entities": self.n_entities,
+            "relations": self.n_relations,
+            "train": self.n_train,
+            "valid": self.n_valid,
+            "params": self.n_parameters,
+            "best_epoch": self.best_epoch,
+            "valid_mrr": self.best_valid_mrr,
+            "epochs": len(self.history),
+            "seconds": self.seconds,
+            "config": self.config.to_mapping(),
+            "notes": list(self.notes),
+        }
+
+
+def train_folder(
+    folder: Path,
+    out: Path,
+    *,
+    config: CompletionConfig | None = None,
+    seed: int = 0,
+    on_progress: ProgressCallback | None = None,
+    resume: bool = False,
+    filter_only: Sequence[str] | None = None,
+    allow_overlap: bool = False,
+) -> TrainReport:
+    """Train on a folder of TSV files and write a model folder.
+
+    While it trains, ``out/checkpoint`` holds what ``resume`` needs; it goes when the model is written.
+
+    :param folder: The graph, see :mod:`generation.completion.tsv_folder`.
+    :param out: The model folder.
+    :param config: Settings.
+    :param seed: Seed of everything random, the carving of a validation part included.
+    :param on_progress: Called after each epoch.
+    :param resume: Whether to go on from a checkpoint of the same training, if there is one.
+    :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
+    :param allow_overlap: Whether splits may share triples.
+    :returns: The report.
+    """
+    config = config or CompletionConfig()
+    graph = read_folder(
+        folder,
+        filter_only=filter_only,
+        allow_overlap=allow_overlap,
+        valid_fraction=config.valid_fraction,
+        seed=seed,
+    )
+    return _train(graph, out, config=config, seed=seed, on_progress=on_progress, resume=resume, metadata={})
+
+
+def open_folder(
+    model_dir: Path, folder: Path, *, filter_only: Sequence[str] | None = None, allow_overlap: bool = False
+) -> LinkPredictor:
+    """Load a model with the folder it was trained on.
+
+    :param model_dir: The model folder.
+    :param folder: The graph.
+    :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
+    :param allow_overlap: Whether splits may share triples.
+    :returns: A predictor.
+    :raises CompletionError: If the model is damaged or of another graph.
+    """
+    saved = load_model(model_dir)
+    carved = saved.metadata.get("carved")
+    seed, fraction = (int(carved[0]), float(carved[1])) if isinstance(carved, list) else (0, 0.0)
+    graph = read_folder(
+        folder, filter_only=filter_only, allow_overlap=allow_overlap, valid_fraction=fraction, seed=seed
+    )
+    return LinkPredictor(saved, graph)
+
+
+def evaluate_folder(
+    model_dir: Path,
+    folder: Path,
+    split: str = "test",
+    *,
+    filter_only: Sequence[str] | None = None,
+    allow_overlap: bool = False,
+    baselines: bool = True,
+) -> dict[str, object]:
+    """Rank a split with a trained model, and beside it with what needs no training.
+
+    :param model_dir: The model folder.
+    :param folder: The graph it was trained on.
+    :param split: ``test``, ``valid`` or ``train``.
+    :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
+    :param allow_overlap: Whether splits may share triples.
+    :param baselines: Whether to rank with rules of length 1 and with relation frequencies too.
+    :returns: Fractions: ``mrr``, ``hits@1``, ``hits@3``, ``hits@10``; the same in ``head``, ``tail`` and ``unseen``;
+        ``n`` triples, ``params``, ``seconds``, ``split``, ``graph``, ``protocol``, and ``baselines`` by name.
+    """
+    predictor = open_folder(model_dir, folder, filter_only=filter_only, allow_overlap=allow_overlap)
+    graph, model = predictor.graph, predictor.saved.model
+    triples = graph.split(split)
+    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    result = evaluate(model, graph, triples=triples, known=known).to_mapping()
+    result |= {
+        "graph": graph.name,
+        "split": split,
+        "protocol": "all entities, filtered by all known triples, both directions, realistic ties, unseen included",
+    }
+    if baselines:
+        scorers = {"rules-1": RuleScorer(graph), "frequency": FrequencyScorer(graph)}
+        result["baselines"] = {
+            name: evaluate(scorer, graph, triples=triples, known=known).to_mapping() for name, scorer in scorers.items()
+        }
+    return result
+
+
+def train_store(
+    store: RecordStore,
+    out_dir: Path,
+    *,
+    config: CompletionConfig | None = None,
+    seed: int = 0,
+    on_progress: ProgressCallback | None = None,
+    name: str = "workspace",
+) -> TrainReport:
+    """Train on a workspace's own graph and write a model folder that remembers the record's version.
+
+    Below 2,000 triples nothing is spared for validation: training then runs a fixed number of epochs.
+
+    :param store: The record.
+    :param out_dir: The model folder.
+    :param config: Settings; ``None`` suits the size.
+    :param seed: Seed of everything random.
+    :param on_progress: Called after each epoch.
+    :param name: What the graph is called in messages.
+    :returns: The report.
+    """
+    version = store.version()
+    graph, chosen = _store_graph(store, config=config, seed=seed, name=name)
+    metadata: dict[str, object] = {"record_version": version}
+    return _train(graph, out_dir, config=chosen, seed=seed, on_progress=on_progress, resume=False, metadata=metadata)
+
+
+def open_store(
+    store: RecordStore,
+    out_dir: Path,
+    *,
+    config: CompletionConfig | None = None,
+    seed: int = 0,
+    on_progress: ProgressCallback | None = None,
+    name: str = "workspace",
+) -> LinkPredictor:
+    """Load the model of a workspace's graph, training it first if the record has changed since, or if there is none.
+
+    :param store: The record.
+    :param out_dir: The model folder; it is a cache and may be deleted at any time.
+    :param config: Settings; ``None`` suits the size. A model trained with other settings or another seed is replaced.
+    :param seed: Seed of everything random.
+    :param on_progress: Called after each epoch, if it trains.
+    :param name: What the graph is called in messages.
+    :returns: A predictor whose links carry the chunk ids that support them.
+    """
+    graph, chosen = _store_graph(store, config=config, seed=seed, name=name)
+    if not _is_current(out_dir, store, graph, config=chosen, seed=seed):
+        train_store(store, out_dir, config=config, seed=seed, on_progress=on_progress, name=name)
+        graph, _ = _store_graph(store, config=config, seed=seed, name=name)
+    return LinkPredictor(load_model(out_dir), graph, support=SupportIndex(store))
+
+
+def _is_current(out_dir: Path, store: RecordStore, graph: TripleSet, *, config: CompletionConfig, seed: int) -> bool:
+    try:
+        metadata = read_metadata(out_dir)
+        if metadata.get("record_version") != store.version() or metadata.get("seed") != seed:
+            return False
+        saved = load_model(out_dir)
+        check_same_graph(saved, graph)
+    except CompletionError as error:
+        _LOG.info("the link predictor is trained anew: %s", error)
+        return False
+    return saved.config == config.resolve(n_entities=graph.n_entities, n_train=len(graph.train))
+
+
+def _store_graph(
+    store: RecordStore, *, config: CompletionConfig | None, seed: int, name: str
+) -> tuple[TripleSet, CompletionConfig]:
+    graph = graph_from_store(store, name=name)
+    if len(graph.train) < _CARVE_FROM:
+        return graph, config or CompletionConfig(max_epochs=_SMALL_EPOCHS, threads=1)
+    chosen = config or CompletionConfig()
+    return carve_validation(graph, fraction=chosen.valid_fraction, seed=seed), chosen
+
+
+def _train(
+    graph: TripleSet,
+    out: Path,
+    *,
+    config: CompletionConfig,
+    seed: int,
+    on_progress: ProgressCallback | None,
+    resume: bool,
+    metadata: dict[str, object],
+) -> TrainReport:
+    start = time.perf_counter()
+    for note in graph.notes:
+        _LOG.info("%s: %s", graph.name, note)
+    if out.exists() and not out.is_dir():
+        raise CompletionError(f"{out} is a file. Name a folder for the model.")
+    checkpoint = out / "checkpoint"
+    if not resume and checkpoint.is_dir():
+        shutil.rmtree(checkpoint)
+    fit = train_complex(graph, config=config, seed=seed, checkpoint=checkpoint, resume=resume, on_progress=on_progress)
+    save_model(
+        out,
+        fit.model,
+        graph,
+        config=fit.config,
+        metadata={
+            **metadata,
+            "seed": seed,
+            "best_epoch": fit.best_epoch,
+            "best_valid_mrr": fit.best_valid_mrr,
+            "n_valid": len(graph.valid),
+            "notes": list(graph.notes),
+            "counts": dict(graph.counts),
+        },
+    )
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    return TrainReport(
+        model_dir=out,
+        n_entities=graph.n_entities,
+        n_relations=graph.n_relations,
+        n_train=len(graph.train),
+        n_valid=len(graph.valid),
+        n_parameters=fit.model.n_parameters,
+        best_epoch=fit.best_epoch,
+        best_valid_mrr=fit.best_valid_mrr,
+        seconds=time.perf_counter() - start,
+        config=fit.config,
+        history=fit.history,
+        notes=graph.notes,
+    )

@@ -1,0 +1,286 @@
+"""Train ComplEx-N3 with early stopping, an exact resume, and a checkpoint that a crash cannot tear.
+
+Layer: ``generation``; imports torch. Layout of a checkpoint folder: ``last-EPOCH.safetensors`` (tables and Adagrad
+sums), ``best-EPOCH.safetensors`` (tables), and ``state.json``, written last, which names the two that count.
+
+Everything random derives from ``(seed, epoch)``, so an interrupted training, resumed, ends at the same numbers on the
+same kind of CPU with the same number of threads. On a GPU, scattered additions make runs agree to rounding only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from generation.completion.complex_n3 import ComplExModel, FullSoftmax, accumulate_gradients, with_inverses
+from generation.completion.config import CompletionConfig
+from generation.completion.evaluator import evaluate
+from generation.completion.files import write_json_atomically, write_tensors_atomically
+from generation.completion.known import KnownEnds
+from generation.completion.triples import TripleSet
+from kg.errors import CompletionError
+
+__all__ = ["EpochProgress", "Fit", "ProgressCallback", "train_complex"]
+
+_LOG = logging.getLogger(__name__)
+_LARGE_TABLE = 2_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochProgress:
+    """One finished epoch: mean batch loss, validation MRR (a fraction; ``None`` if not measured), seconds it took."""
+
+    epoch: int
+    loss: float
+    valid_mrr: float | None
+    seconds: float
+
+
+ProgressCallback = Callable[[EpochProgress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A trained model, where it came from, and how each epoch went."""
+
+    model: ComplExModel
+    config: CompletionConfig
+    best_epoch: int
+    best_valid_mrr: float | None
+    history: tuple[EpochProgress, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class _State:
+    epoch: int = 0
+    best_epoch: int = 0
+    best_mrr: float | None = None
+    n_stale: int = 0
+    history: list[EpochProgress] = field(default_factory=list)
+
+
+def train_complex(
+    triples: TripleSet,
+    *,
+    config: CompletionConfig,
+    seed: int,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    on_progress: ProgressCallback | None = None,
+) -> Fit:
+    """Train on the train split, choose the epoch by MRR on the validation split, and return that epoch's model.
+
+    :param triples: The graph. Test triples are neither read nor ranked here, except to be left out of rankings.
+    :param config: Settings; those left open are chosen from the graph's sizes.
+    :param seed: Seed of initial values and of the order of triples.
+    :param checkpoint: Folder for checkpoints, one an epoch; ``None`` writes none.
+    :param resume: Whether to go on from ``checkpoint`` if it holds a state of the same graph, settings and seed.
+    :param on_progress: Called after each epoch.
+    :returns: The best model (the last where there is no validation split) and the history.
+    :raises CompletionError: If train is empty, the loss is not finite, or the checkpoint is of another training.
+    """
+    if not len(triples.train):
+        raise CompletionError(f"{triples.name}: there are no train triples, so nothing can be learnt.")
+    config = config.resolve(n_entities=triples.n_entities, n_train=len(triples.train))
+    with _threads(config.threads):
+        return _Training(triples, config, seed, checkpoint).run(resume=resume, on_progress=on_progress)
+
+
+@contextmanager
+def _threads(n_threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if n_threads is not None:
+        torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _choose_device(wanted: str) -> str:
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        raise CompletionError(f"completion.device: {wanted!r} cannot be used here ({error}). Try auto.") from error
+    return wanted
+
+
+def _choose_half(config: CompletionConfig, *, device: str, n_values: int) -> bool:
+    if config.precision != "auto":
+        return config.precision == "bfloat16"
+    if n_values < _LARGE_TABLE:
+        return False
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
+class _Training:
+    """The mutable state of one training."""
+
+    def __init__(self, triples: TripleSet, config: CompletionConfig, seed: int, checkpoint: Path | None) -> None:
+        rank = config.rank or 1
+        self.triples, self.config, self.seed, self.checkpoint = triples, config, seed, checkpoint
+        self.device = _choose_device(config.device)
+        self.half = _choose_half(config, device=self.device, n_values=triples.n_entities * 2 * rank)
+        self.model = ComplExModel.fresh(
+            n_entities=triples.n_entities,
+            n_relations=triples.n_relations,
+            rank=rank,
+            init_scale=config.init_scale,
+            seed=seed,
+            device=self.device,
+        )
+        self.optimiser = torch.optim.Adagrad(
+            [self.model.entities_NW, self.model.relations_RW], lr=config.learning_rate, fused=self.device == "cpu"
+        )
+        n_batch = min(config.batch_size or 1, 2 * len(triples.train))
+        self.softmax = FullSoftmax(self.model.entities_NW, n_batch=n_batch, half=self.half)
+        self.examples = torch.from_numpy(with_inverses(triples.train, triples.n_relations)).to(self.device)
+        self.validation = self._validation_part()
+        self.known = KnownEnds.build(triples.known(), n_relations=triples.n_relations)
+        self.best: tuple[Tensor, Tensor] | None = None
+        self.state = _State()
+
+    def _validation_part(self) -> NDArray[np.int64]:
+        valid = self.triples.valid
+        if len(valid) <= self.config.validation_limit:
+            return valid
+        chosen = np.random.default_rng([self.seed, 0x7A]).permutation(len(valid))[: self.config.validation_limit]
+        return valid[np.sort(chosen)]
+
+    def run(self, *, resume: bool, on_progress: ProgressCallback | None) -> Fit:
+        if resume and self.checkpoint is not None and (self.checkpoint / "state.json").is_file():
+            self._restore(self.checkpoint)
+        while self.state.epoch < self.config.max_epochs and self.state.n_stale < self.config.patience:
+            progress = self._epoch()
+            if self.checkpoint is not None:
+                self._save(self.checkpoint)
+            _LOG.info(
+                "epoch %d: loss %.4f, valid MRR %s, %.1f s",
+                progress.epoch,
+                progress.loss,
+                "-" if progress.valid_mrr is None else f"{progress.valid_mrr:.4f}",
+                progress.seconds,
+            )
+            if on_progress is not None:
+                on_progress(progress)
+        if self.best is not None:
+            self._set_tables(*self.best)
+        self.model.note_train(self.triples.train)
+        return Fit(
+            model=self.model,
+            config=self.config,
+            best_epoch=self.state.best_epoch or self.state.epoch,
+            best_valid_mrr=self.state.best_mrr,
+            history=tuple(self.state.history),
+        )
+
+    def _set_tables(self, entities_NW: Tensor, relations_RW: Tensor) -> None:
+        self.model.entities_NW.copy_(entities_NW)
+        self.model.relations_RW.copy_(relations_RW)
+
+    def _epoch(self) -> EpochProgress:
+        start = time.perf_counter()
+        epoch = self.state.epoch + 1
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
+        order_M = torch.from_numpy(order).to(self.device)
+        total = 0.0
+        for indices in torch.split(order_M, self.config.batch_size or 1):
+            loss = accumulate_gradients(
+                self.model,
+                self.examples[indices],
+                softmax=self.softmax,
+                regularisation=self.config.regularisation or 0.0,
+                relation_weight=self.config.relation_weight or 0.0,
+            )
+            if not math.isfinite(loss.total):
+                raise CompletionError(
+                    f"{self.triples.name}: the loss became {loss.total} in epoch {epoch}. Lower "
+                    f"completion.learning_rate (now {self.config.learning_rate:g}) or raise completion.regularisation."
+                )
+            self.optimiser.step()
+            total += loss.total * len(indices)
+        self.state.epoch = epoch
+        mrr = self._validate() if epoch % self.config.validate_every == 0 else None
+        progress = EpochProgress(
+            epoch=epoch, loss=total / len(self.examples), valid_mrr=mrr, seconds=time.perf_counter() - start
+        )
+        self.state.history.append(progress)
+        return progress
+
+    def _validate(self) -> float | None:
+        if not len(self.validation):
+            return None
+        self.model.note_train(self.triples.train)
+        mrr = evaluate(self.model, self.triples, triples=self.validation, known=self.known).mrr
+        if self.state.best_mrr is None or mrr > self.state.best_mrr:
+            self.state.best_mrr, self.state.best_epoch, self.state.n_stale = mrr, self.state.epoch, 0
+            self.best = (self.model.entities_NW.clone(), self.model.relations_RW.clone())
+        else:
+            self.state.n_stale += 1
+        return mrr
+
+    def _identity(self) -> dict[str, object]:
+        settings = self.config.to_mapping()
+        for name in ("max_epochs", "patience", "threads", "device"):
+            settings.pop(name)
+        return {"train": self.triples.train_fingerprint, "seed": self.seed, "config": settings, "half": self.half}
+
+    def _save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        last = f"last-{self.state.epoch}.safetensors"
+        tensors = {"entities": self.model.entities_NW, "relations": self.model.relations_RW}
+        sums = self.optimiser.state
+        tensors["entity_sums"] = sums[self.model.entities_NW]["sum"]
+        tensors["relation_sums"] = sums[self.model.relations_RW]["sum"]
+        write_tensors_atomically(folder / last, tensors)
+        best = ""
+        if self.best is not None:
+            best = f"best-{self.state.best_epoch}.safetensors"
+            if not (folder / best).is_file():
+                write_tensors_atomically(folder / best, {"entities": self.best[0], "relations": self.best[1]})
+        state = asdict(self.state)
+        write_json_atomically(
+            folder / "state.json", {"identity": self._identity(), "last": last, "best": best, "state": state}
+        )
+        for path in folder.glob("*.safetensors"):
+            if path.name not in (last, best):
+                path.unlink()
+
+    def _restore(self, folder: Path) -> None:
+        try:
+            saved = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            if saved["identity"] != json.loads(json.dumps(self._identity())):
+                raise CompletionError(
+                    f"{folder}: the checkpoint is of another graph, seed or settings. Delete the folder, or train with "
+                    "the same ones, to go on."
+                )
+            tensors = load_file(folder / saved["last"], device=self.device)
+            best = load_file(folder / saved["best"], device=self.device) if saved["best"] else None
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise CompletionError(
+                f"{folder}: the checkpoint cannot be read ({error}). Delete it to start anew."
+            ) from error
+        self._set_tables(tensors["entities"], tensors["relations"])
+        for table, name in ((self.model.entities_NW, "entity_sums"), (self.model.relations_RW, "relation_sums")):
+            self.optimiser.state[table]["sum"].copy_(tensors[name])
+        self.best = (best["entities"], best["relations"]) if best else None
+        state = saved["state"]
+        history = [EpochProgress(**row) for row in state.pop("history")]
+        self.state = _State(**state, history=history)

@@ -1,0 +1,215 @@
+"""A graph to complete: entities, relations, and triples in train, validation and test, checked when it is made.
+
+Layer: ``generation``; NumPy and ``kg.errors`` only. Where the triples come from is told in ``tsv_folder`` (files) and
+``workspace_graph`` (a workspace's own record).
+
+Triples are rows ``(head, relation, tail)`` of indices, int64. Shape suffixes: M triples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kg.errors import CompletionError
+
+__all__ = ["TripleSet", "carve_validation", "empty_triples", "triple_keys"]
+
+_MAX_CARVED = 5_000
+
+
+def empty_triples() -> NDArray[np.int64]:
+    """Return no triples. *Shape:* ``(0, 3)``."""
+    return np.empty((0, 3), dtype=np.int64)
+
+
+def triple_keys(triples_M3: NDArray[np.int64], *, n_entities: int, n_relations: int) -> NDArray[np.int64]:
+    """Give each triple a number of its own, so that sets of triples can be compared fast.
+
+    :param triples_M3: Triples. *Shape:* ``(M, 3)``.
+    :param n_entities: Number of entities.
+    :param n_relations: Number of relations.
+    :returns: ``(head * n_relations + relation) * n_entities + tail``. *Shape:* ``(M,)``.
+    :raises CompletionError: If the graph is too large for 64-bit keys.
+    """
+    if n_entities * n_relations * n_entities >= 2**63:
+        raise CompletionError(f"{n_entities} entities with {n_relations} relations are too many for 64-bit keys.")
+    return (triples_M3[:, 0] * n_relations + triples_M3[:, 1]) * n_entities + triples_M3[:, 2]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TripleSet:
+    """A graph split for link prediction.
+
+    ``filter_only`` holds triples that are known to be true and are neither trained on nor ranked: ranking skips them
+    as it skips all known ones. ``counts`` says what loading met (duplicates, reflexive triples, unlisted ids,
+    overlaps), ``notes`` says it in words. ``carved`` is ``(seed, fraction)`` where validation was carved from train.
+
+    :raises CompletionError: If vocabularies repeat an id, an index is out of range, or splits overlap while
+        ``allow_overlap`` is false.
+    """
+
+    name: str
+    entity_ids: tuple[str, ...]
+    entity_names: tuple[str, ...]
+    relation_ids: tuple[str, ...]
+    relation_names: tuple[str, ...]
+    train: NDArray[np.int64]
+    valid: NDArray[np.int64] = field(default_factory=empty_triples)
+    test: NDArray[np.int64] = field(default_factory=empty_triples)
+    filter_only: NDArray[np.int64] = field(default_factory=empty_triples)
+    entity_texts: tuple[str, ...] = ()
+    entity_aliases: tuple[tuple[str, ...], ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    carved: tuple[int, float] | None = None
+    allow_overlap: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_vocabulary()
+        for split in ("train", "valid", "test", "filter_only"):
+            self._check_indices(split, getattr(self, split))
+        overlaps = self.overlaps()
+        if overlaps and not self.allow_overlap:
+            found = ", ".join(f"{n} of {pair}" for pair, n in overlaps.items())
+            raise CompletionError(
+                f"{self.name}: the splits share triples ({found}), so scores on them would be memory. Remove the "
+                "shared triples from one side, rename a broken split to NAME-broken.tsv (it then serves the filter "
+                "only), or allow the overlap explicitly."
+            )
+
+    def _check_vocabulary(self) -> None:
+        for kind, ids, names in (
+            ("entity", self.entity_ids, self.entity_names),
+            ("relation", self.relation_ids, self.relation_names),
+        ):
+            if len(ids) != len(names):
+                raise CompletionError(f"{self.name}: {len(ids)} {kind} ids but {len(names)} names.")
+            if len(set(ids)) != len(ids):
+                raise CompletionError(f"{self.name}: an {kind} id is listed twice.")
+        for texts in (self.entity_texts, self.entity_aliases):
+            if texts and len(texts) != len(self.entity_ids):
+                raise CompletionError(f"{self.name}: {len(texts)} entity texts for {len(self.entity_ids)} entities.")
+
+    def _check_indices(self, split: str, triples_M3: NDArray[np.int64]) -> None:
+        if triples_M3.ndim != 2 or triples_M3.shape[1] != 3 or triples_M3.dtype != np.int64:
+            raise CompletionError(f"{self.name}: {split} must be int64 of shape (M, 3), got {triples_M3.shape}.")
+        limits = (self.n_entities, self.n_relations, self.n_entities)
+        for column, limit in enumerate(limits):
+            values = triples_M3[:, column]
+            if values.size and (int(values.min()) < 0 or int(values.max()) >= limit):
+                raise CompletionError(f"{self.name}: {split} holds an index outside 0..{limit - 1}.")
+
+    @property
+    def n_entities(self) -> int:
+        """Count the entities."""
+        return len(self.entity_ids)
+
+    @property
+    def n_relations(self) -> int:
+        """Count the relations, without their inverses."""
+        return len(self.relation_ids)
+
+    def split(self, name: str) -> NDArray[np.int64]:
+        """Return the triples of a split by its name.
+
+        :param name: ``train``, ``valid`` or ``test``.
+        :returns: Its triples. *Shape:* ``(M, 3)``.
+        :raises CompletionError: If there is no such split, or it is empty.
+        """
+        if name not in ("train", "valid", "test"):
+            raise CompletionError(f"There is no split {name!r}. Use train, valid or test.")
+        triples: NDArray[np.int64] = getattr(self, name)
+        if not len(triples):
+            raise CompletionError(f"{self.name}: the split {name!r} is empty; add {name}.tsv or choose another split.")
+        return triples
+
+    def known(self) -> NDArray[np.int64]:
+        """Return every triple known to be true, of all splits, sorted and without repeats. *Shape:* ``(M, 3)``."""
+        rows = np.concatenate([self.train, self.valid, self.test, self.filter_only])
+        return np.unique(rows, axis=0)
+
+    def overlaps(self) -> dict[str, int]:
+        """Count the distinct triples that two splits share, for each pair that shares any."""
+        keys = {
+            name: np.unique(triple_keys(getattr(self, name), n_entities=self.n_entities, n_relations=self.n_relations))
+            for name in ("train", "valid", "test")
+        }
+        found: dict[str, int] = {}
+        for left, right in (("train", "valid"), ("train", "test"), ("valid", "test")):
+            shared = int(np.intersect1d(keys[left], keys[right], assume_unique=True).size)
+            if shared:
+                found[f"{left}+{right}"] = shared
+        return found
+
+    @cached_property
+    def seen(self) -> NDArray[np.bool_]:
+        """Say of each entity whether it occurs in train. *Shape:* ``(n_entities,)``."""
+        mask = np.zeros(self.n_entities, dtype=np.bool_)
+        mask[self.train[:, 0]] = True
+        mask[self.train[:, 2]] = True
+        return mask
+
+    @cached_property
+    def vocabulary_fingerprint(self) -> str:
+        """Digest of the entity and relation ids in their order: what a model's rows stand for."""
+        digest = hashlib.sha256()
+        for ids in (self.entity_ids, self.relation_ids):
+            digest.update(len(ids).to_bytes(8, "big"))
+            for item in ids:
+                encoded = item.encode("utf-8", "surrogatepass")
+                digest.update(len(encoded).to_bytes(8, "big") + encoded)
+        return digest.hexdigest()
+
+    @cached_property
+    def train_fingerprint(self) -> str:
+        """Digest of the vocabulary and of the train triples as a set: what a model has seen."""
+        digest = hashlib.sha256(self.vocabulary_fingerprint.encode())
+        digest.update(np.unique(self.train, axis=0).astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+def carve_validation(triples: TripleSet, *, fraction: float, seed: int) -> TripleSet:
+    """Move a part of train to validation, the same for the same seed.
+
+    A triple is taken only while its two entities and its relation keep another train triple, so validation costs no
+    entity its place in the model. It is therefore a little easier than test: good for choosing, not for reporting.
+
+    :param triples: A graph without validation triples.
+    :param fraction: The share of train to take, ``0 <= fraction < 1``; at most 5,000 triples are taken.
+    :param seed: Seed of the choice.
+    :returns: The graph with the part moved, and a note that says so; the graph itself where nothing could be taken.
+    """
+    wanted = min(_MAX_CARVED, round(fraction * len(triples.train)))
+    order = np.random.default_rng([seed, 0xCA]).permutation(len(triples.train))
+    entity_left = np.bincount(triples.train[:, [0, 2]].ravel(), minlength=triples.n_entities)
+    relation_left = np.bincount(triples.train[:, 1], minlength=triples.n_relations)
+    taken: list[int] = []
+    for index in order:
+        if len(taken) >= wanted:
+            break
+        head, relation, tail = triples.train[index]
+        if head == tail or min(entity_left[head], entity_left[tail], relation_left[relation]) < 2:
+            continue
+        entity_left[head] -= 1
+        entity_left[tail] -= 1
+        relation_left[relation] -= 1
+        taken.append(int(index))
+    if not taken:
+        return triples
+    chosen = np.zeros(len(triples.train), dtype=np.bool_)
+    chosen[taken] = True
+    note = f"validation: {len(taken)} triples carved from train with seed {seed} (fraction {fraction:g})"
+    return replace(
+        triples,
+        train=triples.train[~chosen],
+        valid=triples.train[chosen],
+        carved=(seed, fraction),
+        counts={**triples.counts, "carved_valid": len(taken)},
+        notes=(*triples.notes, note),
+    )

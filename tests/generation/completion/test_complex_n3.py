@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from generation.completion.complex_n3 import ComplExModel, FullSoftmax, accumulate_gradients, with_inverses
+
+
+def _model(*, n_entities=7, n_relations=2, rank=3, seed=0):
+    return ComplExModel.fresh(n_entities=n_entities, n_relations=n_relations, rank=rank, init_scale=0.7, seed=seed)
+
+
+def _complex(rows):
+    real, imaginary = rows.chunk(2, dim=-1)
+    return torch.complex(real, imaginary)
+
+
+def _naive_loss(entities, relations, batch, *, regularisation, relation_weight):
+    """The loss as the papers write it, in complex numbers, one triple at a time."""
+    entities, relations = _complex(entities), _complex(relations)
+    total = torch.zeros(())
+    for head, relation, tail in batch.tolist():
+        h, r, t = entities[head], relations[relation], entities[tail]
+        tails = torch.stack([(h * r * e.conj()).real.sum() for e in entities])
+        kinds = torch.stack([(h * x * t.conj()).real.sum() for x in relations])
+        total = total - functional.log_softmax(tails, 0)[tail]
+        total = total - relation_weight * functional.log_softmax(kinds, 0)[relation]
+        total = total + regularisation * sum(rows.abs().pow(3).sum() for rows in (h, r, t))
+    return total / len(batch)
+
+
+@pytest.mark.parametrize("relation_weight", [0.0, 1.5])
+def test_gradients_of_a_batch_equal_those_of_the_papers_formula(relation_weight):
+    model = _model()
+    batch = torch.tensor([[0, 0, 1], [1, 2, 0], [3, 1, 3], [0, 0, 1], [5, 3, 2]])
+    entities = model.entities_NW.clone().requires_grad_()
+    relations = model.relations_RW.clone().requires_grad_()
+    expected = _naive_loss(entities, relations, batch, regularisation=0.3, relation_weight=relation_weight)
+    expected.backward()
+
+    softmax = FullSoftmax(model.entities_NW, n_batch=8)
+    loss = accumulate_gradients(model, batch, softmax=softmax, regularisation=0.3, relation_weight=relation_weight)
+
+    assert loss.total == pytest.approx(expected.item(), rel=1e-5)
+    torch.testing.assert_close(model.entities_NW.grad, entities.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(model.relations_RW.grad, relations.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_a_second_batch_overwrites_the_gradient_of_the_first():
+    model = _model()
+    first, second = torch.tensor([[0, 0, 1]]), torch.tensor([[2, 1, 3]])
+    softmax = FullSoftmax(model.entities_NW, n_batch=1)
+    accumulate_gradients(model, second, softmax=softmax, regularisation=0.1, relation_weight=1.0)
+    alone = model.entities_NW.grad.clone(), model.relations_RW.grad.clone()
+
+    accumulate_gradients(model, first, softmax=softmax, regularisation=0.1, relation_weight=1.0)
+    accumulate_gradients(model, second, softmax=softmax, regularisation=0.1, relation_weight=1.0)
+
+    assert torch.equal(model.entities_NW.grad, alone[0])
+    assert torch.equal(model.relations_RW.grad, alone[1])
+
+
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-6), (True, 2e-2)])
+def test_full_softmax_agrees_with_cross_entropy_to_its_precision(half, tolerance):
+    generator = torch.Generator().manual_seed(3)
+    entities = torch.randn(50, 8, generator=generator, requires_grad=True)
+    queries = torch.randn(6, 8, generator=generator, requires_grad=True)
+    targets = torch.tensor([0, 7, 49, 7, 3, 11])
+    expected = functional.cross_entropy(queries @ entities.T, targets)
+    expected.backward()
+
+    gradient = torch.empty(50, 8)
+    softmax = FullSoftmax(entities.detach(), n_batch=10, half=half)
+    loss, query_gradient = softmax(queries.detach(), targets, gradient_NW=gradient)
+
+    assert loss == pytest.approx(expected.item(), rel=tolerance)
+    torch.testing.assert_close(gradient, entities.grad, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(query_gradient, queries.grad, rtol=tolerance, atol=tolerance)
+
+
+def test_inverses_swap_the_ends_and_shift_the_relation():
+    rows = with_inverses(np.array([[4, 1, 2]]), 3)
+
+    assert rows.tolist() == [[4, 1, 2], [2, 4, 4]]
+
+
+def test_tail_scores_are_the_real_part_of_the_trilinear_product():
+    model = _model()
+    model.seen_N[:] = True
+    entities, relations = _complex(model.entities_NW), _complex(model.relations_RW)
+
+    scores = model.score_tails(np.array([2]), np.array([1]))
+    inverse = model.score_heads(np.array([1]), np.array([2]))
+
+    expected = [(entities[2] * relations[1] * e.conj()).real.sum().item() for e in entities]
+    expected_inverse = [(entities[2] * relations[3] * e.conj()).real.sum().item() for e in entities]
+    np.testing.assert_allclose(scores[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(inverse[0], expected_inverse, rtol=1e-5)
+
+
+def test_an_anchor_unseen_in_train_is_scored_as_the_mean_train_anchor_of_the_relation():
+    model = _model()
+    model.note_train(np.array([[0, 0, 1], [0, 0, 2], [3, 0, 2], [4, 1, 5]]))
+    mean = (model.entities_NW[0] + model.entities_NW[3]) / 2  # heads of relation 0: entities 0 and 3, each once
+
+    stand_in = _model()
+    stand_in.seen_N[:] = True
+    stand_in.entities_NW[6] = mean
+    expected = stand_in.score_tails(np.array([6]), np.array([0]))[0, :6]
+
+    np.testing.assert_allclose(model.score_tails(np.array([6]), np.array([0]))[0, :6], expected, rtol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_initial_rows():
+    assert torch.equal(_model(seed=5).entities_NW, _model(seed=5).entities_NW)
+    assert not torch.equal(_model(seed=5).entities_NW, _model(seed=6).entities_NW)
