@@ -117,7 +117,7 @@ def _predict(service: Service, say: Callable[[str], None]) -> list[dict[str, Any
         except CompletionError:
             continue
         say(f"Predicted, not stated by any document: {head.name} | {relation.name} | ?")
-        for link in result.links:
+        for link in result.prediction.links:
             say(f"  {link.rank}. {link.tail}  (p = {link.probability:.3f})")
         predictions: list[dict[str, Any]] = completion_payload(result)["predictions"]
         return predictions

@@ -106,16 +106,19 @@ def completion_payload(result: CompletionResult) -> dict[str, Any]:
     """Return predicted links as plain values.
 
     :param result: What completion predicted.
-    :returns: ``{"predictions": [{"head", "relation", "tail", "score", "probability", "rank", "origin", …}], …}``.
+    :returns: ``{"predictions": [{"head", "relation", "tail", "score", "probability", "rank", "origin", …}], "relation",
+        "n_examples", "n_known", "anchor_seen", "notes", "graph": {"triples", "entities", "relations"}}``.
     """
+    prediction = result.prediction
     return {
         "predictions": [
             {**dataclasses.asdict(link), "origin": str(link.origin), "support": list(link.support)}
-            for link in result.links
+            for link in prediction.links
         ],
-        "known": list(result.known),
-        "n_train_triples": result.n_train_triples,
-        "n_entities": result.n_entities,
-        "n_relations": result.n_relations,
-        "notes": list(result.notes),
+        "relation": prediction.relation,
+        "n_examples": prediction.n_examples,
+        "n_known": prediction.n_known,
+        "anchor_seen": prediction.anchor_seen,
+        "notes": list(prediction.notes),
+        "graph": {"triples": result.n_train, "entities": result.n_entities, "relations": result.n_relations},
     }

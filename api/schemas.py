@@ -121,7 +121,9 @@ class CompleteResponse(_Out):
     """Predicted links, best first."""
 
     predictions: list[PredictionOut]
-    known: list[str]
+    relation: str
+    n_examples: int
+    n_known: int
     notes: list[str]
 
 

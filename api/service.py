@@ -16,8 +16,10 @@ from retrieval.engine import RetrievalEngine
 
 from api.settings import Settings
 from api.workspaces import Workspace, Workspaces
-from generation.answerer import Answerer, AnswerEvent
-from generation.types import Answer, PredictedLink
+from generation.answerer import Answerer
+from generation.completion.predict import Prediction
+from generation.events import AnswerEvent
+from generation.types import Answer
 from kg.errors import InputError, NotFoundError
 from kg.ingest import IngestPipeline
 from kg.ports import RecordStore
@@ -63,15 +65,12 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionResult:
-    """Predicted links, best first, and the size of what the model learned from."""
+    """Predicted links with what calls for caution about them, and the size of what the model learned from."""
 
-    links: tuple[PredictedLink, ...]
-    known: tuple[str, ...]
-    """The other ends of the links that the graph states already."""
-    n_train_triples: int
+    prediction: Prediction
+    n_train: int
     n_entities: int
     n_relations: int
-    notes: tuple[str, ...] = ()
 
 
 class Parts(Protocol):

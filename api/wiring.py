@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from api.models.cache import ModelCache
-from api.service import Service
+from api.service import CompletionResult, Service
 from api.settings import Settings
 from api.workspaces import RECORD_FILE, Workspace
 from kg.errors import ConfigError, InputError, LoadError
-from kg.ports import Captioner, Extractor, Loader, RecordStore
+from kg.ports import Captioner, CaptionRequest, Extractor, Loader, RecordStore
 from kg.types import FileOutcome, RawFile
 from retrieval.types import TextEncoder
 
@@ -106,11 +106,10 @@ class Wiring:
 
     def pipeline(self, store: RecordStore) -> IngestPipeline:
         """Return the road from files into one record."""
-        from kg.resolution import NameResolver
-
         from kg.chunking import chunk_document
         from kg.ingest import IngestPipeline
         from kg.loaders.registry import LoaderRegistry, default_loaders
+        from kg.resolution import NameResolver
 
         limits = self.settings.limits
         loaders = LoaderRegistry((*self._loaders, *default_loaders(limits)), limits)
@@ -157,9 +156,12 @@ class Wiring:
 
     def describe_image(self, data: bytes) -> str:
         """Return the words on a picture that is used as a query."""
-        from kg.captioning.ocr import describe
+        from kg.loaders.image import ImageLoader
+        from kg.loaders.raw import raw_from_bytes
 
-        return describe(self.captioner(), data)
+        document = ImageLoader(self.settings.limits).load(raw_from_bytes("query", data))
+        captions = self.captioner().caption([CaptionRequest(asset=asset) for asset in document.assets])
+        return "\n".join(caption.text for caption in captions if caption is not None)
 
     def answerer(self, generator: str) -> Answerer:
         """Return the answerer that can write with ``generator``.
@@ -180,6 +182,30 @@ class Wiring:
             return Answerer(encoder=self.encoder(), models=models)
 
         return self._once(f"answerer:{generator}", make)
+
+    def complete(
+        self, workspace: Workspace, *, head: str | None, relation: str, tail: str | None, k: int
+    ) -> CompletionResult:
+        """Predict links of a workspace's graph, with the model of its folder, trained anew if the record has changed.
+
+        :param workspace: The workspace.
+        :param head: The head, or ``None`` to predict it.
+        :param relation: The relation.
+        :param tail: The tail, or ``None`` to predict it.
+        :param k: The most links.
+        :returns: The prediction and the size of the graph.
+        """
+        from generation.completion.runs import open_store
+
+        with self._lock:
+            predictor = open_store(workspace.store, workspace.folder / "completion", name=workspace.name)
+        graph = predictor.graph
+        return CompletionResult(
+            prediction=predictor.ask(head=head, relation=relation, tail=tail, k=k),
+            n_train=len(graph.train),
+            n_entities=graph.n_entities,
+            n_relations=graph.n_relations,
+        )
 
     def language_model(self, generator: str) -> LanguageModel:
         """Return the model behind ``lm``, ``moe`` or ``openai``; its weights are loaded when it first writes."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from api.service import SearchResult
-    from generation.answerer import AnswerEvent
+    from generation.events import AnswerEvent
     from generation.types import Answer, AnswerSentence
 
 __all__ = ["ask", "complete", "search"]
@@ -74,7 +74,7 @@ def ask(
 def _show_events(events: Iterator[SearchResult | AnswerEvent], *, show_evidence: bool, as_json: bool) -> Answer:
     """Show each stage as it comes; what a model writes is a draft, in grey, until its sentences were checked."""
     from api.service import SearchResult
-    from generation.answerer import EventKind
+    from generation.events import EventKind
     from generation.render import render_references
 
     out = console()
@@ -198,11 +198,12 @@ def complete(
 
         print_json(completion_payload(result))
         return
-    rows = [(p.rank, p.head, p.relation, p.tail, f"{p.probability:.4f}", f"{p.score:.3f}") for p in result.links]
+    prediction = result.prediction
+    rows = [(p.rank, p.head, p.relation, p.tail, f"{p.probability:.4f}", f"{p.score:.3f}") for p in prediction.links]
     print_table("predicted, not stated by any document", ("#", "head", "relation", "tail", "p", "score"), rows)
-    if result.known:
-        console().print(f"stated already: {', '.join(result.known)}", markup=False)
-    sizes = f"{result.n_train_triples} statements, {result.n_entities} entities, {result.n_relations} relations"
-    console().print(f"learned from {sizes}", markup=False)
-    for note in result.notes:
-        console().print(f"note: {note}", markup=False)
+    sizes = (
+        f"{result.n_train} statements between {result.n_entities} entities, {prediction.n_examples} of this relation"
+    )
+    console().print(f"learned from {sizes}; {prediction.n_known} answers are stated already and left out", markup=False)
+    for note in prediction.notes:
+        console().print(f"note: {note}", markup=False, soft_wrap=True)

@@ -1,0 +1,118 @@
+"""``mmkg kgc``: train and evaluate link prediction on a folder of triples.
+
+Layer: ``api.cli``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.cli.options import JsonOption
+from api.cli.output import console, failures_explained, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from generation.completion.config import CompletionConfig
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Train and evaluate link prediction on a folder of triples.", no_args_is_help=True)
+
+FolderArgument = Annotated[
+    Path,
+    typer.Argument(help="Holds train.tsv, and where there are any valid.tsv, test.tsv, entities.tsv, relations.tsv."),
+]
+OverlapOption = Annotated[bool, typer.Option("--allow-overlap", help="Go on where splits share triples.")]
+
+
+@app.command("train")
+def train(
+    folder: FolderArgument,
+    out: Annotated[Path, typer.Option("--out", help="The folder of the model.")],
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="YAML with training settings.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from an interrupted training.")] = False,
+    allow_overlap: OverlapOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train ComplEx-N3 on a folder of triples; the best epoch is chosen on a clean validation part, never on test."""
+    with failures_explained(as_json=as_json):
+        from generation.completion.runs import train_folder
+
+        config = _read_recipe(recipe)
+        with progress("training", total=config.max_epochs, quiet=as_json) as bar:
+            report = train_folder(
+                folder,
+                out,
+                config=config,
+                seed=seed,
+                resume=resume,
+                allow_overlap=allow_overlap,
+                on_progress=lambda epoch: bar.advance(_epoch_line(epoch)),
+            )
+    if as_json:
+        print_json(report.to_mapping())
+        return
+    shown = {name: value for name, value in report.to_mapping().items() if name not in {"config", "notes"}}
+    print_table("", ("what", "value"), list(shown.items()))
+    for note in report.notes:
+        console().print(f"note: {note}", markup=False, soft_wrap=True)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model folder that `mmkg kgc train` wrote.")],
+    folder: FolderArgument,
+    split: Annotated[str, typer.Option("--split", help="Which triples to rank: test, valid or train.")] = "test",
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines/--no-baselines", help="Rank with rules of length 1 and with frequencies as well."),
+    ] = True,
+    allow_overlap: OverlapOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank the true entity of each triple among all others: filtered, both directions, realistic ties."""
+    with failures_explained(as_json=as_json):
+        from generation.completion.runs import evaluate_folder
+
+        result = evaluate_folder(model, folder, split, allow_overlap=allow_overlap, baselines=baselines)
+    if as_json:
+        print_json(result)
+        return
+    rows: list[tuple[Any, ...]] = [_score_row("both", result)]
+    rows += [_score_row(part, result[part]) for part in ("head", "tail", "unseen") if result.get(part)]
+    others = result.get("baselines")
+    if isinstance(others, dict):
+        rows += [_score_row(name, scores) for name, scores in others.items()]
+    columns = ("", "MRR", "Hits@1", "Hits@3", "Hits@10")
+    print_table(f"{result['graph']}, {split}: {result['n']} triples", columns, rows, right=columns[1:])
+    console().print(str(result["protocol"]), markup=False)
+
+
+def _read_recipe(file: Path | None) -> CompletionConfig:
+    from generation.completion.config import CompletionConfig
+    from kg.errors import ConfigError
+
+    if file is None:
+        return CompletionConfig()
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(file.read_text("utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"The recipe {file} cannot be read: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"The recipe {file} must hold a mapping, got {type(loaded).__name__}.")
+    return CompletionConfig.from_mapping(loaded)
+
+
+def _epoch_line(epoch: Any) -> str:
+    mrr = "" if epoch.valid_mrr is None else f", valid MRR {epoch.valid_mrr:.3f}"
+    return f"loss {epoch.loss:.3f}{mrr}"
+
+
+def _score_row(name: str, scores: Any) -> tuple[str, ...]:
+    cells = [scores.get(key) for key in ("mrr", "hits@1", "hits@3", "hits@10")]
+    return (name, *("–" if cell is None else f"{100 * float(cell):.1f}" for cell in cells))
