@@ -24,7 +24,7 @@ from kg.stores.rows import Values
 from kg.stores.schema import contributions, entities, entity_names
 from kg.types import Mention
 
-__all__ = ["Share", "add_share", "derive_entity", "fold", "share_of", "stored_share", "subtract_share"]
+__all__ = ["Share", "add_share", "derive_entity", "fold", "share_of", "stored_share", "subtract_share", "tidy"]
 
 Use = tuple[str, str]
 """A surface form and the label it was used with."""

@@ -25,8 +25,8 @@ from kg.types import Entity
 __all__ = ["NameFinder"]
 
 _CUTOFF = 75.0
-"""The least similarity, in percent, of a name that is "nearly so". At 75 one letter in four may differ ("Curry" finds
-"Curie" not, "Currie" does); lower values bring names that share nothing but their ending."""
+"""The least similarity, in percent, of a name that is "nearly so": for "Curie" (5 letters) "Currie" has 91 and passes,
+"Curry" has 60 and does not. Lower values bring names that share little more than an ending."""
 
 _PART_WEIGHT = 0.9
 """What a name that shares all its words with a longer one ("Curie" in "Marie Curie") is worth beside an equal one."""

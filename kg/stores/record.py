@@ -10,6 +10,7 @@ used by many threads at once, and several processes may open the same record.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,8 @@ __all__ = ["BUSY_TIMEOUT_S", "SqlRecordStore", "open_record"]
 BUSY_TIMEOUT_S = 30.0
 """A write holds the lock for the milliseconds of one document; 30 s covers hundreds of writers in a queue, or one
 very large document, and still ends."""
+
+_log = logging.getLogger(__name__)
 
 
 def _now() -> datetime:
@@ -192,8 +195,15 @@ class SqlRecordStore:
         with self._write(f"remove document {document_id!r}") as connection:
             writes.remove_document(connection, document_id, where=self.where)
         if self._path is not None:
-            with explained(where=self.where, path=self._path, action="empty the log"):
+            self._empty_log(self._path)
+
+    def _empty_log(self, path: Path) -> None:
+        """Move the log into the file. The removal is committed by now, so a failure here is not one of it."""
+        try:
+            with explained(where=self.where, path=path, action="empty the log"):
                 checkpoint(self._reader, busy_timeout_s=self._busy_timeout_s)
+        except StoreError as error:
+            _log.warning("%s The removed bytes stay in the log until the record is next closed.", error)
 
     def version(self) -> int:
         """Return the number of committed changes; it rises by one with each :meth:`apply` or :meth:`remove`."""

@@ -29,6 +29,7 @@ from kg.types import (
 )
 
 __all__ = [
+    "Values",
     "asset_row",
     "caption_row",
     "chunk_row",

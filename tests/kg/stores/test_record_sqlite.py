@@ -70,6 +70,21 @@ def test_bytes_of_a_removed_document_are_not_left_in_the_files(store: SqlRecordS
     assert found(b"Zebra")
 
 
+def test_reader_of_the_old_state_does_not_stop_a_removal_and_the_bytes_go_when_it_is_done(
+    store: SqlRecordStore, tmp_path: Path
+):
+    delta = make_delta(TEXT)
+    store.apply(delta)
+    chunks = store.iter_chunks()
+    first = next(chunks)
+    store.remove(delta.document.document_id)
+    assert store.documents() == []
+    assert [first, *chunks] == list(delta.chunks)
+
+    store.close()
+    assert not any(b"Quokka" in path.read_bytes() for path in tmp_path.iterdir())
+
+
 def test_every_foreign_key_has_an_index_so_that_deleting_scans_no_table():
     for table in metadata.sorted_tables:
         prefixes = {tuple(index.columns.keys())[0] for index in table.indexes}
