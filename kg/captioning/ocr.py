@@ -1,0 +1,252 @@
+"""Describe a picture by the words on it (OCR) and the document's own words about it.
+
+Layer: ``kg``; the one module that imports rapidocr, onnxruntime's OCR runner. Its models (PP-OCRv6 small, Apache-2.0)
+are in its wheel, so nothing is downloaded. It satisfies :class:`kg.ports.Captioner`.
+
+The text of a caption is laid out for reading and quoting, one part a line::
+
+    Figure 3: Sales by year            what the document says of the picture     source "caption"
+    A bar chart                        its alternative text, if that differs     source "alt"
+    2015: 40                           the picture's own words, reading order    source "ocr"
+    As Figure 3 shows, sales rose …    the words around it, shortened            source "context"
+
+Words read off a picture thus never pass for the document's prose: each line says where it comes from.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, ImageOps
+
+from kg.captioning.layout import LaidOutLine, TextPiece, reading_order
+from kg.errors import CaptionError, InputError
+from kg.ports import CaptionRequest
+from kg.sentences import sentence_spans
+from kg.types import Asset, Box, Caption, CaptionLine, Modality, Span
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["OcrCaptioner"]
+
+logger = logging.getLogger(__name__)
+
+
+class OcrCaptioner:
+    """Reads pictures with RapidOCR and adds the document's own words.
+
+    The models are loaded at the first picture, once, and shared by all threads; one picture is read at a time.
+
+    :param n_threads: Threads of the OCR models, >= 1.
+    :param min_score: The least confidence of a line, in [0, 1]; lines below are dropped. 0.6 drops nearly only
+        specks, logos and pieces of pictures read as letters: real lines of charts score above 0.9.
+    :param max_short_side_px: Larger pictures are scaled down until the shorter side fits (A4 at 150 dpi is 1240 wide)
+        and the longer is at most three times that. RapidOCR itself scales small ones up for finding text.
+    :param max_pixels: Pictures with more are not decoded at all.
+    :param max_context_characters: The most characters taken from the words around the picture; 0 takes none.
+    :raises InputError: If a number is out of its range.
+    """
+
+    name = "ocr:rapidocr-ppocrv6-small"
+
+    def __init__(
+        self,
+        *,
+        n_threads: int = 1,
+        min_score: float = 0.6,
+        max_short_side_px: int = 1280,
+        max_pixels: int = 100_000_000,
+        max_context_characters: int = 300,
+    ) -> None:
+        if n_threads < 1 or not 0.0 <= min_score <= 1.0 or max_short_side_px < 64 or max_pixels < 1:
+            raise InputError(
+                "OcrCaptioner: need n_threads >= 1, 0 <= min_score <= 1, max_short_side_px >= 64 and max_pixels >= 1, "
+                f"got {n_threads}, {min_score}, {max_short_side_px} and {max_pixels}."
+            )
+        self._n_threads = n_threads
+        self._min_score = min_score
+        self._max_short_side_px = max_short_side_px
+        self._max_pixels = max_pixels
+        self._max_context_characters = max(0, max_context_characters)
+        self._engine: Any = None
+        self._lock = threading.Lock()
+
+    def caption(self, requests: Sequence[CaptionRequest]) -> list[Caption | None]:
+        """Describe each picture, in order.
+
+        :param requests: Pictures with the document's words around them.
+        :returns: One caption a request; ``None`` where the picture cannot be decoded (the reason is logged) or where
+            neither it nor the document says anything.
+        """
+        return [self._caption_one(request.asset) for request in requests]
+
+    def read(self, data: bytes) -> list[CaptionLine]:
+        """Read the words on one picture, in reading order.
+
+        Spans are into the lines' texts joined by newlines; boxes are fractions of the picture.
+
+        :param data: The bytes of an image file.
+        :returns: Lines of source ``ocr``; empty where there are no words.
+        :raises CaptionError: If the bytes cannot be decoded or hold too many pixels, or the reader fails on them.
+        """
+        pixels = self._decode(data)
+        height, width = pixels.shape[:2]
+        lines = reading_order(self._recognise(pixels))
+        found: list[CaptionLine] = []
+        position = 0
+        for line in lines:
+            span = Span(start=position, end=position + len(line.text))
+            box = _as_fractions(line, width, height)
+            score = min(1.0, max(0.0, line.score))
+            found.append(CaptionLine(text=line.text, source="ocr", span=span, box=box, score=score))
+            position = span.end + 1
+        return found
+
+    def _caption_one(self, asset: Asset) -> Caption | None:
+        try:
+            read = self.read(asset.data)
+        except CaptionError as error:
+            logger.warning("picture %s (page %d): %s", asset.asset_id, asset.page, error)
+            return None
+        parts = [*_said_by_document(asset), *read]
+        parts.extend(self._context(asset))
+        return _assemble(asset.asset_id, parts, self.name)
+
+    def _context(self, asset: Asset) -> list[CaptionLine]:
+        # A scanned page is its own text: what stands on the pages around it says nothing of it.
+        if asset.kind is Modality.PAGE or not self._max_context_characters:
+            return []
+        context = _flat(asset.surrounding_text)
+        for said in (_flat(asset.caption), _flat(asset.alt_text)):
+            context = _flat(context.replace(said, " ")) if said else context
+        return [_line(_shortened(context, self._max_context_characters), "context")] if context else []
+
+    def _decode(self, data: bytes) -> NDArray[np.uint8]:
+        import numpy as np
+
+        try:
+            with warnings.catch_warnings():
+                # Pillow warns of large pictures; the size is judged just below, before any pixel is decoded.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                opened = Image.open(io.BytesIO(data))
+            if opened.width * opened.height > self._max_pixels:
+                raise CaptionError(
+                    f"the picture has {opened.width} x {opened.height} pixels, more than {self._max_pixels}. "
+                    "Scale it down, or raise max_pixels."
+                )
+            image = _on_white(ImageOps.exif_transpose(opened))
+        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            raise CaptionError(f"the picture cannot be decoded: {error}. Save it again as PNG or JPEG.") from error
+        short, long = min(image.size), max(image.size)
+        factor = min(1.0, self._max_short_side_px / short, 3 * self._max_short_side_px / long)
+        if factor < 1.0:
+            size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+            image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        return np.asarray(image, dtype=np.uint8)
+
+    def _recognise(self, pixels: NDArray[np.uint8]) -> list[TextPiece]:
+        import numpy as np
+
+        with self._lock:
+            engine = self._load()
+            # RapidOCR reads arrays as OpenCV does: blue first.
+            result = engine(np.ascontiguousarray(pixels[:, :, ::-1]), use_cls=False)
+        if result.boxes is None or result.txts is None:
+            return []
+        pieces = []
+        for corners, text, score in zip(result.boxes, result.txts, result.scores, strict=True):
+            if score < self._min_score or not any(c.isalnum() for c in text):
+                continue
+            xs, ys = [float(x) for x, _ in corners], [float(y) for _, y in corners]
+            pieces.append(
+                TextPiece(text=text, x0=min(xs), y0=min(ys), x1=max(xs), y1=max(ys), score=float(score))
+            )  # fmt: skip
+        return pieces
+
+    def _load(self) -> Any:
+        if self._engine is None:
+            from rapidocr import RapidOCR
+
+            self._engine = RapidOCR(
+                params={
+                    "Global.log_level": "critical",
+                    "Global.text_score": self._min_score,
+                    "Global.max_side_len": 3 * self._max_short_side_px,
+                    "EngineConfig.onnxruntime.intra_op_num_threads": self._n_threads,
+                    "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+                }
+            )
+        return self._engine
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, "white")
+        return Image.alpha_composite(white, coloured).convert("RGB")
+    if image.mode.startswith("I"):  # 16 or 32 bits a pixel: Pillow would clip instead of scaling.
+        low, high = image.getextrema()
+        span = max(1, int(high) - int(low))  # type: ignore[arg-type]
+        return image.point(lambda value: (value - int(low)) * (255 / span)).convert("L").convert("RGB")  # type: ignore[arg-type]
+    return image.convert("RGB")
+
+
+def _as_fractions(line: LaidOutLine, width: int, height: int) -> Box:
+    def clip(value: float) -> float:
+        return min(1.0, max(0.0, value))
+
+    return Box(x0=clip(line.x0 / width), y0=clip(line.y0 / height), x1=clip(line.x1 / width), y1=clip(line.y1 / height))
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _line(text: str, source: str) -> CaptionLine:
+    return CaptionLine(text=text, source=source, span=Span(start=0, end=len(text)))
+
+
+def _said_by_document(asset: Asset) -> list[CaptionLine]:
+    caption, alt = _flat(asset.caption), _flat(asset.alt_text)
+    lines = [_line(caption, "caption")] if caption else []
+    if alt and alt.casefold() not in caption.casefold():
+        lines.append(_line(alt, "alt"))
+    return lines
+
+
+def _shortened(text: str, limit: int) -> str:
+    """Return as many whole sentences as fit into ``limit`` characters; of a longer first one, as many words."""
+    if len(text) <= limit:
+        return text
+    ends = [span.end for span in sentence_spans(text) if span.end <= limit]
+    if ends:
+        return text[: ends[-1]]
+    cut = text.rfind(" ", 0, limit)
+    return text[: cut if cut > 0 else limit - 1].rstrip() + "…"
+
+
+def _assemble(asset_id: str, parts: Sequence[CaptionLine], captioner: str) -> Caption | None:
+    if not parts:
+        return None
+    placed: list[CaptionLine] = []
+    position = 0
+    for part in parts:
+        span = Span(start=position, end=position + len(part.text))
+        placed.append(CaptionLine(text=part.text, source=part.source, span=span, box=part.box, score=part.score))
+        position = span.end + 1
+    read = [(len(part.text), part.score) for part in parts if part.source == "ocr"]
+    score = sum(n * s for n, s in read) / sum(n for n, _ in read) if read else 1.0
+    return Caption(
+        asset_id=asset_id,
+        text="\n".join(part.text for part in parts),
+        captioner=captioner,
+        lines=tuple(placed),
+        score=score,
+    )

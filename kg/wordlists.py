@@ -1,0 +1,13 @@
+"""Write a list of words as one string, so that a long list stays readable and diffs stay small.
+
+Layer: ``kg``; the standard library only.
+"""
+
+from __future__ import annotations
+
+__all__ = ["word_set"]
+
+
+def word_set(words: str) -> frozenset[str]:
+    """Return the words of a string, which white space parts, as a set."""
+    return frozenset(words.split())
