@@ -207,7 +207,7 @@ class _Training:
                 self.examples[indices],
                 softmax=self.softmax,
                 regularisation=self.config.regularisation or 0.0,
-                relation_weight=self.config.relation_weight or 0.0,
+                relation_weight=self.config.relation_weight,
             )
             if not math.isfinite(loss.total):
                 raise CompletionError(

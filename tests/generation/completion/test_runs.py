@@ -1,0 +1,103 @@
+import json
+
+import pytest
+
+from generation.completion.config import CompletionConfig
+from generation.completion.runs import evaluate_folder, open_folder, train_folder
+from kg.errors import CompletionError
+
+_CONFIG = CompletionConfig(rank=8, max_epochs=4, threads=1)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "graph"
+    path.mkdir()
+    rows = [f"e{i}\t{relation}\te{(i + step) % 30}" for i in range(30) for relation, step in (("next", 1), ("skip", 2))]
+    (path / "entities.tsv").write_text("".join(f"e{i}\n" for i in range(30)))
+    (path / "train.tsv").write_text("\n".join(rows[:54]) + "\n")
+    (path / "test.tsv").write_text("\n".join(rows[54:]) + "\n")
+    return path
+
+
+def test_a_folder_is_trained_and_evaluated_with_its_baselines_beside_it(folder, tmp_path):
+    seen = []
+
+    report = train_folder(folder, tmp_path / "model", config=_CONFIG, on_progress=lambda p: seen.append(p.epoch))
+    result = evaluate_folder(tmp_path / "model", folder, "test")
+
+    assert seen == [1, 2, 3, 4]
+    assert report.n_train + report.n_valid == 54
+    assert report.n_valid == 3  # 5 % of train, carved
+    assert report.n_parameters == (30 + 2 * 2) * 2 * 8
+    assert not (tmp_path / "model" / "checkpoint").exists()
+    assert json.loads(json.dumps(report.to_mapping()))["valid"] == 3
+    assert result["n"] == 6
+    assert result["params"] == report.n_parameters
+    assert set(result["baselines"]) == {"rules-1", "frequency"}
+    assert 0.0 < result["mrr"] <= 1.0
+    assert result["hits@1"] <= result["hits@3"] <= result["hits@10"]
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_a_carved_validation_split_is_the_same_at_evaluation(folder, tmp_path):
+    report = train_folder(folder, tmp_path / "model", config=_CONFIG, seed=5)
+
+    assert evaluate_folder(tmp_path / "model", folder, "valid")["mrr"] == pytest.approx(report.best_valid_mrr)
+
+
+def test_evaluation_refuses_a_folder_whose_train_has_changed(folder, tmp_path):
+    train_folder(folder, tmp_path / "model", config=_CONFIG)
+    with (folder / "train.tsv").open("a") as stream:
+        stream.write("e0\tnext\te9\n")
+
+    with pytest.raises(CompletionError, match="not those the model was trained on"):
+        evaluate_folder(tmp_path / "model", folder)
+
+
+def test_evaluation_refuses_a_split_that_is_not_there(folder, tmp_path):
+    train_folder(folder, tmp_path / "model", config=_CONFIG)
+    (folder / "test.tsv").write_text("")
+
+    with pytest.raises(CompletionError, match="'test' is empty"):
+        evaluate_folder(tmp_path / "model", folder)
+    with pytest.raises(CompletionError, match="no split 'dev'"):
+        evaluate_folder(tmp_path / "model", folder, "dev")
+
+
+class _StopError(Exception):
+    pass
+
+
+def test_an_interrupted_training_resumes_to_the_same_report(folder, tmp_path):
+    def stop(progress):
+        if progress.epoch == 2:
+            raise _StopError
+
+    whole = train_folder(folder, tmp_path / "whole", config=_CONFIG)
+    with pytest.raises(_StopError):
+        train_folder(folder, tmp_path / "model", config=_CONFIG, on_progress=stop)
+    with pytest.raises(CompletionError, match="holds no model"):
+        evaluate_folder(tmp_path / "model", folder)
+
+    resumed = train_folder(folder, tmp_path / "model", config=_CONFIG, resume=True)
+
+    assert [p.loss for p in resumed.history] == [p.loss for p in whole.history]
+    assert evaluate_folder(tmp_path / "model", folder)["mrr"] == evaluate_folder(tmp_path / "whole", folder)["mrr"]
+
+
+def test_the_place_of_a_file_is_refused_for_a_model(folder, tmp_path):
+    (tmp_path / "model").write_text("mine")
+
+    with pytest.raises(CompletionError, match="is a file"):
+        train_folder(folder, tmp_path / "model", config=_CONFIG)
+
+
+def test_a_trained_folder_predicts_links(folder, tmp_path):
+    train_folder(folder, tmp_path / "model", config=_CONFIG)
+
+    links = open_folder(tmp_path / "model", folder).predict(head="e3", relation="next", k=5)
+
+    assert len(links) == 5
+    assert "e4" not in {link.tail for link in links}  # known from train
+    assert all(link.support == () for link in links)
