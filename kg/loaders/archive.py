@@ -1,0 +1,194 @@
+"""Zip archives, expanded in memory with every byte counted.
+
+Layer: ``kg``; the standard library only. Headers of an archive are claims: sizes are counted while expanding, so an
+archive that lies, or whose members overlap (Fifield 2019, "A better zip bomb"), costs no more than the limits say.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO
+
+from kg.errors import (
+    CorruptFileError,
+    EncryptedFileError,
+    LimitExceededError,
+    LoadError,
+    UnsafePathError,
+    UnsupportedFileError,
+)
+from kg.limits import LoadLimits
+from kg.loaders.raw import FileFailure, raw_from_bytes
+from kg.loaders.sniff import ZIP
+from kg.types import RawFile
+
+__all__ = ["MemberReader", "check_word_package", "expand_archive"]
+
+_STEP_BYTES = 256 * 1024
+_ENCRYPTED_FLAG = 0x1
+_MARKUP_SUFFIXES = (".xml", ".rels", ".vml")
+_DTD_MARKS = tuple(
+    mark.encode(encoding) for mark in ("<!DOCTYPE", "<!ENTITY") for encoding in ("utf-8", "utf-16-le", "utf-16-be")
+)
+
+
+class MemberReader:
+    """Reads the members of one archive against one budget of bytes.
+
+    :param data: The archive.
+    :param name: What to call it in messages.
+    :param limits: ``max_archive_members``, ``max_archive_bytes``, ``max_compression_ratio`` and ``max_bytes`` apply.
+    :raises CorruptFileError: If there is no readable list of members.
+    :raises LimitExceededError: If there are too many members.
+    """
+
+    def __init__(self, data: bytes, *, name: str, limits: LoadLimits) -> None:
+        self._name = name
+        self._limits = limits
+        self._n_data = len(data)
+        self._n_expanded = 0
+        try:
+            self._archive = zipfile.ZipFile(io.BytesIO(data))
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeDecodeError) as error:
+            raise CorruptFileError(
+                f"{name}: the zip archive cannot be opened ({error}); truncated or damaged."
+            ) from error
+        if len(self.members) > limits.max_archive_members:
+            raise LimitExceededError(
+                f"{name}: {len(self.members)} members, more than the limit max_archive_members = "
+                f"{limits.max_archive_members}. Unpack it and ingest the folder, or raise the limit."
+            )
+
+    @property
+    def members(self) -> list[zipfile.ZipInfo]:
+        """List all members, folders included, in the archive's order."""
+        return self._archive.infolist()
+
+    def read(self, member: zipfile.ZipInfo, *, max_bytes: int | None = None) -> bytes:
+        """Expand one member.
+
+        :param member: One of :attr:`members`.
+        :param max_bytes: The most bytes it may have; ``limits.max_bytes`` by default.
+        :returns: Its bytes.
+        :raises EncryptedFileError: If it needs a password.
+        :raises LimitExceededError: If it, or the archive with it, expands beyond a limit.
+        :raises UnsupportedFileError: If it is compressed in a way that Python does not know.
+        :raises CorruptFileError: If it cannot be expanded or its checksum is wrong.
+        """
+        where = f"{self._name}!/{member.filename}"
+        if member.flag_bits & _ENCRYPTED_FLAG:
+            raise EncryptedFileError(f"{where}: needs a password. Unpack the archive and ingest the folder.")
+        try:
+            with self._archive.open(member) as stream:
+                return self._count(stream, member, where=where, max_bytes=max_bytes or self._limits.max_bytes)
+        except NotImplementedError as error:
+            raise UnsupportedFileError(f"{where}: {error}. Pack it again with deflate.") from error
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as error:
+            raise CorruptFileError(f"{where}: cannot be expanded ({error}); the archive is damaged.") from error
+
+    def _count(self, stream: IO[bytes], member: zipfile.ZipInfo, *, where: str, max_bytes: int) -> bytes:
+        limits = self._limits
+        n_packed = max(1, min(member.compress_size, self._n_data))
+        parts: list[bytes] = []
+        n_bytes = 0
+        while part := stream.read(_STEP_BYTES):
+            n_bytes += len(part)
+            self._n_expanded += len(part)
+            if n_bytes > max_bytes:
+                raise LimitExceededError(f"{where}: expands beyond {max_bytes} bytes, the limit for one such file.")
+            if self._n_expanded > limits.max_archive_bytes:
+                raise LimitExceededError(
+                    f"{where}: the archive expands beyond the limit max_archive_bytes = {limits.max_archive_bytes}. "
+                    "Unpack it and ingest the folder, or raise the limit."
+                )
+            if n_bytes > limits.ratio_free_bytes and n_bytes > limits.max_compression_ratio * n_packed:
+                raise LimitExceededError(
+                    f"{where}: expands more than max_compression_ratio = {limits.max_compression_ratio:g} fold, as a "
+                    "zip bomb does. Unpack it yourself if you trust it."
+                )
+            parts.append(part)
+        return b"".join(parts)
+
+
+def _member_path(filename: str, *, where: str) -> str:
+    """Return a member's path with ``/``, refusing one that would leave the archive."""
+    path = filename.replace("\\", "/")
+    parts = path.split("/")
+    if path.startswith("/") or ".." in parts or (len(parts[0]) == 2 and parts[0].endswith(":")):
+        raise UnsafePathError(f"{where}: the member's path leads outside the archive. It was not read.")
+    return "/".join(part for part in parts if part not in ("", "."))
+
+
+def _is_hidden(filename: str) -> bool:
+    parts = [part for part in filename.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def _read_file(reader: MemberReader, member: zipfile.ZipInfo, *, archive: RawFile, seen: set[str]) -> RawFile:
+    where = f"{archive.name}!/{member.filename}"
+    path = _member_path(member.filename, where=where)
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise UnsafePathError(f"{where}: a symbolic link inside an archive is not followed.")
+    if path in seen:
+        raise CorruptFileError(f"{where}: a second member of the same name; the first one was taken.")
+    seen.add(path)
+    raw = raw_from_bytes(path, reader.read(member), source=f"{archive.source}!/{path}")
+    if raw.media_type == ZIP:
+        raise UnsupportedFileError(f"{where}: an archive inside an archive is not expanded. Unpack the outer one.")
+    return raw
+
+
+def expand_archive(archive: RawFile, *, limits: LoadLimits) -> Iterator[RawFile | FileFailure]:
+    """Yield the files of a zip archive one by one, in its order; one bad member fails only itself.
+
+    Folders and hidden members are skipped. When the budget of the whole archive is spent, every member from there on
+    fails, without being expanded.
+
+    :param archive: A file of type ``application/zip``.
+    :param limits: See :class:`MemberReader`.
+    :yields: A raw file with ``source = "ARCHIVE!/member"``, or the failure of that member.
+    """
+    try:
+        reader = MemberReader(archive.data, name=archive.name, limits=limits)
+    except LoadError as error:
+        yield FileFailure(source=archive.source, name=archive.name, error=error)
+        return
+    seen: set[str] = set()
+    n_files = 0
+    for member in reader.members:
+        if member.is_dir() or _is_hidden(member.filename):
+            continue
+        n_files += 1
+        try:
+            yield _read_file(reader, member, archive=archive, seen=seen)
+        except LoadError as error:
+            yield FileFailure(source=f"{archive.source}!/{member.filename}", name=member.filename, error=error)
+    if n_files == 0:
+        empty = UnsupportedFileError(f"{archive.name}: the archive holds no files (hidden ones are skipped).")
+        yield FileFailure(source=archive.source, name=archive.name, error=empty)
+
+
+def check_word_package(data: bytes, *, name: str, limits: LoadLimits) -> None:
+    """Expand every part of a Word file once, counted, before a parser sees it, and refuse entity bombs.
+
+    The format forbids document type definitions, so any is an attack or damage (Billion laughs needs one).
+
+    :param data: The ``.docx`` file.
+    :param name: What to call it in messages.
+    :param limits: See :class:`MemberReader`; XML parts may have ``max_text_bytes`` each.
+    :raises LoadError: If a part is encrypted, damaged, passes a limit or holds a DTD.
+    """
+    reader = MemberReader(data, name=name, limits=limits)
+    for member in reader.members:
+        is_markup = member.filename.lower().endswith(_MARKUP_SUFFIXES)
+        part = reader.read(member, max_bytes=limits.max_text_bytes if is_markup else None)
+        if is_markup and any(mark in part for mark in _DTD_MARKS):
+            raise CorruptFileError(
+                f"{name}!/{member.filename}: holds a document type definition, which Word files never do; it may be an "
+                "XML entity bomb. It was not parsed."
+            )

@@ -1,0 +1,175 @@
+"""HTML pages: their words in reading order, headings, tables row by row, and pictures.
+
+Layer: ``kg``; beautifulsoup4 and lxml. What a reader does not see (scripts, styles, hidden parts) is dropped, and so
+are navigation and form controls.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from kg.limits import LoadLimits
+from kg.loaders.builder import DocumentBuilder
+from kg.loaders.decode import decode_text
+from kg.loaders.references import add_reference
+from kg.loaders.sniff import HTML
+from kg.loaders.text import encoding_notes, require_text_size
+from kg.loaders.text_tools import clean, squash, tidy_lines
+from kg.types import Document, RawFile
+
+if TYPE_CHECKING:
+    from bs4 import BeautifulSoup, Tag
+
+__all__ = ["HtmlLoader", "HtmlWalker"]
+
+_UNSEEN = frozenset(
+    {"script", "style", "noscript", "template", "svg", "head", "nav", "button", "select", "textarea", "input", "object"}
+)
+_BLOCKS = frozenset(
+    {"address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl", "dt"}
+    | {"fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "html", "legend", "li", "main", "ol", "p"}
+    | {"pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"}
+)
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
+_XML_DECLARATION = re.compile(r"\s*<\?xml[^>]{0,500}>", re.IGNORECASE)
+
+
+def parse_html(markup: str) -> BeautifulSoup:
+    """Parse ``markup`` with lxml; an XML declaration is dropped first, for it makes Beautiful Soup warn about XHTML."""
+    from bs4 import BeautifulSoup
+
+    declaration = _XML_DECLARATION.match(markup)
+    return BeautifulSoup(markup[declaration.end() :] if declaration else markup, "lxml")
+
+
+class HtmlWalker:
+    """Walks a parsed page without recursion, so that no depth of nesting can overflow the stack.
+
+    :param builder: Takes the blocks, headings and pictures.
+    """
+
+    def __init__(self, builder: DocumentBuilder) -> None:
+        self._builder = builder
+        self._words: list[str] = []
+        self._prefix = ""
+
+    def walk(self, root: Tag) -> None:
+        """Add everything below ``root``."""
+        from bs4 import Tag
+        from bs4.element import NavigableString, PreformattedString
+
+        stack: list[tuple[Tag, Iterator[object]]] = [(root, iter(root.contents))]
+        while stack:
+            tag, children = stack[-1]
+            child = next(children, None)
+            if child is None:
+                stack.pop()
+                self._leave(tag)
+            elif isinstance(child, Tag):
+                if self._enter(child):
+                    stack.append((child, iter(child.contents)))
+            elif isinstance(child, NavigableString) and not isinstance(child, PreformattedString):
+                self._words.append(clean(str(child)))
+        self._flush()
+
+    def _flush(self) -> None:
+        text, prefix = squash("".join(self._words)), self._prefix
+        self._words.clear()
+        if text:
+            self._builder.add(prefix + text)
+            self._prefix = ""
+
+    def _enter(self, tag: Tag) -> bool:
+        """Begin ``tag``; return whether its children are to be walked."""
+        self._builder.deadline.check(f"<{tag.name}>")
+        if tag.name in _UNSEEN or tag.has_attr("hidden") or tag.get("aria-hidden") == "true":
+            return False
+        if tag.name == "img":
+            self._picture(tag)
+        elif tag.name == "br":
+            self._words.append(" ")
+        elif tag.name == "table" and _is_data_table(tag):
+            self._flush()
+            self._table(tag)
+            return False
+        elif tag.name == "pre":
+            self._flush()
+            self._builder.add(tidy_lines(clean(tag.get_text())))
+            return False
+        elif tag.name in _BLOCKS or tag.name in _HEADINGS:
+            self._flush()
+            self._prefix = "- " if tag.name == "li" else self._prefix
+        return True
+
+    def _leave(self, tag: Tag) -> None:
+        if tag.name in _HEADINGS:
+            text = squash("".join(self._words))
+            self._words.clear()
+            self._builder.add_heading(text, level=_HEADINGS[tag.name])
+        elif tag.name in _BLOCKS:
+            self._flush()
+            self._prefix = "" if tag.name == "li" else self._prefix
+
+    def _table(self, table: Tag) -> None:
+        """Add the caption, then all rows as one block, cells separated by ``|``."""
+        caption = table.find("caption", recursive=False)
+        if caption is not None:
+            self._builder.add(squash(clean(caption.get_text(" "))))
+        lines = []
+        for row in table.find_all("tr"):
+            self._builder.deadline.check("the next table row")
+            cells = [squash(clean(cell.get_text(" "))) for cell in row.find_all(["td", "th"], recursive=False)]
+            if any(cells):
+                lines.append(" | ".join(cells))
+        self._builder.add("\n".join(lines))
+        for picture in table.find_all("img"):
+            self._picture(picture)
+
+    def _picture(self, tag: Tag) -> None:
+        figure = tag.find_parent("figure")
+        figcaption = figure.find("figcaption") if figure is not None else None
+        reference = str(tag.get("src") or tag.get("data-src") or "")
+        if reference:
+            add_reference(
+                self._builder,
+                reference,
+                alt_text=clean(str(tag.get("alt") or tag.get("title") or "")),
+                caption=clean(figcaption.get_text(" ")) if figcaption is not None else "",
+            )
+
+
+def _is_data_table(table: Tag) -> bool:
+    """Return whether a table holds data, rather than laying out a page: no heading, list or table is inside it."""
+    return table.find(["table", "ul", "ol", *_HEADINGS]) is None
+
+
+class HtmlLoader:
+    """Reads HTML and XHTML.
+
+    :param limits: What one file may cost.
+    """
+
+    media_types: frozenset[str] = frozenset({HTML})
+
+    def __init__(self, limits: LoadLimits) -> None:
+        self._limits = limits
+
+    def load(self, raw: RawFile) -> Document:
+        """Parse the page and read what a reader would see.
+
+        :param raw: An HTML file.
+        :returns: A document of one page; its title is ``<title>``, else the first heading, else the file's name.
+        :raises LoadError: If the page is empty, too large or takes too long.
+        """
+        require_text_size(raw, self._limits)
+        builder = DocumentBuilder(raw, limits=self._limits)
+        declared = _CHARSET.search(raw.data[:4096])
+        decoded = decode_text(raw.data, declared=declared.group(1).decode("ascii") if declared else None)
+        soup = parse_html(decoded.text)
+        heading = soup.title or soup.find("h1")
+        title = squash(clean(heading.get_text(" "))) if heading is not None else ""
+        HtmlWalker(builder).walk(soup)
+        return builder.build(title=title, metadata=encoding_notes(decoded))

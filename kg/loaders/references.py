@@ -1,0 +1,107 @@
+"""Pictures that a page names: read from beside the page, never from outside its root, never from the network.
+
+Layer: ``kg``; the standard library only. A page on disk reads below ``RawFile.root`` (its own folder where that is
+empty); a page inside a zip archive reads from that archive; an upload has nothing beside it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from kg.errors import LimitExceededError, LoadError, UnreadableFileError, UnsafePathError, UnsupportedFileError
+from kg.limits import LoadLimits
+from kg.loaders.archive import MemberReader
+from kg.loaders.builder import DocumentBuilder
+from kg.loaders.pictures import data_uri_bytes, open_picture
+from kg.types import RawFile
+
+__all__ = ["add_reference", "read_reference"]
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+def read_reference(reference: str, *, raw: RawFile, limits: LoadLimits) -> bytes:
+    """Return the bytes that ``reference`` names, as seen from ``raw``.
+
+    :param reference: A ``data:`` URI, or a path relative to the page; one that begins with ``/`` counts from the root.
+    :param raw: The page.
+    :param limits: ``max_bytes`` bounds the file that is read.
+    :returns: The bytes.
+    :raises UnsupportedFileError: If the reference is a network address or has another scheme.
+    :raises UnsafePathError: If it leads outside the root or the archive.
+    :raises UnreadableFileError: If there is no such file.
+    :raises LoadError: If the ``data:`` URI is broken or a limit is passed.
+    """
+    reference = reference.strip()
+    if reference[:5].lower() == "data:":
+        return data_uri_bytes(reference)
+    if _SCHEME.match(reference) or reference.startswith("//"):
+        raise UnsupportedFileError(f"{raw.name}: picture {reference[:200]!r} is an address; nothing is fetched.")
+    try:
+        path = unquote(urlsplit(reference).path).replace("\\", "/")
+    except ValueError as error:
+        raise UnreadableFileError(f"{raw.name}: picture {reference[:200]!r} is not a path ({error}).") from error
+    if not path or "\0" in path:
+        raise UnreadableFileError(f"{raw.name}: picture {reference[:200]!r} names no file.")
+    if "!/" in raw.source:
+        return _from_archive(path, raw=raw, limits=limits)
+    return _from_folder(path, raw=raw, limits=limits)
+
+
+def _from_folder(path: str, *, raw: RawFile, limits: LoadLimits) -> bytes:
+    page = Path(raw.source)
+    if not page.is_absolute():
+        raise UnreadableFileError(f"{raw.name}: picture {path!r} cannot be read; {raw.source} stands in no folder.")
+    root = Path(raw.root or page.parent).resolve()
+    try:
+        target = (root / path.lstrip("/") if path.startswith("/") else page.parent / path).resolve()
+        if not target.is_relative_to(root):
+            raise UnsafePathError(f"{raw.name}: picture {path!r} lies outside {root}. It was not read.")
+        if not target.is_file():
+            raise UnreadableFileError(f"{raw.name}: there is no picture {path!r} below {root}.")
+        if target.stat().st_size > limits.max_bytes:
+            raise LimitExceededError(f"{raw.name}: picture {path!r} is larger than max_bytes = {limits.max_bytes}.")
+        return target.read_bytes()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, in Python 3.11 and 3.12
+        raise UnreadableFileError(f"{raw.name}: picture {path!r} cannot be read ({error}).") from error
+
+
+def _from_archive(path: str, *, raw: RawFile, limits: LoadLimits) -> bytes:
+    archive, _, member = raw.source.rpartition("!/")
+    base = "" if path.startswith("/") else posixpath.dirname(member)
+    wanted = posixpath.normpath(posixpath.join(base, path.lstrip("/")))
+    if wanted.startswith("../") or wanted == "..":
+        raise UnsafePathError(f"{raw.name}: picture {path!r} lies outside the archive. It was not read.")
+    try:
+        data = Path(archive).read_bytes() if Path(archive).is_absolute() else b""
+    except OSError as error:
+        raise UnreadableFileError(f"{raw.name}: {archive} cannot be read again ({error}).") from error
+    if not data:
+        raise UnreadableFileError(f"{raw.name}: picture {path!r} cannot be read; {archive} is not on disk.")
+    reader = MemberReader(data, name=raw.name, limits=limits)
+    found = next((info for info in reader.members if info.filename.replace("\\", "/") == wanted), None)
+    if found is None:
+        raise UnreadableFileError(f"{raw.name}: there is no picture {wanted!r} in {archive}.")
+    return reader.read(found)
+
+
+def add_reference(builder: DocumentBuilder, reference: str, *, alt_text: str = "", caption: str = "") -> None:
+    """Add the picture that ``reference`` names; one that cannot be read is left out and counted, not raised.
+
+    :param builder: The document that names it.
+    :param reference: See :func:`read_reference`.
+    :param alt_text: What the mark-up says of it.
+    :param caption: Its caption.
+    :raises LimitExceededError: If the time for the document is spent.
+    """
+    builder.deadline.check("the next picture")
+    try:
+        data = read_reference(reference, raw=builder.raw, limits=builder.limits)
+        picture = open_picture(data, limits=builder.limits, where=f"{builder.raw.name}: picture {reference[:80]!r}")
+    except LoadError as error:
+        builder.leave_out(error.code)
+        return
+    builder.add_picture(picture, alt_text=alt_text, caption=caption)

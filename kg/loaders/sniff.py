@@ -1,0 +1,138 @@
+"""What a file is, told from its bytes.
+
+Layer: ``kg``; the standard library only. The suffix decides in two places where bytes cannot: Markdown is plain text
+that happens to be Markdown, so ``.md`` and its like make a text file Markdown; and a Markdown file may open with an
+HTML tag (``<p align=…>``), so under such a suffix only ``<!doctype html>`` or ``<html>`` make it HTML. A wrong suffix
+never hides what else a file is.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from pathlib import PurePosixPath
+
+from kg.errors import EmptyFileError, UnsupportedFileError
+from kg.loaders.decode import decode_text, looks_binary
+
+__all__ = ["DOCX", "HTML", "MARKDOWN", "PDF", "PLAIN", "ZIP", "sniff"]
+
+PDF = "application/pdf"
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+ZIP = "application/zip"
+HTML = "text/html"
+MARKDOWN = "text/markdown"
+PLAIN = "text/plain"
+
+_MARKDOWN_SUFFIXES = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mkdn"})
+
+# (offset, bytes there, media type). Types that no loader reads are named too, so that the refusal can name them.
+_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (8, b"WEBP", "image/webp"),
+    (0, b"GIF87a", "image/gif"),
+    (0, b"GIF89a", "image/gif"),
+    (0, b"II*\x00", "image/tiff"),
+    (0, b"MM\x00*", "image/tiff"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/x-ole-storage"),
+    (0, b"{\\rtf", "application/rtf"),
+    (0, b"%!PS", "application/postscript"),
+    (0, b"\x1f\x8b", "application/gzip"),
+    (0, b"BZh", "application/x-bzip2"),
+    (0, b"\xfd7zXZ\x00", "application/x-xz"),
+    (0, b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
+    (0, b"Rar!\x1a\x07", "application/vnd.rar"),
+    (257, b"ustar", "application/x-tar"),
+    (0, b"\x7fELF", "application/x-elf"),
+    (0, b"MZ\x90", "application/x-dosexec"),
+    (0, b"SQLite format 3\x00", "application/vnd.sqlite3"),
+    (4, b"ftyp", "video/mp4"),
+    (0, b"ID3", "audio/mpeg"),
+    (0, b"OggS", "application/ogg"),
+    (8, b"WAVE", "audio/wav"),
+)
+_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_ZIP_KINDS = (  # a member that only this kind has
+    ("word/document.xml", DOCX),
+    ("xl/workbook.xml", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+    ("ppt/presentation.xml", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
+    ("META-INF/container.xml", "application/epub+zip"),
+    ("content.xml", "application/vnd.oasis.opendocument.text"),
+)
+_HTML_HEAD = re.compile(r"<!doctype\s+html|<html[\s>]", re.IGNORECASE)
+_HTML_TAG = re.compile(
+    r"<(?:head|body|title|meta|link|script|style|div|p|table|h[1-6]|ul|ol|article|section|main|figure|img|span|font|center|pre|"
+    r"br|a|b|i|em|strong|blockquote|form|iframe)[\s>/]",
+    re.IGNORECASE,
+)
+_HEAD_CHARACTERS = 4096
+
+
+def _zip_type(data: bytes) -> str:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = set(archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeDecodeError):
+        return ZIP  # damaged; whoever opens it says so
+    return next((media_type for member, media_type in _ZIP_KINDS if member in names), ZIP)
+
+
+def _binary_type(data: bytes) -> str | None:
+    if b"%PDF-" in data[:1024]:
+        return PDF
+    if data.startswith(_ZIP_MAGIC):
+        return _zip_type(data)
+    for offset, magic, media_type in _MAGIC:
+        if data.startswith(magic, offset):
+            return media_type
+    if data.startswith(b"BM") and data[6:10] == b"\x00\x00\x00\x00":
+        return "image/bmp"
+    return None
+
+
+def _skip_preamble(head: str) -> str:
+    """Return ``head`` from its first character that is not white space, an XML declaration or a comment."""
+    while True:
+        head = head.lstrip()
+        if head.startswith("<?"):
+            _, found, head = head.partition("?>")
+        elif head.startswith("<!--"):
+            _, found, head = head.partition("-->")
+        else:
+            return head
+        if not found:
+            return ""
+
+
+def _text_type(data: bytes, suffix: str) -> str:
+    head = _skip_preamble(decode_text(data[: 4 * _HEAD_CHARACTERS]).text[:_HEAD_CHARACTERS])
+    if head[:5].lower() == "<svg " or head[:13].lower() == "<!doctype svg":
+        return "image/svg+xml"
+    if _HTML_HEAD.match(head):
+        return HTML
+    if suffix in _MARKDOWN_SUFFIXES:
+        return MARKDOWN
+    return HTML if _HTML_TAG.match(head) else PLAIN
+
+
+def sniff(data: bytes, *, name: str) -> str:
+    """Return the media type of ``data``.
+
+    :param data: The whole file.
+    :param name: Its name, for messages, and to tell Markdown from plain text.
+    :returns: A media type; not necessarily one that a loader reads.
+    :raises EmptyFileError: If there are no bytes, or only white space.
+    :raises UnsupportedFileError: If the bytes are neither a known type nor text.
+    """
+    if not data or not data.strip():
+        raise EmptyFileError(f"{name}: the file is empty ({len(data)} bytes, all white space). Nothing to read.")
+    if media_type := _binary_type(data):
+        return media_type
+    if looks_binary(data):
+        raise UnsupportedFileError(
+            f"{name}: neither text nor a type that is known here; the file starts with the bytes "
+            f"{data[:8].hex(' ')}. Convert it to PDF, text or a picture."
+        )
+    return _text_type(data, PurePosixPath(name.lower()).suffix)
