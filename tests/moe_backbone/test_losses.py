@@ -1,0 +1,110 @@
+"""Balance and z-loss: hand-worked values, collapse per layer, padding, micro-batches, gradients."""
+
+import math
+
+import pytest
+import torch
+
+from moe_backbone.losses import load_balance_loss, load_balance_per_layer, router_z_loss, routing_totals
+
+
+def sure_of(expert, *, n_experts=8, n_tokens=16):
+    logits = torch.zeros(n_tokens, n_experts)
+    logits[:, expert] = 50.0
+    return logits
+
+
+def test_loss_of_a_small_batch_is_the_one_worked_by_hand():
+    # Two tokens, two experts, top 1. p = (3/4, 1/4) and (1/3, 2/3): one slot each, P = (13/24, 11/24).
+    logits = torch.log(torch.tensor([[0.75, 0.25], [1 / 3, 2 / 3]]))
+    assert load_balance_loss([logits], top_k=1).item() == pytest.approx(2 * (0.5 * 13 / 24 + 0.5 * 11 / 24))
+    # A third token of p = (3/4, 1/4): f = (2/3, 1/3), P = (11/18, 7/18).
+    logits = torch.cat([logits, logits[:1]])
+    assert load_balance_loss([logits], top_k=1).item() == pytest.approx(2 * (2 / 3 * 11 / 18 + 1 / 3 * 7 / 18))
+
+
+def test_a_model_whose_every_layer_collapsed_onto_another_expert_scores_the_worst_not_the_best():
+    layers = [sure_of(expert) for expert in range(8)]
+    assert load_balance_loss([torch.cat(layers)], top_k=1).item() == pytest.approx(1.0)  # pooled: "perfect"
+    assert load_balance_loss(layers, top_k=1).item() == pytest.approx(8.0)
+    assert load_balance_per_layer(layers[:3], top_k=1).tolist() == pytest.approx([8.0, 8.0, 8.0])
+
+
+def test_one_collapsed_layer_among_balanced_ones_is_named_by_its_loss():
+    balanced = torch.eye(8).repeat(2, 1) * 50.0
+    assert load_balance_per_layer([balanced, sure_of(3), balanced], top_k=1).tolist() == pytest.approx([1.0, 8.0, 1.0])
+
+
+def test_padding_tokens_change_neither_loss_nor_gradient():
+    torch.manual_seed(0)
+    real = [torch.randn(6, 4) for _ in range(2)]
+    mask = torch.tensor([[1, 1, 1, 0], [0, 1, 1, 1]])
+    padded = [torch.full((8, 4), 1e4) for _ in range(2)]
+    for with_padding, without in zip(padded, real, strict=True):
+        with_padding[mask.reshape(-1).bool()] = without
+        with_padding.requires_grad_()
+
+    balance, z = load_balance_loss(padded, top_k=2, mask=mask), router_z_loss(padded, mask=mask)
+    (balance + z).backward()
+
+    torch.testing.assert_close(balance, load_balance_loss(real, top_k=2))
+    torch.testing.assert_close(z, router_z_loss(real))
+    assert all(layer.grad[~mask.reshape(-1).bool()].abs().max() == 0 for layer in padded)
+
+
+def test_losses_and_gradients_of_uneven_micro_batches_add_up_to_those_of_the_whole_batch():
+    torch.manual_seed(1)
+    whole = [torch.randn(10, 4, dtype=torch.float64) for _ in range(3)]
+    mask = torch.tensor([1, 1, 0, 1, 1, 1, 1, 0, 0, 1])
+    full = [layer.clone().requires_grad_() for layer in whole]
+    at_once = load_balance_loss(full, top_k=2, mask=mask) + router_z_loss(full, mask=mask)
+    at_once.backward()
+
+    cuts = [slice(0, 3), slice(3, 9), slice(9, 10)]
+    totals = [routing_totals([layer[cut] for layer in whole], top_k=2, mask=mask[cut]) for cut in cuts]
+    total = totals[0] + totals[1] + totals[2]
+    in_parts = [layer.clone().requires_grad_() for layer in whole]
+    added = 0.0
+    for cut in cuts:
+        part = [layer[cut] for layer in in_parts]
+        loss = load_balance_loss(part, top_k=2, mask=mask[cut], totals=total)
+        loss = loss + router_z_loss(part, mask=mask[cut], n_tokens=total.n_tokens)
+        loss.backward()
+        added += loss.item()
+
+    assert added == pytest.approx(at_once.item(), abs=1e-12)
+    for one, many in zip(full, in_parts, strict=True):
+        torch.testing.assert_close(many.grad, one.grad, rtol=0, atol=1e-12)
+
+
+def test_z_loss_is_the_squared_log_partition():
+    assert router_z_loss([torch.zeros(3, 4)]).item() == pytest.approx(math.log(4) ** 2)
+
+
+def test_a_step_down_the_gradient_takes_tokens_from_the_crowded_expert():
+    logits = torch.zeros(5, 3)
+    logits[:, 1] = 1.0
+    logits.requires_grad_()
+
+    load_balance_loss([logits], top_k=1).backward()
+
+    assert (logits.grad[:, 1] > 0).all()  # descent lowers the crowded expert's logit
+    assert (logits.grad[:, [0, 2]] < 0).all()  # and raises the others'
+
+
+def test_a_batch_of_padding_alone_costs_nothing():
+    assert load_balance_loss([torch.randn(3, 4)], top_k=1, mask=torch.zeros(3)).item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: load_balance_loss([], top_k=1), "logits is empty"),
+        (lambda: load_balance_loss([torch.zeros(2, 4), torch.zeros(3, 4)], top_k=1), "one shape"),
+        (lambda: load_balance_loss([torch.zeros(2, 4)], top_k=5), "top_k must be between 1 and the 4"),
+        (lambda: router_z_loss([torch.zeros(2, 4)], mask=torch.ones(3)), "one element for each of the 2 tokens"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
