@@ -1,12 +1,12 @@
-"""BERT's encoder in plain torch: the fast way to start, beside transformers' own class, which is its oracle.
+"""BERT's encoder in plain torch: for many texts, and without the import of transformers, whose class is its oracle.
 
 Layer: ``retrieval``; imports torch and safetensors at module level, so only ``retrieval.encoders.transformer`` imports
 it, and only when the first text is encoded.
 Source: Devlin et al. 2019, arXiv:1810.04805; tensor names as in transformers' ``BertModel``.
 
-Why it exists: importing ``transformers.models.bert.modeling_bert`` takes longer than everything else between the prompt
-and the first vector together (``tests/benchmarks/encoder_speed.py`` prints the breakdown). The forward pass is forty
-lines; ``tests/retrieval/encoders`` holds it to transformers' states within 1e-5 and the vectors within 1e-6.
+Why it exists: importing ``transformers.models.bert.modeling_bert`` takes longer than everything else between the
+prompt and the first vector together (``tests/benchmarks/encoder_speed.py`` prints the breakdown). The
+forward pass is forty lines; ``tests/retrieval/encoders`` holds its vectors to transformers' within 1e-6.
 
 Shape suffixes: B texts in a batch, T tokens (padded), D model width, H heads.
 """
@@ -25,25 +25,15 @@ from torch import Tensor
 
 from kg.errors import ModelCorruptError
 
-__all__ = ["BertEncoder", "is_plain_bert"]
+__all__ = ["BertEncoder"]
 
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
-
-
-def is_plain_bert(config: Mapping[str, Any]) -> bool:
-    """Tell whether this module computes exactly what ``config`` describes."""
-    return (
-        config.get("model_type") == "bert"
-        and config.get("position_embedding_type", "absolute") == "absolute"
-        and config.get("hidden_act") in _ACTIVATIONS
-        and not config.get("is_decoder", False)
-    )
 
 
 class BertEncoder:
     """The stack of BERT's layers, for inference.
 
-    :param config: The network's ``config.json``, for which :func:`is_plain_bert` holds.
+    :param config: The network's ``config.json``, for which :func:`retrieval.encoders.folder.is_plain_bert` holds.
     :param weights_file: Its ``model.safetensors``; memory-mapped on the CPU, so unused rows are never read.
     :param device: Where to compute.
     :param dtype: In what precision.

@@ -18,7 +18,7 @@ from typing import Any
 
 from kg.errors import ModelCorruptError, ModelError, ModelMissingError
 
-__all__ = ["EncoderFolder", "Pooling", "read_encoder_folder"]
+__all__ = ["EncoderFolder", "Pooling", "is_plain_bert", "read_encoder_folder"]
 
 _REPAIR = "Fetch it again with `mmkg models pull`."
 
@@ -84,6 +84,16 @@ def read_encoder_folder(path: Path) -> EncoderFolder:
         pooling=pooling,
         max_length=_max_length(path, config),
         digest=_digest(path),
+    )
+
+
+def is_plain_bert(config: Mapping[str, Any]) -> bool:
+    """Tell whether ``retrieval.encoders.bert`` and ``numpy_bert`` compute exactly what ``config`` describes."""
+    return (
+        config.get("model_type") == "bert"
+        and config.get("position_embedding_type", "absolute") == "absolute"
+        and config.get("hidden_act") in {"gelu", "relu"}
+        and not config.get("is_decoder", False)
     )
 
 

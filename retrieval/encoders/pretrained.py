@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModel
 
@@ -33,7 +34,7 @@ class PretrainedEncoder:
             model = AutoModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=dtype
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelCorruptError(f"Text encoder: transformers cannot load {folder}: {error}") from error
         self._model = model.to(device).eval()
 

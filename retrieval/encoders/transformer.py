@@ -1,7 +1,7 @@
 """Texts to unit vectors with a transformer encoder from a local folder.
 
-Layer: ``retrieval``; imports ``kg``, NumPy and tokenizers; torch only when the first text is encoded, so that the
-chunker can count tokens without it.
+Layer: ``retrieval``; imports ``kg``, NumPy and tokenizers. torch comes only with the first request of more than
+:data:`SMALL_REQUEST` tokens: counting tokens needs no network, and a question's vector is computed in NumPy.
 
 - Texts are sorted by length and batched under a budget of *padded tokens*, so a batch of short texts is large and one
   of long texts is small, and memory is bounded whatever comes.
@@ -27,17 +27,21 @@ from numpy.typing import NDArray
 
 from kg.errors import ConfigError, EncoderError, InputError, ModelCorruptError
 from kg.types import Span
-from retrieval.encoders.folder import EncoderFolder, Pooling, read_encoder_folder
+from retrieval.encoders.folder import EncoderFolder, Pooling, is_plain_bert, read_encoder_folder
 
 if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
     from torch import Tensor
 
-__all__ = ["TransformerTextEncoder"]
+    from retrieval.encoders.numpy_bert import NumpyBert
+
+__all__ = ["SMALL_REQUEST", "TransformerTextEncoder"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TOKENISED_AT_ONCE = 4096
+SMALL_REQUEST = 256
+"""Tokens, special ones included, up to which NumPy answers sooner than torch can be imported."""
 
 
 class TransformerTextEncoder:
@@ -51,8 +55,9 @@ class TransformerTextEncoder:
     :param max_length: The most tokens that are read of a text, special tokens and prompt included; ``None`` takes the
         folder's own limit. Longer texts are cut at the end.
     :param prompt: Put before each text, for encoders that were trained with one (``"query: "``).
-    :param network: ``"fast"`` computes BERT here, ``"transformers"`` loads any network; ``"auto"`` takes the first
-        where it is exact.
+    :param network: ``"numpy"`` and ``"fast"`` (torch) compute BERT here, ``"transformers"`` loads any network.
+        ``"auto"`` takes NumPy for small requests until a large one has loaded torch, and transformers where the network
+        is no plain BERT. All agree within 1e-6, so they share a fingerprint.
     :param name: What people call the encoder; ``None`` takes the folder's name.
     :raises ModelMissingError: If the folder or one of its files is not there.
     :raises ModelCorruptError: If one of its files is damaged.
@@ -68,7 +73,7 @@ class TransformerTextEncoder:
         batch_tokens: int = 4096,
         max_length: int | None = None,
         prompt: str = "",
-        network: Literal["auto", "fast", "transformers"] = "auto",
+        network: Literal["auto", "numpy", "fast", "transformers"] = "auto",
         name: str | None = None,
     ) -> None:
         folder = read_encoder_folder(model_path)
@@ -82,6 +87,7 @@ class TransformerTextEncoder:
         self._network = network
         self._lock = threading.Lock()
         self._model: _Model | None = None
+        self._numpy: NumpyBert | None = None
         self._tokenizer = _load_tokenizer(folder)
         self._before, self._after = _special_ids(self._tokenizer)
         self._length = min(folder.max_length, max_length or folder.max_length)
@@ -121,8 +127,8 @@ class TransformerTextEncoder:
         vectors_ND = np.empty((len(texts), self.dimension), dtype=np.float32)
         if not texts:
             return vectors_ND
-        model = self._loaded()
         tokens = self._tokens(texts)
+        model = self._small() if self._is_small(tokens) else self._loaded()
         for rows in _batches([len(ids) for ids in tokens], budget_tokens=self._batch_tokens):
             vectors_ND[rows] = model([tokens[row] for row in rows])
         if not np.isfinite(vectors_ND).all():
@@ -144,6 +150,22 @@ class TransformerTextEncoder:
             part = [self.prompt + text for text in texts[start : start + _TOKENISED_AT_ONCE]]
             tokens += [[*self._before, *ids[:room], *self._after] for ids in self._token_ids(part)]
         return tokens
+
+    def _is_small(self, tokens: Sequence[Sequence[int]]) -> bool:
+        """Tell whether NumPy is the quicker way: a question, asked before torch was needed for anything larger."""
+        if self._network == "numpy":
+            return True
+        fits = self._network == "auto" and self._dtype == "float32" and is_plain_bert(self._folder.config)
+        return fits and self._model is None and sum(len(ids) for ids in tokens) <= SMALL_REQUEST
+
+    def _small(self) -> NumpyBert:
+        with self._lock:
+            if self._numpy is None:
+                from retrieval.encoders.numpy_bert import NumpyBert
+
+                _require_plain_bert(self._folder, self._network)
+                self._numpy = NumpyBert(self._folder.config, self._folder.weights_file, pooling=self._folder.pooling)
+            return self._numpy
 
     def _loaded(self) -> _Model:
         model = self._model
@@ -191,19 +213,23 @@ class _Model:
 def _load_network(
     folder: EncoderFolder, network: str, *, device: torch.device, dtype: torch.dtype
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    from retrieval.encoders.bert import BertEncoder, is_plain_bert
+    if network == "fast":
+        _require_plain_bert(folder, network)
+    if is_plain_bert(folder.config) and network != "transformers":
+        from retrieval.encoders.bert import BertEncoder
 
-    plain = is_plain_bert(folder.config)
-    if network == "fast" and not plain:
-        raise ConfigError(
-            f"Text encoder: network='fast' computes plain BERT, but {folder.path} holds "
-            f"{folder.config.get('model_type')!r}. Use 'auto'."
-        )
-    if plain and network != "transformers":
         return BertEncoder(folder.config, folder.weights_file, device=device, dtype=dtype)
     from retrieval.encoders.pretrained import PretrainedEncoder
 
     return PretrainedEncoder(folder.path, device=device, dtype=dtype)
+
+
+def _require_plain_bert(folder: EncoderFolder, network: str) -> None:
+    if not is_plain_bert(folder.config):
+        raise ConfigError(
+            f"Text encoder: network={network!r} computes plain BERT, but {folder.path} holds "
+            f"{folder.config.get('model_type')!r}. Use 'auto'."
+        )
 
 
 def _load_tokenizer(folder: EncoderFolder) -> Tokenizer:

@@ -23,6 +23,9 @@ from retrieval.indexes.topk import require_k
 
 __all__ = ["ExactIndex"]
 
+_GATHER_SHARE = 0.2
+"""Past this share of allowed rows, scoring all of them is cheaper than copying the allowed ones together."""
+
 
 class ExactIndex:
     """A matrix of vectors and their ids; satisfies ``retrieval.types.VectorIndex``. Safe between threads.
@@ -95,14 +98,17 @@ class ExactIndex:
         queries_QD = checked_rows(queries_QD, dimension=self.dimension, where="ExactIndex.search")
         with self._lock:
             matrix_ND = self._matrix_ND[: len(self._ids)]
-            ids: Sequence[str] = self._ids
+            rows_N = np.arange(len(self._ids))
             if allowed is not None:
-                rows = sorted(self._rows[item_id] for item_id in allowed if item_id in self._rows)
-                matrix_ND, ids = matrix_ND[rows], [self._ids[row] for row in rows]
-            scores_QN = queries_QD @ matrix_ND.T
+                rows_N = np.array(sorted(map(self._rows.__getitem__, self._rows.keys() & allowed)), dtype=np.intp)
+            if len(rows_N) > _GATHER_SHARE * len(matrix_ND):
+                scores_QN = (queries_QD @ matrix_ND.T)[:, rows_N]
+            else:
+                scores_QN = queries_QD @ matrix_ND[rows_N].T
+            nominees = [rows_N[_nominees(scores_N, k)] for scores_N in scores_QN]
             return [
-                _best(matrix_ND, ids, scores_N, query_D, k=k)
-                for scores_N, query_D in zip(scores_QN, queries_QD, strict=True)
+                ranked(matrix_ND[rows], [self._ids[row] for row in rows.tolist()], query_D, k=k)
+                for rows, query_D in zip(nominees, queries_QD, strict=True)
             ]
 
     def ids(self) -> frozenset[str]:
@@ -154,16 +160,9 @@ class ExactIndex:
         return index
 
 
-def _best(
-    matrix_ND: NDArray[np.float32],
-    ids: Sequence[str],
-    scores_N: NDArray[np.float32],
-    query_D: NDArray[np.float32],
-    *,
-    k: int,
-) -> list[tuple[str, float]]:
-    rows = np.arange(len(scores_N))
-    if len(scores_N) > k:
-        worst = np.partition(scores_N, len(scores_N) - k)[len(scores_N) - k]
-        rows = np.flatnonzero(scores_N >= worst - MARGIN)
-    return ranked(matrix_ND[rows], [ids[row] for row in rows.tolist()], query_D, k=k)
+def _nominees(scores_N: NDArray[np.float32], k: int) -> NDArray[np.intp]:
+    """Return the places of all scores within the margin of the ``k``-th."""
+    if len(scores_N) <= k:
+        return np.arange(len(scores_N))
+    worst = np.partition(scores_N, len(scores_N) - k)[len(scores_N) - k]
+    return np.flatnonzero(scores_N >= worst - MARGIN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -27,8 +28,9 @@ TEXTS = [
 ]
 
 
-def test_the_fast_network_equals_transformers_one_text_at_a_time():
-    fast = TransformerTextEncoder(MINILM, device="cpu").encode(TEXTS)
+@pytest.mark.parametrize("network", ["numpy", "fast"])
+def test_our_networks_equal_transformers_one_text_at_a_time(network: Any):
+    fast = TransformerTextEncoder(MINILM, device="cpu", network=network).encode(TEXTS)
     oracle = TransformerTextEncoder(MINILM, device="cpu", network="transformers")
 
     for text, vector_D in zip(TEXTS, fast, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from kg.errors import ConfigError, EncoderError, InputError, ModelCorruptError, ModelError, ModelMissingError
 from kg.ports import Tokenizer as TokenizerPort
+from retrieval.encoders.numpy_bert import erf
 from retrieval.encoders.transformer import TransformerTextEncoder
 from retrieval.types import TextEncoder
 
@@ -101,7 +103,7 @@ def _reference(folder: Path, text: str, *, pooling: str, limit: int) -> np.ndarr
     return rows[pooling] / np.linalg.norm(rows[pooling])
 
 
-@pytest.mark.parametrize("network", ["fast", "transformers"])
+@pytest.mark.parametrize("network", ["numpy", "fast", "transformers"])
 @pytest.mark.parametrize("pooling", ["mean_tokens", "cls_token", "max_tokens", "lasttoken"])
 def test_vectors_equal_those_of_transformers_one_text_at_a_time(folder: Path, network: Any, pooling: str):
     _set_pooling(folder, pooling)
@@ -115,10 +117,10 @@ def test_vectors_equal_those_of_transformers_one_text_at_a_time(folder: Path, ne
 
 
 def test_the_same_text_gets_the_same_vector_whatever_it_is_batched_with(folder: Path):
-    together = TransformerTextEncoder(folder, batch_tokens=10_000).encode(TEXTS)
+    together = TransformerTextEncoder(folder, network="fast", batch_tokens=10_000).encode(TEXTS)
 
     for batch_tokens in (1, 30):
-        encoder = TransformerTextEncoder(folder, batch_tokens=batch_tokens)
+        encoder = TransformerTextEncoder(folder, network="fast", batch_tokens=batch_tokens)
         np.testing.assert_allclose(encoder.encode(TEXTS), together, atol=1e-6)
         np.testing.assert_allclose(encoder.encode(TEXTS[::-1])[::-1], together, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-6)
@@ -232,11 +234,12 @@ def test_a_missing_folder_names_the_command_that_fetches_it(tmp_path: Path):
         TransformerTextEncoder(tmp_path / "nowhere")
 
 
-def test_damaged_files_are_named(folder: Path):
+@pytest.mark.parametrize("network", ["numpy", "fast", "transformers"])
+def test_damaged_files_are_named(folder: Path, network: Any):
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(ModelCorruptError, match="model.safetensors is damaged"):
-        TransformerTextEncoder(folder).encode(["the cat"])
+    with pytest.raises(ModelCorruptError, match=r"damaged|cannot load"):
+        TransformerTextEncoder(folder, network=network).encode(["the cat"])
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelCorruptError, match="tokenizer.json is damaged"):
         TransformerTextEncoder(folder)
@@ -245,13 +248,14 @@ def test_damaged_files_are_named(folder: Path):
         TransformerTextEncoder(folder)
 
 
-def test_weights_that_lack_a_tensor_are_refused(folder: Path):
+@pytest.mark.parametrize("network", ["numpy", "fast"])
+def test_weights_that_lack_a_tensor_are_refused(folder: Path, network: Any):
     weights = load_file(folder / "model.safetensors")
     del weights["encoder.layer.1.output.dense.bias"]
     save_file(weights, folder / "model.safetensors")
 
     with pytest.raises(ModelCorruptError, match=r"encoder\.layer\.1\.output\.dense\.bias"):
-        TransformerTextEncoder(folder).encode(["the cat"])
+        TransformerTextEncoder(folder, network=network).encode(["the cat"])
 
 
 def test_stages_and_poolings_that_are_not_supported_are_refused(folder: Path):
@@ -267,7 +271,7 @@ def test_stages_and_poolings_that_are_not_supported_are_refused(folder: Path):
         TransformerTextEncoder(folder)
 
 
-@pytest.mark.parametrize("network", ["fast", "transformers"])
+@pytest.mark.parametrize("network", ["numpy", "fast", "transformers"])
 def test_vectors_that_are_not_finite_are_refused_and_the_text_is_named(folder: Path, network: Any):
     weights = load_file(folder / "model.safetensors")
     weights["embeddings.word_embeddings.weight"][_WORDS.index("dog") + 4, 0] = float("nan")
@@ -294,16 +298,25 @@ def test_networks_that_are_not_plain_bert_go_through_transformers(folder: Path):
 
     expected_ND = np.stack([_reference(folder, text, pooling="mean_tokens", limit=24) for text in TEXTS])
     np.testing.assert_allclose(encoder.encode(TEXTS), expected_ND, atol=1e-6)
-    with pytest.raises(ConfigError, match="'distilbert'"):
-        TransformerTextEncoder(folder, network="fast").encode(["the cat"])
+    for network in ("fast", "numpy"):
+        with pytest.raises(ConfigError, match="'distilbert'"):
+            TransformerTextEncoder(folder, network=network).encode(["the cat"])  # type: ignore[arg-type]
 
 
-def test_counting_tokens_loads_no_torch_and_encoding_loads_no_transformers(folder: Path):
+def test_erf_is_within_3e_7_of_the_true_function():
+    points = np.linspace(-6, 6, 5001, dtype=np.float32)
+
+    np.testing.assert_allclose(erf(points), [math.erf(x) for x in points.tolist()], atol=3e-7)
+
+
+def test_a_question_loads_no_torch_and_a_corpus_loads_no_transformers(folder: Path):
     code = (
         "import sys; from pathlib import Path; from retrieval.encoders.transformer import TransformerTextEncoder; "
         f"encoder = TransformerTextEncoder(Path({str(folder)!r}), device='cpu'); "
         "assert len(encoder.token_spans('the cat')) == 2; assert 'torch' not in sys.modules; "
-        "assert encoder.encode(['the cat']).shape == (1, 32); assert 'transformers' not in sys.modules"
+        "assert encoder.encode(['the cat']).shape == (1, 32); assert 'torch' not in sys.modules; "
+        "assert encoder.encode(['the cat'] * 100).shape == (100, 32); "
+        "assert 'torch' in sys.modules; assert 'transformers' not in sys.modules"
     )
 
     subprocess.run([sys.executable, "-c", code], check=True)
