@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,27 +21,15 @@ from safetensors.torch import load_file
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import CompletionConfig
 from generation.completion.files import write_bytes_atomically, write_json_atomically, write_tensors_atomically
+from generation.completion.saved import SavedModel
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError, MmkgError
 
-__all__ = ["SavedModel", "check_same_graph", "load_model", "read_metadata", "save_model"]
+__all__ = ["load_model", "read_metadata", "save_model"]
 
 _FORMAT = "mmkgrag-complex-n3"
 _VERSION = 1
 _TENSORS = ("entities", "relations", "seen", "anchors")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedModel:
-    """A model with the vocabulary that its rows stand for. ``metadata`` is what ``config.json`` holds besides."""
-
-    model: ComplExModel
-    config: CompletionConfig
-    entity_ids: tuple[str, ...]
-    entity_names: tuple[str, ...]
-    relation_ids: tuple[str, ...]
-    relation_names: tuple[str, ...]
-    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 def save_model(
@@ -184,27 +171,6 @@ def _assemble(folder: Path, tensors: dict[str, torch.Tensor], *, n_entities: int
         seen_N=tensors["seen"],
         anchors_RW=tensors["anchors"],
     )
-
-
-def check_same_graph(saved: SavedModel, graph: TripleSet) -> None:
-    """Refuse a graph that the model was not trained on.
-
-    :param saved: The model.
-    :param graph: The graph to use it with.
-    :raises CompletionError: If entities, relations or train triples differ. Other train triples would mean that the
-        model may have seen what it is now asked for.
-    """
-    if saved.metadata.get("vocabulary_fingerprint") != graph.vocabulary_fingerprint:
-        raise CompletionError(
-            f"The model knows {len(saved.entity_ids)} entities and {len(saved.relation_ids)} relations of graph "
-            f"{saved.metadata.get('graph')!r}; {graph.name!r} has {graph.n_entities} and {graph.n_relations}, and "
-            "not the same ones in the same order. Use the graph it was trained on, or train again."
-        )
-    if saved.metadata.get("train_fingerprint") != graph.train_fingerprint:
-        raise CompletionError(
-            f"The train triples of {graph.name!r} ({len(graph.train)}) are not those the model was trained on "
-            f"({saved.metadata.get('n_train')}), so it may have seen what it would be tested on. Train again."
-        )
 
 
 def _to_tsv(ids: Sequence[str], names: Sequence[str]) -> bytes:

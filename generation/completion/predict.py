@@ -1,6 +1,6 @@
 """Answer ``(head, relation, ?)`` and ``(?, relation, tail)`` with ranked links that the graph does not hold yet.
 
-Layer: ``generation``; NumPy and the trained model.
+Layer: ``generation``; NumPy, and the trained model that it is given. Importing this does not load torch.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generation.completion.known import KnownEnds
-from generation.completion.model_io import SavedModel, check_same_graph
 from generation.completion.names import NameIndex
+from generation.completion.saved import SavedModel, check_same_graph
 from generation.completion.support import SupportIndex
 from generation.completion.triples import TripleSet
 from generation.types import PredictedLink

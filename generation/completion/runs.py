@@ -15,16 +15,14 @@ from pathlib import Path
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluator import evaluate
 from generation.completion.known import KnownEnds
-from generation.completion.model_io import (
-    check_same_graph,
-    load_model,
-    read_metadata,
-    save_model,
-)
+from generation.completion.model_io import load_model, read_metadata, save_model
 from generation.completion.predict import LinkPredictor
+from generation.completion.progress import ProgressCallback
+from generation.completion.report import TrainReport
 from generation.completion.rules import FrequencyScorer, RuleScorer
+from generation.completion.saved import SavedModel, check_same_graph
 from generation.completion.support import SupportIndex
-from generation.completion.trainer import EpochProgress, ProgressCallback, train_complex
+from generation.completion.trainer import train_complex
 from generation.completion.triples import TripleSet, carve_validation
 from generation.completion.tsv_folder import read_folder
 from generation.completion.workspace_graph import graph_from_store
@@ -36,41 +34,6 @@ __all__ = ["TrainReport", "evaluate_folder", "open_folder", "open_store", "train
 _LOG = logging.getLogger(__name__)
 _CARVE_FROM = 2_000
 _SMALL_EPOCHS = 40
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainReport:
-    """What a training did. ``best_valid_mrr`` is a fraction, ``None`` where the graph was too small to validate."""
-
-    model_dir: Path
-    n_entities: int
-    n_relations: int
-    n_train: int
-    n_valid: int
-    n_parameters: int
-    best_epoch: int
-    best_valid_mrr: float | None
-    seconds: float
-    config: CompletionConfig
-    history: tuple[EpochProgress, ...]
-    notes: tuple[str, ...]
-
-    def to_mapping(self) -> dict[str, object]:
-        """Return the report as plain values, without the history."""
-        return {
-            "model": str(self.model_dir),
-            "entities": self.n_entities,
-            "relations": self.n_relations,
-            "train": self.n_train,
-            "valid": self.n_valid,
-            "params": self.n_parameters,
-            "best_epoch": self.best_epoch,
-            "valid_mrr": self.best_valid_mrr,
-            "epochs": len(self.history),
-            "seconds": self.seconds,
-            "config": self.config.to_mapping(),
-            "notes": list(self.notes),
-        }
 
 
 def train_folder(
@@ -106,7 +69,13 @@ def train_folder(
         valid_fraction=config.valid_fraction,
         seed=seed,
     )
-    return _train(graph, out, config=config, seed=seed, on_progress=on_progress, resume=resume, metadata={})
+    checkpoint = out / "checkpoint"
+    if not resume and checkpoint.is_dir():
+        shutil.rmtree(checkpoint)
+    fit = _Fitting(checkpoint=checkpoint, resume=resume, metadata={})
+    report = _train(graph, out, config=config, seed=seed, on_progress=on_progress, how=fit)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    return report
 
 
 def open_folder(
@@ -189,10 +158,7 @@ def train_store(
     :param name: What the graph is called in messages.
     :returns: The report.
     """
-    version = store.version()
-    graph, chosen = _store_graph(store, config=config, seed=seed, name=name)
-    metadata: dict[str, object] = {"record_version": version}
-    return _train(graph, out_dir, config=chosen, seed=seed, on_progress=on_progress, resume=False, metadata=metadata)
+    return _train_read(_read_store(store, config=config, seed=seed, name=name), out_dir, seed, on_progress)
 
 
 def open_store(
@@ -214,34 +180,61 @@ def open_store(
     :param name: What the graph is called in messages.
     :returns: A predictor whose links carry the chunk ids that support them.
     """
-    graph, chosen = _store_graph(store, config=config, seed=seed, name=name)
-    if not _is_current(out_dir, store, graph, config=chosen, seed=seed):
-        train_store(store, out_dir, config=config, seed=seed, on_progress=on_progress, name=name)
-        graph, _ = _store_graph(store, config=config, seed=seed, name=name)
-    return LinkPredictor(load_model(out_dir), graph, support=SupportIndex(store))
-
-
-def _is_current(out_dir: Path, store: RecordStore, graph: TripleSet, *, config: CompletionConfig, seed: int) -> bool:
-    try:
-        metadata = read_metadata(out_dir)
-        if metadata.get("record_version") != store.version() or metadata.get("seed") != seed:
-            return False
+    read = _read_store(store, config=config, seed=seed, name=name)
+    saved = _cached(out_dir, read, seed=seed)
+    if saved is None:
+        _train_read(read, out_dir, seed, on_progress)
         saved = load_model(out_dir)
-        check_same_graph(saved, graph)
-    except CompletionError as error:
-        _LOG.info("the link predictor is trained anew: %s", error)
-        return False
-    return saved.config == config.resolve(n_entities=graph.n_entities, n_train=len(graph.train))
+    return LinkPredictor(saved, read.graph, support=SupportIndex(store))
 
 
-def _store_graph(
-    store: RecordStore, *, config: CompletionConfig | None, seed: int, name: str
-) -> tuple[TripleSet, CompletionConfig]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoreRead:
+    """A workspace's graph, the record's version just before it was read, and the settings that suit it."""
+
+    graph: TripleSet
+    version: int
+    config: CompletionConfig
+
+
+def _read_store(store: RecordStore, *, config: CompletionConfig | None, seed: int, name: str) -> _StoreRead:
+    version = store.version()
     graph = graph_from_store(store, name=name)
     if len(graph.train) < _CARVE_FROM:
-        return graph, config or CompletionConfig(max_epochs=_SMALL_EPOCHS, threads=1)
+        small = config or CompletionConfig(max_epochs=_SMALL_EPOCHS, threads=1)
+        return _StoreRead(graph=graph, version=version, config=small)
     chosen = config or CompletionConfig()
-    return carve_validation(graph, fraction=chosen.valid_fraction, seed=seed), chosen
+    carved = carve_validation(graph, fraction=chosen.valid_fraction, seed=seed)
+    return _StoreRead(graph=carved, version=version, config=chosen)
+
+
+def _cached(out_dir: Path, read: _StoreRead, *, seed: int) -> SavedModel | None:
+    """Return the model in the folder if it is of this record, this seed and these settings."""
+    try:
+        metadata = read_metadata(out_dir)
+        if metadata.get("record_version") != read.version or metadata.get("seed") != seed:
+            return None
+        saved = load_model(out_dir)
+        check_same_graph(saved, read.graph)
+    except CompletionError as error:
+        _LOG.info("the link predictor is trained anew: %s", error)
+        return None
+    wanted = read.config.resolve(n_entities=read.graph.n_entities, n_train=len(read.graph.train))
+    return saved if saved.config == wanted else None
+
+
+def _train_read(read: _StoreRead, out_dir: Path, seed: int, on_progress: ProgressCallback | None) -> TrainReport:
+    how = _Fitting(metadata={"record_version": read.version})
+    return _train(read.graph, out_dir, config=read.config, seed=seed, on_progress=on_progress, how=how)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fitting:
+    """Where a training keeps its checkpoints, whether it goes on from one, and what its model shall remember."""
+
+    metadata: dict[str, object]
+    checkpoint: Path | None = None
+    resume: bool = False
 
 
 def _train(
@@ -251,25 +244,23 @@ def _train(
     config: CompletionConfig,
     seed: int,
     on_progress: ProgressCallback | None,
-    resume: bool,
-    metadata: dict[str, object],
+    how: _Fitting,
 ) -> TrainReport:
     start = time.perf_counter()
     for note in graph.notes:
         _LOG.info("%s: %s", graph.name, note)
     if out.exists() and not out.is_dir():
         raise CompletionError(f"{out} is a file. Name a folder for the model.")
-    checkpoint = out / "checkpoint"
-    if not resume and checkpoint.is_dir():
-        shutil.rmtree(checkpoint)
-    fit = train_complex(graph, config=config, seed=seed, checkpoint=checkpoint, resume=resume, on_progress=on_progress)
+    fit = train_complex(
+        graph, config=config, seed=seed, checkpoint=how.checkpoint, resume=how.resume, on_progress=on_progress
+    )
     save_model(
         out,
         fit.model,
         graph,
         config=fit.config,
         metadata={
-            **metadata,
+            **how.metadata,
             "seed": seed,
             "best_epoch": fit.best_epoch,
             "best_valid_mrr": fit.best_valid_mrr,
@@ -278,7 +269,6 @@ def _train(
             "counts": dict(graph.counts),
         },
     )
-    shutil.rmtree(checkpoint, ignore_errors=True)
     return TrainReport(
         model_dir=out,
         n_entities=graph.n_entities,

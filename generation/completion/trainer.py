@@ -13,7 +13,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,26 +30,14 @@ from generation.completion.config import CompletionConfig
 from generation.completion.evaluator import evaluate
 from generation.completion.files import write_json_atomically, write_tensors_atomically
 from generation.completion.known import KnownEnds
+from generation.completion.progress import EpochProgress, ProgressCallback
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
-__all__ = ["EpochProgress", "Fit", "ProgressCallback", "train_complex"]
+__all__ = ["Fit", "train_complex"]
 
 _LOG = logging.getLogger(__name__)
 _LARGE_TABLE = 2_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochProgress:
-    """One finished epoch: mean batch loss, validation MRR (a fraction; ``None`` if not measured), seconds it took."""
-
-    epoch: int
-    loss: float
-    valid_mrr: float | None
-    seconds: float
-
-
-ProgressCallback = Callable[[EpochProgress], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ import torch
 
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import CompletionConfig
-from generation.completion.model_io import check_same_graph, load_model, save_model
+from generation.completion.model_io import load_model, save_model
+from generation.completion.saved import check_same_graph
 from kg.errors import CompletionError
 from tests.generation.completion.helpers import graph_of
 
