@@ -15,11 +15,7 @@ from kg.chunking import chunk_document
 from kg.ingest import IngestPipeline
 from kg.limits import LoadLimits
 from kg.loaders.discover import discover
-from kg.loaders.html import HtmlLoader
-from kg.loaders.image import ImageLoader
-from kg.loaders.markdown import MarkdownLoader
-from kg.loaders.registry import LoaderRegistry
-from kg.loaders.text import TextLoader
+from kg.loaders.registry import LoaderRegistry, default_loaders
 from kg.ports import RecordStore
 from kg.stores.record import open_record
 from kg.testing import CapitalisedWordExtractor, NameResolver, WordTokenizer, canonical_dump
@@ -52,10 +48,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _pipeline(store: RecordStore) -> IngestPipeline:
-    loaders = (TextLoader(LIMITS), MarkdownLoader(LIMITS), HtmlLoader(LIMITS), ImageLoader(LIMITS))
     return IngestPipeline(
         store=store,
-        loaders=LoaderRegistry(loaders, LIMITS),
+        loaders=LoaderRegistry(default_loaders(LIMITS), LIMITS),
         chunker=partial(chunk_document, tokenizer=WordTokenizer()),
         extractor=CapitalisedWordExtractor(),
         resolver=NameResolver(),
