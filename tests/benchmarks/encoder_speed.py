@@ -3,7 +3,7 @@
     python -m tests.benchmarks.encoder_speed --model ~/.cache/mmkgrag/models/minilm [--texts 256] [--starts 3]
 
 Beside each other: our NumPy network, our torch one (``fast``), and transformers' own classes, the baseline.
-Excluded: the operating system's first read of the files (the first start of each is thrown away). Texts are random words.
+Excluded: the operating system's first read of the files (the first start of each is thrown away). Texts are random.
 """
 
 from __future__ import annotations
