@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 __all__ = [
@@ -78,10 +78,11 @@ class TensorReader:
         for path in _weight_files(folder):
             try:
                 handle = safe_open(path, framework="pt")
-            except Exception as error:  # noqa: BLE001 — SafetensorError is only exported by some versions
+            except (SafetensorError, OSError) as error:
                 raise CheckpointError(f"{path} cannot be read as safetensors: {error}.") from error
             self._open[path.name] = handle
-            self._where.update(dict.fromkeys(handle.keys(), path.name))
+            names: list[str] = handle.keys()  # type: ignore[no-untyped-call]
+            self._where.update(dict.fromkeys(names, path.name))
 
     @property
     def names(self) -> frozenset[str]:
@@ -271,9 +272,9 @@ def source_sha256(folder: Path) -> str:
     manifest = read_manifest(folder)
     digest = hashlib.sha256()
     for path in (folder / "config.json", *_weight_files(folder)):
-        known = manifest["files"].get(path.name) if manifest else None
-        usable = known is not None and path.stat().st_size == known["size_bytes"]
-        entry = known if usable else _describe(path)
+        entry = manifest["files"].get(path.name) if manifest else None
+        if entry is None or path.stat().st_size != entry["size_bytes"]:
+            entry = _describe(path)
         digest.update(f"{path.name}:{entry['sha256']}\n".encode())
     return digest.hexdigest()
 

@@ -19,6 +19,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def _plan(reader: TensorReader, recipe: UpcycleRecipe, *, tied: bool) -> Iterato
             continue
         if mlp is None:
             shape, dtype = reader.planned(name)
-            yield PlannedTensor(name=name, shape=shape, dtype=dtype, make=lambda name=name: reader.read(name))
+            yield PlannedTensor(name=name, shape=shape, dtype=dtype, make=partial(reader.read, name))
         elif mlp[2] == "gate_proj":
             yield _router(reader, recipe, name=name, layer=int(mlp[1]), generator=generator)
             yield from _experts(reader, recipe, name=name, target=f"{_block(mlp[1])}.experts.{{}}.w1.weight")
@@ -221,7 +222,7 @@ def _experts(
 
     for expert in range(recipe.n_experts):
         piece = expert % recipe.slices
-        yield PlannedTensor(name=target.format(expert), shape=part, dtype=dtype, make=lambda piece=piece: make(piece))
+        yield PlannedTensor(name=target.format(expert), shape=part, dtype=dtype, make=partial(make, piece))
 
 
 def _main_dtype(plan: list[PlannedTensor]) -> str:

@@ -153,7 +153,7 @@ def _values(tensor: Any, *, n_heads: int | None) -> torch.Tensor:
 
 def _tokenizer(source: Path, meta: dict[str, Any]) -> Tokenizer:
     kind, rule = meta["tokenizer.ggml.model"], meta.get("tokenizer.ggml.pre", "default")
-    splitters = {
+    splitters: dict[str, list[Any]] = {
         "smollm": [pre_tokenizers.Digits(individual_digits=True)],
         "gpt-2": [],
         "llama-bpe": [pre_tokenizers.Split(Regex(_LLAMA3_PATTERN), "isolated")],
@@ -164,8 +164,11 @@ def _tokenizer(source: Path, meta: dict[str, Any]) -> Tokenizer:
             f"{', '.join(sorted(splitters))}. Give the folder of the model's safetensors instead."
         )
     tokens, kinds = meta["tokenizer.ggml.tokens"], meta["tokenizer.ggml.token_type"]
-    merges = [tuple(merge.split(" ", 1)) for merge in meta["tokenizer.ggml.merges"]]
+    merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in meta["tokenizer.ggml.merges"])]
     vocabulary = {token: number for number, token in enumerate(tokens)}
+    for left, right in merges:
+        if left + right not in vocabulary:
+            raise ModelCorruptError(f"{source} merges '{left} {right}' into a token that it does not have.")
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=rule == "llama-bpe"))
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=rule != "llama-bpe")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splitters[rule], byte_level])

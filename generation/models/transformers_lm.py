@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
-from transformers.utils import logging as transformers_logging
+from transformers.utils import logging as _logging
 
 from generation.models.streaming import clean_stream
 from generation.types import Message
 from kg.errors import GenerationError, InputError, ModelError, ModelMissingError
 from moe_backbone.adapters import can_dispatch, register_dispatches, route_in_float32
 from moe_backbone.stats import RoutingRecorder, find_routers
+
+logging: Any = _logging  # untyped upstream
 
 __all__ = ["TransformersLanguageModel", "default_dtype"]
 
@@ -144,15 +147,15 @@ class TransformersLanguageModel:
         return stored if isinstance(stored, torch.dtype) else torch.float32
 
     def _load(self) -> Any:
-        was_showing = transformers_logging.is_progress_bar_enabled()
-        transformers_logging.disable_progress_bar()
+        was_showing = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
         try:
-            model = AutoModelForCausalLM.from_pretrained(self.path, dtype=self.dtype, local_files_only=True)
-        except (ValueError, OSError, KeyError, RuntimeError) as error:
+            model: Any = AutoModelForCausalLM.from_pretrained(self.path, dtype=self.dtype, local_files_only=True)
+        except (ValueError, OSError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelError(f"the weights in {self.path} cannot be loaded: {error}") from error
         finally:
             if was_showing:
-                transformers_logging.enable_progress_bar()
+                logging.enable_progress_bar()
         model = model.to(self.device).eval()
         if any(find_routers(model)):
             register_dispatches()

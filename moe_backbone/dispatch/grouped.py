@@ -11,7 +11,7 @@ that hold an expert (at most T·K), sorted by expert.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,13 +23,13 @@ _GROUPED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _ROW_ALIGNMENT_BYTES = 16  # torch.nn.functional.grouped_mm refuses row strides that are no multiple of this
 
 
-def can_group(*tensors: Tensor) -> bool:
+def can_group(tensors: Sequence[Tensor]) -> bool:
     """Tell whether torch's grouped product can run on these matrices (the last dimension of each is contiguous).
 
     It takes float32, bfloat16 and float16 of one dtype, and rows that are 16-byte multiples; on CUDA it needs compute
     capability 8.0. A Mixtral of width 30 crashes stock transformers on CPU for the want of this question.
 
-    :param tensors: The operands, tokens and expert weights.
+    :param tensors: The operands, tokens and expert weights; at least one.
     :returns: Whether :func:`torch.nn.functional.grouped_mm` accepts all of them.
     """
     if not hasattr(functional, "grouped_mm"):
@@ -71,7 +71,7 @@ def looped_experts(
     gate_up, down = gate_up_EGH.unbind(0), down_EHI.unbind(0)
     x_SH = hidden_TH[slots_S // max(index_TK.shape[1], 1)]
     outputs = []
-    for expert, x_NH in zip(busy, x_SH.split([counts[expert] for expert in busy]), strict=True):
+    for expert, x_NH in zip(busy, torch.split(x_SH, [counts[expert] for expert in busy]), strict=True):
         gate_NI, up_NI = functional.linear(x_NH, gate_up[expert]).chunk(2, dim=-1)
         outputs.append(functional.linear(activation(gate_NI) * up_NI, down[expert]))
     return _combine(torch.cat(outputs), slots_S, weights_TK, hidden_TH)
@@ -96,7 +96,7 @@ def grouped_experts(
     :returns: The weighted sum of the experts' outputs, in the dtype of ``hidden_TH``. *Shape:* ``(T, H)``.
     """
     slots_S, counts_E = _sort_slots(index_TK, n_experts=gate_up_EGH.shape[0])
-    if slots_S.numel() == 0 or not can_group(hidden_TH, gate_up_EGH, down_EHI):
+    if slots_S.numel() == 0 or not can_group((hidden_TH, gate_up_EGH, down_EHI)):
         return looped_experts(hidden_TH, gate_up_EGH, down_EHI, index_TK, weights_TK, activation)
     offsets_E = counts_E.cumsum(0).to(torch.int32)
     x_SH = hidden_TH[slots_S // index_TK.shape[1]]
