@@ -1,0 +1,176 @@
+"""The few words that answer: a name, a date, a number, a phrase; empty where none can be given with confidence.
+
+Layer: ``generation``. A candidate of the type asked for wins by the score of its sentence, its nearness to the question's words, and
+how sure its type is. Yes and no are decided by :mod:`generation.verdict`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from generation.patterns import Candidate, candidates
+from generation.question import Question, QuestionKind
+from generation.scoring import MentionLookup, Scored, Scores
+from generation.verdict import choose_option, decide_yes_no
+from generation.words import Word, collapse, content_stems, stem, words
+from retrieval.types import Evidence
+
+__all__ = ["ShortAnswer", "find_short_answer"]
+
+_N_UNITS = 8
+"""How many of the best units are searched: an answer that stands lower is more often wrong than right."""
+_NEAR_WORDS = 6.0
+"""Distance, in words, at which nearness to a word of the question has fallen to one half."""
+_NEAR_WEIGHT = 0.45
+_TRUST_WEIGHT = 0.15
+_HEAD_WEIGHT = 0.15
+_AGENT_BONUS = 1.5
+_AGENT_WORDS = 4
+_ORDER_WEIGHT = 0.04
+_MIN_SCORE = 0.72
+_PHRASE_WORDS = 12
+_CLAUSE_END = re.compile(r"[.;!?\n]|,(?=\s)|\s[–—-]\s|\s\(|\b(?:which|who|because|although|while)\b")
+_BECAUSE = re.compile(
+    r"\b(?:because of|because|due to|owing to|in order to|so that|so as to|thanks to)\s+(?P<x>[^.;!?\n]{3,120})", re.I
+)
+_COPULA = r"(?:\s*\([^)]*\))?,?\s+(?:is|are|was|were|means?|refers? to|denotes?|stands? for)\s+(?P<x>[^\n]{3,200})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortAnswer:
+    """The words that answer, the unit they stand in (``None`` for a verdict drawn from several), and their score."""
+
+    text: str
+    source: Scored | None
+    score: float
+
+
+def find_short_answer(
+    question: Question,
+    scores: Scores,
+    evidence: Sequence[Evidence],
+    *,
+    mentions: MentionLookup | None = None,
+) -> ShortAnswer | None:
+    """Find the span that answers.
+
+    :param question: The question, read.
+    :param scores: The evidence's units, scored for it.
+    :param evidence: The evidence itself.
+    :param mentions: The record's mentions of a chunk, where there is a record.
+    :returns: The answer with the unit that it stands in, or ``None`` where nothing is sure enough.
+    """
+    if not scores.ranked:
+        return None
+    if question.kind is QuestionKind.YES_NO:
+        return _verdict(decide_yes_no(question, scores, evidence))
+    if question.kind is QuestionKind.CHOICE:
+        return _verdict(choose_option(question, scores, evidence))
+    if question.kind is QuestionKind.DEFINITION:
+        return _definition(question, scores)
+    if question.kind is QuestionKind.EXPLANATION:
+        return _reason(question, scores)
+    return _typed(question, scores, evidence, mentions)
+
+
+def _verdict(found: tuple[str, Scored] | None) -> ShortAnswer | None:
+    return None if found is None else ShortAnswer(text=found[0], source=found[1], score=found[1].score)
+
+
+def _typed(
+    question: Question, scores: Scores, evidence: Sequence[Evidence], mentions: MentionLookup | None
+) -> ShortAnswer | None:
+    best: ShortAnswer | None = None
+    top = scores.ranked[0].score or 1.0
+    for item in scores.ranked[:_N_UNITS]:
+        known = mentions(evidence[item.unit.index].chunk.chunk_id) if mentions is not None else ()
+        for order, candidate in enumerate(_fresh(question, candidates(item.unit, question.kind, mentions=known))):
+            near, head = _nearness(question, item, candidate, scores.idf)
+            score = (
+                item.score / top * 0.5
+                + _NEAR_WEIGHT * near
+                + _TRUST_WEIGHT * candidate.trust
+                + _HEAD_WEIGHT * head
+                - _ORDER_WEIGHT * min(order, 5) / 5
+            )
+            if best is None or score > best.score:
+                best = ShortAnswer(text=_clean(candidate.text), source=item, score=score)
+    return best if best is not None and best.score >= _MIN_SCORE else None
+
+
+def _fresh(question: Question, found: Sequence[Candidate]) -> list[Candidate]:
+    """Leave out what the question itself says: it cannot be the answer."""
+    asked = set(question.stems)
+    kept = []
+    for candidate in found:
+        own = set(content_stems(candidate.text))
+        if not own or not own <= asked:
+            kept.append(candidate)
+    return kept
+
+
+def _nearness(question: Question, item: Scored, candidate: Candidate, idf: dict[str, float]) -> tuple[float, float]:
+    """Return how near the question's words stand to the candidate, and whether the noun asked for stands beside it."""
+    found = words(item.unit.text)
+    inside = [i for i, word in enumerate(found) if candidate.start < word.end and word.start < candidate.end]
+    if not inside:
+        return 0.0, 0.0
+    first, last = inside[0], inside[-1]
+    head = stem(question.head.split()[-1]) if question.head else ""
+    agent = question.kind is QuestionKind.PERSON and _is_agent(found, first, last, frozenset(question.stems))
+    closest: dict[str, float] = {}
+    for i, word in enumerate(found):
+        own = stem(word.text)
+        if own in idf and not first <= i <= last:
+            distance = float(first - i if i < first else i - last)
+            closest[own] = min(distance, closest.get(own, distance))
+    total = sum(idf.values()) or 1.0
+    near = sum(idf[own] / (1.0 + distance / _NEAR_WORDS) for own, distance in closest.items()) / total
+    beside = head and closest.get(head, 99.0) <= 2.0
+    return near, float(bool(beside)) + (_AGENT_BONUS if agent else 0.0)
+
+
+def _is_agent(found: Sequence[Word], first: int, last: int, asked: frozenset[str]) -> bool:
+    """Tell whether the candidate did what the question asks: "designed by X", "X designed"."""
+    before = found[first - 1].text.lower() if first else ""
+    acted = {stem(word.text) for word in found[max(0, first - _AGENT_WORDS) : first]}
+    follower = {stem(word.text) for word in found[last + 1 : last + 3]}
+    return (before == "by" and bool(acted & asked)) or bool(follower & asked)
+
+
+def _definition(question: Question, scores: Scores) -> ShortAnswer | None:
+    subject = re.sub(
+        r"^(?:what|who)\s+(?:is|are|was|were)\s+(?:an?\s+|the\s+)?|^define\s+|\?$", "", question.text, flags=re.I
+    ).strip()
+    if not subject:
+        return None
+    pattern = re.compile(rf"\b{re.escape(subject)}\b{_COPULA}", re.I)
+    for item in scores.ranked[:_N_UNITS]:
+        match = pattern.search(collapse(item.unit.text))
+        if match is not None:
+            return ShortAnswer(text=_phrase(match["x"]), source=item, score=item.score)
+    return None
+
+
+def _reason(question: Question, scores: Scores) -> ShortAnswer | None:
+    if not question.text.lower().startswith("why"):
+        return None
+    for item in scores.ranked[:2]:
+        match = _BECAUSE.search(collapse(item.unit.text))
+        if match is not None:
+            return ShortAnswer(text=_phrase(match["x"]), source=item, score=item.score)
+    return None
+
+
+def _phrase(text: str) -> str:
+    """Return the first clause of ``text``, at most twelve words."""
+    stop = _CLAUSE_END.search(text)
+    clause = text[: stop.start()] if stop and stop.start() > 2 else text
+    return _clean(" ".join(clause.split()[:_PHRASE_WORDS]))
+
+
+def _clean(text: str) -> str:
+    bare = collapse(text).strip(' "“”«»,;:.')
+    return re.sub(r"['’]s$", "", bare)

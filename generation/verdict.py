@@ -1,0 +1,140 @@
+"""Decide yes or no, and between two options, from evidence; say nothing where the evidence does not decide.
+
+Layer: ``generation``. Rules, not a model: a verdict needs the question's own words in the evidence. "Yes" needs nearly all of them in
+one place and no negation that the question does not share; "no" needs a stated negation, an opposite, or two stated values that differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from generation.patterns import PATTERNS
+from generation.question import Question, QuestionKind
+from generation.scoring import Scored, Scores
+from generation.verify import opposed_words
+from generation.words import content_stems, negated_stems, stem
+from retrieval.types import Evidence
+
+__all__ = ["choose_option", "decide_yes_no"]
+
+_YES_COVERAGE = 0.8
+"""Share of the question's weight that one unit (with its heading) must hold before it can mean "yes"."""
+_EARLIER = re.compile(r"\b(?:first|earlier|earliest|older|oldest|before|elder|eldest)\b", re.I)
+_LATER = re.compile(r"\b(?:last|later|latest|younger|youngest|newer|newest|more recent(?:ly)?|after)\b", re.I)
+_YEAR = re.compile(r"\b(1[0-9]{3}|20[0-9]{2})\b")
+_NATIONAL = re.compile(
+    r"\b(American|British|English|Scottish|Welsh|Irish|French|German|Italian|Spanish|Portuguese|Dutch|Belgian|Swiss|"
+    r"Austrian|Danish|Swedish|Norwegian|Finnish|Icelandic|Polish|Czech|Slovak|Hungarian|Romanian|Bulgarian|Greek|"
+    r"Turkish|Russian|Ukrainian|Indian|Pakistani|Chinese|Japanese|Korean|South Korean|Taiwanese|Thai|Vietnamese|"
+    r"Indonesian|Filipino|Australian|Canadian|Mexican|Brazilian|Argentine|Chilean|Colombian|Egyptian|Nigerian|"
+    r"South African|Israeli|Iranian|New Zealand)\b"
+)
+_BINARY = 2
+
+
+def decide_yes_no(question: Question, scores: Scores, evidence: Sequence[Evidence]) -> tuple[str, Scored] | None:
+    """Decide a question that asks for yes or no.
+
+    :param question: The question, read.
+    :param scores: The evidence's units, scored for it.
+    :param evidence: The evidence itself.
+    :returns: ``"yes"`` or ``"no"`` with the unit that decides, or ``None``.
+    """
+    if len(question.options) == _BINARY:
+        return _both(question, scores, evidence)
+    best = scores.ranked[0]
+    reach = best.covered | _title_stems(evidence[best.unit.index])
+    total = sum(scores.idf.values()) or 1.0
+    held = sum(weight for found, weight in scores.idf.items() if found in reach) / total
+    if held < _YES_COVERAGE:
+        return None
+    asked = set(question.stems)
+    denied = (negated_stems(best.unit.text) & asked) != (negated_stems(question.text) & asked)
+    return ("no" if denied or opposed_words(question.text, best.unit.text) else "yes"), best
+
+
+def _both(question: Question, scores: Scores, evidence: Sequence[Evidence]) -> tuple[str, Scored] | None:
+    """Decide "Are both A and B …?" by what is said of each: the same values, or the wanted words of both."""
+    per_option = [_about(option, scores, evidence) for option in question.options]
+    if not all(per_option):
+        return None
+    named = {found for option in question.options for found in content_stems(option)}
+    wanted = set(question.stems) - named - {stem("both"), stem("same"), stem("situated"), stem("located")}
+    if re.search(r"\bsame (?:nationality|country)\b", question.text, re.I):
+        return _same_nation(per_option)
+    if re.search(r"\bsame\b", question.text, re.I) or not wanted:
+        return None
+    if all(any(wanted <= item.covered for item in items) for items in per_option):
+        return "yes", per_option[0][0]
+    asked_nation = _NATIONAL.search(question.text)
+    if asked_nation is not None:
+        for items in per_option:
+            stated = {match for item in items for match in _NATIONAL.findall(item.unit.text)}
+            if stated and asked_nation[1] not in stated:
+                return "no", items[0]
+    return None
+
+
+def _same_nation(per_option: Sequence[Sequence[Scored]]) -> tuple[str, Scored] | None:
+    stated = [next((m for item in items for m in _NATIONAL.findall(item.unit.text)), "") for items in per_option]
+    if not all(stated):
+        return None
+    return ("yes" if stated[0] == stated[1] else "no"), per_option[0][0]
+
+
+def choose_option(question: Question, scores: Scores, evidence: Sequence[Evidence]) -> tuple[str, Scored] | None:
+    """Choose between two options: by the earlier or later year said of each, or by who alone is what is asked.
+
+    :param question: The question, read; it has two options.
+    :param scores: The evidence's units, scored for it.
+    :param evidence: The evidence itself.
+    :returns: The option as the question names it, with the unit that decides, or ``None``.
+    """
+    per_option = [_about(option, scores, evidence) for option in question.options]
+    if not all(per_option):
+        return None
+    asked = question.text[: question.text.lower().rfind(question.options[0].lower())] or question.text
+    for pattern, pick in ((_EARLIER, min), (_LATER, max)):
+        if pattern.search(asked):
+            years = [_first_year(items) for items in per_option]
+            if None in years or years[0] == years[1]:
+                return None
+            index = years.index(pick(year for year in years if year is not None))
+            return question.options[index], per_option[index][0]
+    return _only_one(question, per_option)
+
+
+def _only_one(question: Question, per_option: Sequence[Sequence[Scored]]) -> tuple[str, Scored] | None:
+    named = {found for option in question.options for found in content_stems(option)}
+    wanted = set(question.stems) - named
+    if not wanted or question.kind is not QuestionKind.CHOICE:
+        return None
+    fits = [next((item for item in items if wanted <= item.covered), None) for items in per_option]
+    if sum(fit is not None for fit in fits) != 1:
+        return None
+    index = 0 if fits[0] is not None else 1
+    decided = fits[index]
+    return None if decided is None else (question.options[index], decided)
+
+
+def _about(option: str, scores: Scores, evidence: Sequence[Evidence]) -> list[Scored]:
+    """Return the units that speak of ``option``, in reading order: it stands in them, or in what they stand under."""
+    wanted = set(content_stems(option))
+    found = [
+        item
+        for item in scores.ranked
+        if wanted and wanted <= set(content_stems(item.unit.text)) | _title_stems(evidence[item.unit.index])
+    ]
+    return sorted(found, key=lambda item: (item.unit.index, item.unit.span.start))
+
+
+def _title_stems(item: Evidence) -> frozenset[str]:
+    return frozenset(content_stems(f"{item.chunk.heading} {item.document.title}"))
+
+
+def _first_year(items: Sequence[Scored]) -> int | None:
+    for item in items:
+        if PATTERNS[QuestionKind.DATE].search(item.unit.text) and (match := _YEAR.search(item.unit.text)):
+            return int(match[1])
+    return None
