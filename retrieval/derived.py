@@ -1,0 +1,252 @@
+"""What retrieval derives from the record, each part made when it is first needed and caught up when the record changes.
+
+Layer: ``retrieval``; imports ``kg`` and the indexes. The record is the truth: every part may be deleted, and is then
+built again.
+
+- ``vectors.index`` and ``bm25.index`` in the index folder hold the last state, checked when they are read. A missing,
+  damaged or foreign file costs time, never correctness; one that is merely old is caught up by the difference in ids,
+  which suffices because a chunk's id is a hash of what it holds.
+- Vectors are stored in the record under the encoder's fingerprint, so each chunk is encoded once.
+- The encoder is touched by :meth:`DerivedState.dense` alone, SciPy by :meth:`DerivedState.graph` alone.
+
+Shape suffixes: N chunks, D vector width.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kg.errors import NotFoundError, RetrievalError, VectorIndexError
+from kg.ports import RecordStore
+from kg.types import Chunk, Modality
+from retrieval.config import RetrievalConfig
+from retrieval.graph_search import EntityGraph
+from retrieval.indexes.faiss_cpu import FaissIndex, FaissKind, choose_faiss_kind
+from retrieval.lexical import Bm25Index
+from retrieval.types import TextEncoder
+
+__all__ = ["Catalog", "DerivedState", "searchable_text"]
+
+_LOG = logging.getLogger(__name__)
+_READ_AT_ONCE = 1024
+_ATTEMPTS = 5
+_TEXT_VERSION = "t1"
+"""Part of the name under which vectors are stored: raise it when :func:`searchable_text` changes."""
+
+
+def searchable_text(chunk: Chunk, *, title: str, max_context_characters: int) -> str:
+    """Return what is encoded and indexed of a chunk: where it stands, then its words.
+
+    A chunk from the middle of a document often does not name what it is about; the title and the headings do.
+
+    :param chunk: The chunk.
+    :param title: Its document's title, may be empty.
+    :param max_context_characters: The most characters of title and headings together.
+    :returns: Title, headings and words, a line each; a title that the words begin with is not repeated.
+    """
+    places = [" ".join(place.split()) for place in (title, chunk.heading)]
+    opening = " ".join(chunk.text[: max_context_characters + 1].split()).casefold()
+    kept = [place for place in dict.fromkeys(places) if place and not opening.startswith(place.casefold())]
+    context = "\n".join(kept)[:max_context_characters].strip()
+    return f"{context}\n{chunk.text}" if context else chunk.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Which chunks one version of the record holds, and what filters ask about them."""
+
+    version: int
+    document_of: dict[str, str]
+    modality_of: dict[str, Modality]
+
+    @property
+    def chunk_ids(self) -> Collection[str]:
+        """The ids of all chunks, sorted."""
+        return self.document_of.keys()
+
+    def allowed(
+        self, document_ids: Collection[str] | None, modalities: Collection[Modality] | None
+    ) -> frozenset[str] | None:
+        """Return the chunks that a filter lets through, ``None`` where there is no filter.
+
+        :param document_ids: Only chunks of these documents; ``None`` allows all.
+        :param modalities: Only chunks of these kinds; ``None`` allows all.
+        :returns: Chunk ids.
+        """
+        if document_ids is None and modalities is None:
+            return None
+        documents, kinds = frozenset(document_ids or ()), frozenset(modalities or ())
+        return frozenset(
+            chunk_id
+            for chunk_id, document_id in self.document_of.items()
+            if (document_ids is None or document_id in documents)
+            and (modalities is None or self.modality_of[chunk_id] in kinds)
+        )
+
+
+class DerivedState:
+    """The indexes of one workspace. Safe between threads: each part is caught up under its own lock.
+
+    :param store: The record.
+    :param encoder: Turns chunks into vectors.
+    :param config: The constants.
+    :param index_dir: Where index files are kept; made when the first one is written.
+    """
+
+    def __init__(self, store: RecordStore, encoder: TextEncoder, config: RetrievalConfig, index_dir: Path) -> None:
+        self._store = store
+        self._encoder = encoder
+        self._config = config
+        self._index_dir = index_dir
+        self._locks = {part: threading.RLock() for part in ("catalog", "dense", "lexical", "graph")}
+        self._catalog: Catalog | None = None
+        self._dense: tuple[int, FaissIndex] | None = None
+        self._lexical: tuple[int, Bm25Index] | None = None
+        self._graph: tuple[int, EntityGraph] | None = None
+
+    def catalog(self) -> Catalog:
+        """Return the chunks of the record as it is now."""
+        with self._locks["catalog"]:
+            for _ in range(_ATTEMPTS):
+                version = self._store.version()
+                if self._catalog is not None and self._catalog.version == version:
+                    return self._catalog
+                try:
+                    catalog = self._read_catalog(version)
+                except NotFoundError:
+                    continue  # another process removed a document between two reads
+                if self._store.version() == version:
+                    self._catalog = catalog
+                    return catalog
+        raise RetrievalError(
+            f"Retrieval: the record changed {_ATTEMPTS} times while it was being read. Search again after the ingest."
+        )
+
+    def _read_catalog(self, version: int) -> Catalog:
+        known = self._catalog
+        ids = sorted(self._store.chunk_ids())
+        document_of = {chunk_id: known.document_of.get(chunk_id, "") if known else "" for chunk_id in ids}
+        modality_of = dict(known.modality_of) if known else {}
+        for chunk in self._read([chunk_id for chunk_id, document in document_of.items() if not document]):
+            document_of[chunk.chunk_id] = chunk.document_id
+            modality_of[chunk.chunk_id] = chunk.modality
+        kept = {chunk_id: modality_of[chunk_id] for chunk_id in ids}
+        return Catalog(version=version, document_of=document_of, modality_of=kept)
+
+    def _read(self, chunk_ids: Sequence[str]) -> Iterator[Chunk]:
+        for start in range(0, len(chunk_ids), _READ_AT_ONCE):
+            yield from self._store.chunks(chunk_ids[start : start + _READ_AT_ONCE])
+
+    # ------------------------------------------------------------------ lexical
+
+    def lexical(self, catalog: Catalog) -> Bm25Index:
+        """Return the BM25 index of the catalogue's chunks."""
+        with self._locks["lexical"]:
+            if self._lexical is not None and self._lexical[0] == catalog.version:
+                return self._lexical[1]
+            index = self._lexical[1] if self._lexical else self._load_lexical()
+            stale, missing = _difference(index.ids, catalog)
+            index.remove(stale)
+            index.add(missing, self._texts(missing))
+            self._lexical = (catalog.version, index)
+            if stale or missing:
+                self._keep("bm25.index", lambda path: index.save(path, record_version=catalog.version))
+            return index
+
+    def _load_lexical(self) -> Bm25Index:
+        try:
+            return Bm25Index.load(self._index_dir / "bm25.index")
+        except VectorIndexError as error:
+            _LOG.info("BM25 is built from the record: %s", error)
+            return Bm25Index()
+
+    # ------------------------------------------------------------------ dense
+
+    @property
+    def vector_space(self) -> str:
+        """The name under which the record keeps this encoder's vectors of this kind of text."""
+        return f"{self._encoder.fingerprint}/{_TEXT_VERSION}-{self._config.max_context_characters}"
+
+    def dense(self, catalog: Catalog) -> FaissIndex:
+        """Return the vector index of the catalogue's chunks; what has no vector yet is encoded and stored."""
+        with self._locks["dense"]:
+            if self._dense is not None and self._dense[0] == catalog.version:
+                return self._dense[1]
+            kind = choose_faiss_kind(len(catalog.chunk_ids))
+            index = self._dense[1] if self._dense and self._dense[1].kind == kind else self._load_dense(kind)
+            stale, missing = _difference(index.ids(), catalog)
+            index.remove(stale)
+            for start in range(0, len(missing), _READ_AT_ONCE):
+                part = missing[start : start + _READ_AT_ONCE]
+                index.add(part, self._vectors(part))
+            self._dense = (catalog.version, index)
+            if stale or missing:
+                self._keep(
+                    "vectors.index",
+                    lambda path: index.save(path, encoder=self.vector_space, record_version=catalog.version),
+                )
+            return index
+
+    def _load_dense(self, kind: FaissKind) -> FaissIndex:
+        try:
+            return FaissIndex.load(self._index_dir / "vectors.index", kind=kind, encoder=self.vector_space)
+        except VectorIndexError as error:
+            _LOG.info("Vectors are indexed from the record: %s", error)
+            return FaissIndex(self._encoder.dimension, kind=kind)
+
+    def _vectors(self, chunk_ids: Sequence[str]) -> NDArray[np.float32]:
+        """Return the chunks' vectors in order, encoding what the record lacks. *Shape:* ``(N, D)``."""
+        stored = self._store.vectors(encoder=self.vector_space, chunk_ids=chunk_ids)
+        missing = [chunk_id for chunk_id in chunk_ids if chunk_id not in stored]
+        if missing:
+            encoded_ND = self._encoder.encode(self._texts(missing))
+            rows = list(zip(missing, encoded_ND, strict=True))
+            self._store.put_vectors(encoder=self.vector_space, rows=rows)
+            stored = {**stored, **dict(rows)}
+        return np.stack([stored[chunk_id] for chunk_id in chunk_ids])
+
+    # ------------------------------------------------------------------ graph
+
+    def graph(self, catalog: Catalog) -> EntityGraph:
+        """Return the graph of the catalogue's chunks and the entities they mention."""
+        with self._locks["graph"]:
+            if self._graph is None or self._graph[0] != catalog.version:
+                graph = EntityGraph(
+                    list(catalog.chunk_ids),
+                    mentions=self._store.mention_rows(),
+                    entities=self._store.entities(),
+                    config=self._config,
+                )
+                self._graph = (catalog.version, graph)
+            return self._graph[1]
+
+    # ------------------------------------------------------------------ shared
+
+    def _texts(self, chunk_ids: Sequence[str]) -> list[str]:
+        titles = {info.document_id: info.title for info in self._store.documents()} if chunk_ids else {}
+        limit = self._config.max_context_characters
+        return [
+            searchable_text(chunk, title=titles.get(chunk.document_id, ""), max_context_characters=limit)
+            for chunk in self._read(chunk_ids)
+        ]
+
+    def _keep(self, name: str, save: Callable[[Path], None]) -> None:
+        """Write an index file; a full or read-only disk is no reason not to search."""
+        try:
+            self._index_dir.mkdir(parents=True, exist_ok=True)
+            save(self._index_dir / name)
+        except (OSError, VectorIndexError) as error:
+            _LOG.warning("The index file %s was not written: %s", name, error)
+
+
+def _difference(indexed: Collection[str], catalog: Catalog) -> tuple[list[str], list[str]]:
+    """Return the ids to take out of an index and those to add, both sorted."""
+    have = frozenset(indexed)
+    return sorted(have - catalog.document_of.keys()), sorted(catalog.document_of.keys() - have)

@@ -1,0 +1,321 @@
+"""Answer a query with evidence: dense, lexical and graph search over one workspace, fused and explained.
+
+Layer: ``retrieval``; imports ``kg``. No request state: one engine serves all threads of a process.
+
+Modes
+- ``naive``: nearest chunks by vector alone.
+- ``bm25``: lexical search alone; needs no encoder.
+- ``hybrid``: both, fused by standard scores.
+- ``local``: a walk through the graph from the entities that the query names; where it names none that are known, from
+  the best lexical hits. Needs no encoder. ``graph`` is another name for it.
+- ``mix``: the fused list of ``hybrid``, carried through the graph: the walk starts at its best chunks and at the
+  query's entities, and the share of the walk that a chunk gets is its score.
+- ``auto``: the mode that measured best on multi-hop, chat, chart and long-document questions alike: ``mix``.
+
+Every mode returns how each retriever saw each piece of evidence. A filter (documents, modalities) holds inside each
+search, and a walk under a filter sees no mention outside it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kg.errors import InputError, NotFoundError
+from kg.ports import RecordStore
+from kg.types import Modality
+from retrieval.config import RetrievalConfig
+from retrieval.derived import Catalog, DerivedState
+from retrieval.fusion import FusedItem, ScoredPool, fuse_standard_scores
+from retrieval.types import Contribution, Evidence, Query, TextEncoder, Trace
+
+__all__ = ["MODES", "RetrievalEngine"]
+
+MODES: tuple[str, ...] = ("auto", "bm25", "graph", "hybrid", "local", "mix", "naive")
+"""The modes of :meth:`RetrievalEngine.search`, sorted."""
+
+_RETRIEVERS: Mapping[str, frozenset[str]] = {
+    "auto": frozenset({"dense", "bm25", "graph"}),
+    "bm25": frozenset({"bm25"}),
+    "graph": frozenset({"bm25", "graph"}),
+    "hybrid": frozenset({"dense", "bm25"}),
+    "local": frozenset({"bm25", "graph"}),
+    "mix": frozenset({"dense", "bm25", "graph"}),
+    "naive": frozenset({"dense"}),
+}
+_LOCAL = frozenset({"graph", "local"})
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Stage times of one search."""
+
+    stages: list[tuple[str, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages.append((name, time.perf_counter() - started))
+
+    def trace(self) -> Trace:
+        return Trace(stages=tuple(self.stages), notes=tuple(self.notes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A chunk on its way to become evidence."""
+
+    chunk_id: str
+    score: float
+    shares: Mapping[str, float]
+    entities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    text: str
+    k: int
+    mode: str
+    document_ids: frozenset[str] | None
+    modalities: frozenset[Modality] | None
+
+
+class RetrievalEngine:
+    """Retrieval over one record. Nothing is loaded or built before it is needed.
+
+    :param store: The record.
+    :param encoder: Turns texts into vectors; loaded with the first search or refresh that needs it.
+    :param config: The constants.
+    :param index_dir: A folder for index files, which may be deleted at any time.
+    :param describe_image: Says what is on a picture (the bytes of an image file), so that a picture can be a query.
+    """
+
+    def __init__(
+        self,
+        store: RecordStore,
+        encoder: TextEncoder,
+        config: RetrievalConfig,
+        index_dir: Path,
+        *,
+        describe_image: Callable[[bytes], str] | None = None,
+    ) -> None:
+        self.config = config
+        self._store = store
+        self._encoder = encoder
+        self._derived = DerivedState(store, encoder, config, index_dir)
+        self._describe_image = describe_image
+
+    def refresh(self) -> None:
+        """Catch every index up with the record, encoding the chunks that have no vector yet. Nothing to do is cheap."""
+        catalog = self._derived.catalog()
+        self._derived.lexical(catalog)
+        self._derived.dense(catalog)
+        self._derived.graph(catalog)
+
+    def warm(self) -> None:
+        """Load the encoder and every index now rather than with the first question."""
+        self.refresh()
+        self._encoder.encode(["warm"])
+
+    def search(
+        self,
+        query: Query,
+        *,
+        k: int,
+        mode: str = "auto",
+        document_ids: Collection[str] | None = None,
+        modalities: Collection[Modality] | None = None,
+    ) -> tuple[list[Evidence], Trace]:
+        """Find evidence for a query in the record as it is now.
+
+        :param query: Words, a picture, or both; a picture is searched by what ``describe_image`` says of it.
+        :param k: The most pieces of evidence, >= 1.
+        :param mode: One of :data:`MODES`.
+        :param document_ids: Only evidence from these documents; ``None`` allows all.
+        :param modalities: Only evidence of these kinds; ``None`` allows all.
+        :returns: Evidence, best first, ties by chunk id, ranks from 1; and how long each stage took, in seconds.
+        :raises InputError: If ``k`` is below 1, the mode is unknown, or a picture is asked with and cannot be read.
+        :raises NotFoundError: If the record keeps changing under the search.
+        """
+        if k < 1:
+            raise InputError(f"search: k must be at least 1, got {k}.")
+        if mode not in MODES:
+            raise InputError(f"search: there is no mode {mode!r}. Use one of {', '.join(MODES)}.")
+        clock = _Clock()
+        request = _Request(
+            text=self._words(query, clock),
+            k=k,
+            mode=mode,
+            document_ids=None if document_ids is None else frozenset(document_ids),
+            modalities=None if modalities is None else frozenset(modalities),
+        )
+        if not request.text.strip():
+            clock.notes.append("no words were found on the picture")
+            return [], clock.trace()
+        try:
+            return self._search(request, clock), clock.trace()
+        except NotFoundError:  # a document went between the search and the reading of its chunks: look again, once
+            clock.notes.append("the record changed; searched again")
+            return self._search(request, clock), clock.trace()
+
+    def _words(self, query: Query, clock: _Clock) -> str:
+        if query.image is None:
+            return query.text
+        if self._describe_image is None:
+            raise InputError("search: this engine cannot read pictures. Ask in words, or configure a captioner.")
+        with clock.stage("describe_image"):
+            described = self._describe_image(query.image)
+        return f"{query.text}\n{described}" if query.text.strip() else described
+
+    def _search(self, request: _Request, clock: _Clock) -> list[Evidence]:
+        with clock.stage("catalog"):
+            catalog = self._derived.catalog()
+            allowed = catalog.allowed(request.document_ids, request.modalities)
+        n_items = len(catalog.chunk_ids) if allowed is None else len(allowed)
+        if n_items == 0:
+            return []
+        used = _RETRIEVERS[request.mode]
+        n_pool = min(n_items, max(self.config.pool_size, request.k))
+        pools: dict[str, ScoredPool] = {}
+        if "dense" in used:
+            pools["dense"] = self._dense_pool(request.text, catalog, allowed, n_pool, clock)
+        if "bm25" in used:
+            pools["bm25"] = self._lexical_pool(request.text, catalog, allowed, n_pool, clock)
+        if "graph" in used:
+            found = self._walk(request, catalog, allowed, pools, n_items, clock)
+        elif len(pools) == 1:
+            ((name, pool),) = pools.items()
+            found = [_Found(chunk_id=item, score=score, shares={name: 1.0}) for item, score in pool.pairs]
+        else:
+            with clock.stage("fuse"):
+                found = [_found(item) for item in self._fuse(pools, n_items)]
+        with clock.stage("read"):
+            return self._evidence(found[: request.k], pools)
+
+    def _dense_pool(
+        self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: _Clock
+    ) -> ScoredPool:
+        with clock.stage("open_dense"):
+            index = self._derived.dense(catalog)
+        with clock.stage("encode"):
+            query_1D = self._encoder.encode([text])
+        with clock.stage("dense"):
+            (pairs,) = index.search(query_1D, k=n_pool, allowed=allowed)
+        return ScoredPool(pairs=_known(pairs, catalog), weight=self.config.dense_weight)
+
+    def _lexical_pool(
+        self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: _Clock
+    ) -> ScoredPool:
+        with clock.stage("open_bm25"):
+            index = self._derived.lexical(catalog)
+        with clock.stage("bm25"):
+            pairs = index.search(text, n_pool, allowed)
+        return ScoredPool(pairs=_known(pairs, catalog), weight=self.config.lexical_weight, absent_score=0.0)
+
+    def _fuse(self, pools: Mapping[str, ScoredPool], n_items: int) -> list[FusedItem]:
+        return fuse_standard_scores(pools, pool_size=min(self.config.pool_size, n_items))
+
+    def _walk(
+        self,
+        request: _Request,
+        catalog: Catalog,
+        allowed: frozenset[str] | None,
+        pools: Mapping[str, ScoredPool],
+        n_items: int,
+        clock: _Clock,
+    ) -> list[_Found]:
+        with clock.stage("open_graph"):
+            graph = self._derived.graph(catalog)
+        with clock.stage("graph"):
+            named = graph.recognise(request.text)
+            fused = self._fuse(pools, n_items)
+            starts = [] if named and request.mode in _LOCAL else fused[: self.config.n_seed_chunks]
+            seeds = _softmax(starts, sharpness=self.config.seed_sharpness)
+            walk = graph.walk(seeds, named, allowed=allowed, n_explained=request.k)
+        if named:
+            names = sorted({graph.names[column] for column in named})
+            clock.notes.append(f"entities of the query: {', '.join(names)}")
+        parts = {item.item_id: item.parts for item in starts}
+        found = [
+            _Found(
+                chunk_id=chunk_id,
+                score=score,
+                shares=_walk_shares(score, walk.restarts[chunk_id], parts.get(chunk_id, {})),
+                entities=walk.entities.get(chunk_id, ()),
+            )
+            for chunk_id, score in walk.scores.items()
+        ]
+        found.sort(key=lambda item: (-item.score, item.chunk_id))
+        reached = walk.scores.keys()
+        rest = [] if starts == [] else [item for item in fused if item.item_id not in reached]
+        return found + [_Found(chunk_id=item.item_id, score=0.0, shares={}) for item in rest]
+
+    def _evidence(self, found: Sequence[_Found], pools: Mapping[str, ScoredPool]) -> list[Evidence]:
+        ranks = {
+            name: {item: (rank, score) for rank, (item, score) in enumerate(pool.pairs, start=1)}
+            for name, pool in pools.items()
+        }
+        documents = {info.document_id: info for info in self._store.documents()}
+        evidence = []
+        chunks = self._store.chunks([item.chunk_id for item in found])
+        for rank, (item, chunk) in enumerate(zip(found, chunks, strict=True), start=1):
+            contributions = [
+                Contribution(retriever=name, rank=by_id[item.chunk_id][0], score=by_id[item.chunk_id][1], share=share)
+                for name, by_id in ranks.items()
+                if item.chunk_id in by_id
+                for share in [item.shares.get(name, 0.0)]
+            ]
+            if "graph" in item.shares:
+                contributions.append(
+                    Contribution(retriever="graph", rank=rank, score=item.score, share=item.shares["graph"])
+                )
+            if chunk.document_id not in documents:
+                raise NotFoundError(f"search: document {chunk.document_id} went while it was being read. Search again.")
+            evidence.append(
+                Evidence(
+                    rank=rank,
+                    score=item.score,
+                    chunk=chunk,
+                    document=documents[chunk.document_id],
+                    contributions=tuple(contributions),
+                    entities=item.entities,
+                )
+            )
+        return evidence
+
+
+def _known(pairs: Sequence[tuple[str, float]], catalog: Catalog) -> list[tuple[str, float]]:
+    """Drop what an index has caught up with and this search's view of the record has not."""
+    return [pair for pair in pairs if pair[0] in catalog.document_of]
+
+
+def _softmax(items: Sequence[FusedItem], *, sharpness: float) -> dict[str, float]:
+    """Turn fused scores into start weights, the best chunk's being 1."""
+    return {item.item_id: math.exp(sharpness * (item.score - items[0].score)) for item in items}
+
+
+def _found(item: FusedItem) -> _Found:
+    return _Found(chunk_id=item.item_id, score=item.score, shares=_positive_shares(item.parts))
+
+
+def _positive_shares(parts: Mapping[str, float]) -> dict[str, float]:
+    """Split 1 among the retrievers that spoke for an item, in proportion to how far above average they put it."""
+    positive = {name: max(part, 0.0) for name, part in parts.items()}
+    total = sum(positive.values())
+    return {name: part / total for name, part in positive.items()} if total > 0.0 else dict.fromkeys(parts, 0.0)
+
+
+def _walk_shares(score: float, restart: float, parts: Mapping[str, float]) -> dict[str, float]:
+    """Split a walk's score: what starting there gave goes to those who proposed it, the rest to the graph."""
+    started = min(restart / score, 1.0)
+    shares = {name: share * started for name, share in _positive_shares(parts).items()}
+    shares["graph"] = 1.0 - started
+    return shares
