@@ -28,12 +28,19 @@ class NameIndex:
     :param ids: The ids, by position.
     :param names: The names, by position; several positions may share one.
     :param aliases: Further names of each position; empty where there are none.
+    :param examples: Names to offer where nothing is like what was asked for.
     """
 
     def __init__(
-        self, kind: str, ids: Sequence[str], names: Sequence[str], *, aliases: Sequence[Sequence[str]] = ()
+        self,
+        kind: str,
+        ids: Sequence[str],
+        names: Sequence[str],
+        *,
+        aliases: Sequence[Sequence[str]] = (),
+        examples: Sequence[str] = (),
     ) -> None:
-        self.kind, self.ids, self.names = kind, ids, names
+        self.kind, self.ids, self.names, self.examples = kind, ids, names, examples[:_MOST_LISTED]
         self._by_id = {item: position for position, item in enumerate(ids)}
         self._by_name: dict[str, list[int]] = {}
         self._by_alias: dict[str, list[int]] = {}
@@ -64,10 +71,15 @@ class NameIndex:
                 f"{len(matches)} {self._plural()} are called {text!r}: {listed}{more}. Give one by id."
             )
         if not matches:
-            near = list(self.nearest(text))
-            hint = f"Did you mean {', '.join(map(repr, near))}?" if near else f"No {self.kind} has a name like it."
-            raise CompletionError(f"There is no {self.kind} {text!r} in this graph. {hint}")
+            raise CompletionError(f"There is no {self.kind} {text!r} in this graph. {self._hint(text)}")
         return matches[0]
+
+    def _hint(self, text: str) -> str:
+        near = list(self.nearest(text))
+        if near:
+            return f"Did you mean {', '.join(map(repr, near))}?"
+        hint = f"No {self.kind} has a name like it."
+        return f"{hint} There are, for example, {', '.join(map(repr, self.examples))}." if self.examples else hint
 
     def nearest(self, text: str, *, limit: int = 5) -> Iterator[str]:
         """Yield names like ``text``, best first: similar spelling, then names that hold it as a part.

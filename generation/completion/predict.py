@@ -15,6 +15,7 @@ from generation.completion.names import NameIndex
 from generation.completion.saved import SavedModel, check_same_graph
 from generation.completion.support import SupportIndex
 from generation.completion.triples import TripleSet
+from generation.completion.workspace_graph import RELATED_TO
 from generation.types import PredictedLink
 from kg.errors import CompletionError
 
@@ -56,7 +57,8 @@ class LinkPredictor:
         self._known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
         self._examples = np.bincount(graph.train[:, 1], minlength=graph.n_relations)
         self._entities = NameIndex("entity", graph.entity_ids, graph.entity_names, aliases=graph.entity_aliases)
-        self._relations = NameIndex("relation", graph.relation_ids, graph.relation_names)
+        frequent = [name for name, _ in self.relations()]
+        self._relations = NameIndex("relation", graph.relation_ids, graph.relation_names, examples=frequent)
 
     def relations(self) -> list[tuple[str, int]]:
         """List the relations that can be asked for with their number of train triples, most frequent first."""
@@ -155,6 +157,8 @@ class LinkPredictor:
 
     def _notes(self, anchor: int, relation: int, *, anchor_seen: bool) -> tuple[str, ...]:
         notes = []
+        if self._support is not None and self.graph.relation_ids[relation] == RELATED_TO:
+            notes.append(f"{RELATED_TO!r} gathers rare predicates and entities spoken of together; it says no more.")
         n_examples = int(self._examples[relation])
         if n_examples < _FEW_EXAMPLES:
             name = self.graph.relation_names[relation]

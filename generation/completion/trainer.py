@@ -115,7 +115,8 @@ def _choose_half(config: CompletionConfig, *, device: str, n_values: int) -> boo
         return False
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_amx_tile_supported())
+    multiplies_half = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(multiplies_half is not None and multiplies_half())
 
 
 class _Training:

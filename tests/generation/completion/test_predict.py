@@ -65,6 +65,8 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones(predictor):
         predictor.predict(head="Ada Lovelase", relation="born in")
     with pytest.raises(CompletionError, match="no relation 'born'.*Did you mean 'born in'"):
         predictor.predict(head="Bob", relation="born")
+    with pytest.raises(CompletionError, match="There are, for example, 'born in', 'knows'"):
+        predictor.predict(head="Bob", relation="zzz")
     with pytest.raises(CompletionError, match="No entity has a name like it"):
         predictor.predict(head="zzzzqqq", relation="born in")
 

@@ -107,6 +107,7 @@ def test_a_workspace_answers_with_links_it_does_not_hold_and_the_passages_they_l
     assert prediction.n_known == 1
     assert prediction.n_examples == 3
     assert any("only 3 examples" in note for note in prediction.notes)
+    assert any("spoken of together" in note for note in predictor.ask(tail="Rome", relation=RELATED_TO).notes)
     to_bob = next(link for link in predictor.predict(head="Ada", relation="lives in", k=99) if link.tail == "Bob")
     assert {chunk_text[chunk_id] for chunk_id in to_bob.support[:2]} == {"Ada admires Bob.", "Bob works with Ada."}
 
