@@ -1,8 +1,8 @@
 """PDF: text page by page, figures as the reader sees them, and whole pages where there is no text layer.
 
-Layer: ``kg``; pypdfium2. Three passes over the pages, each checked against the clock between pages: which pictures repeat, then lines
-and figures, then paragraphs (which need the words of the whole document to join hyphens). Renderings are encoded as
-they are made. PDFium is not safe for threads, so one PDF is read at a time in a process.
+Layer: ``kg``; pypdfium2. Three passes over the pages, each checked against the clock between pages: which pictures
+repeat, then lines and figures, then paragraphs (which need the words of the whole document to join hyphens). Renderings
+are encoded as they are made. PDFium is not safe for threads, so one PDF is read at a time in a process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kg.errors import CorruptFileError, EncryptedFileError, LimitExceededError
 from kg.limits import LoadLimits
 from kg.loaders.builder import DocumentBuilder
 from kg.loaders.pdf_graphics import Region, covers_page, find_regions
-from kg.loaders.pdf_layout import Block, Line, Rect, blocks_of, body_height, overlap, words_of
+from kg.loaders.pdf_layout import Block, Line, Rect, blocks_of, body_height, is_over, overlap, words_of
 from kg.loaders.pdf_page import PdfPageReader, picture_keys
 from kg.loaders.pictures import Picture
 from kg.loaders.sniff import PDF
@@ -42,6 +42,7 @@ _FEW_LETTERS = 250  # on a page that is one picture: its text layer may not hold
 _MAX_BAD_SHARE = 0.2  # of characters without a meaning (broken font tables)
 _HEADING_SIZE = 1.08  # times the height of the body's lines
 _MAX_HEADING = 120  # characters
+_MARGIN = 3.0  # points around a figure, so that the edges of its labels are whole
 _CAPTION_REACH = 60.0  # points between a figure and its caption
 _END_MARK = b"%%EOF"
 
@@ -125,18 +126,22 @@ class _PdfReader:
         own = region.pixels_per_point or finest
         scale = max(_MIN_PICTURE_DPI / 72, min(own, finest))
         lossless = region.kind is Modality.CHART
-        picture = reader.render(region.rect, pixels_per_point=scale, max_pixels=self._max_pixels, lossless=lossless)
-        return _Figure(picture=picture, kind=region.kind, rect=region.rect)
+        x0, y0, x1, y1 = region.rect
+        rect = (x0 - _MARGIN, y0 - _MARGIN, x1 + _MARGIN, y1 + _MARGIN)
+        picture = reader.render(rect, pixels_per_point=scale, max_pixels=self._max_pixels, lossless=lossless)
+        return _Figure(picture=picture, kind=region.kind, rect=rect)
 
     def _add_page(self, number: int, draft: _PageDraft, blocks: list[Block], levels: dict[float, int]) -> None:
         builder = self._builder
         builder.start_page()
         placed: list[tuple[Block, Span]] = []
+        drawn = [figure.rect for figure in draft.figures if figure.kind is not Modality.PAGE]
         for block in blocks:
             span = builder.add(block.text)
             placed.append((block, span))
             level = levels.get(_rounded(block.height))
-            if level is not None and _could_be_heading(block):
+            is_label = any(overlap(block.rect, rect) > 0 for rect in drawn)
+            if level is not None and not is_label and _could_be_heading(block):
                 builder.mark_heading(squash(block.text), level=level, span=span)
         start = placed[0][1].start if placed else builder.next_offset
         builder.end_page(number)
@@ -204,8 +209,7 @@ def _caption(figure: _Figure, placed: list[tuple[Block, Span]]) -> tuple[Block, 
     """Return the nearest block above or below that opens like a caption and is over or under the figure."""
     nearest: tuple[float, tuple[Block, Span]] | None = None
     for block, span in placed:
-        aligned = min(block.rect[2], figure.rect[2]) > max(block.rect[0], figure.rect[0])
-        if not aligned or not is_caption(block.text):
+        if not is_over(block.rect, figure.rect) or not is_caption(block.text):
             continue
         distance = max(0.0, block.rect[1] - figure.rect[3], figure.rect[1] - block.rect[3])
         if distance <= _CAPTION_REACH and (nearest is None or distance < nearest[0]):
@@ -214,12 +218,11 @@ def _caption(figure: _Figure, placed: list[tuple[Block, Span]]) -> tuple[Block, 
 
 
 def _anchor(figure: _Figure, placed: list[tuple[Block, Span]], *, default: int) -> int:
-    """Return the end of the text right above the figure in its column, else the first block it covers, else ``default``."""
+    """Return the end of the text right above the figure, else the start of text inside it, else ``default``."""
     above = [
         (block.rect[3], span.end)
         for block, span in placed
-        if block.rect[3] <= figure.rect[1] + 2
-        and min(block.rect[2], figure.rect[2]) > max(block.rect[0], figure.rect[0])
+        if block.rect[3] <= figure.rect[1] + 2 and is_over(block.rect, figure.rect)
     ]
     if above:
         return max(above)[1]

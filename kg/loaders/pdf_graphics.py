@@ -1,8 +1,8 @@
 """Which parts of a PDF page are pictures or charts.
 
-Layer: ``kg``; NumPy. A figure in a PDF is seldom one object: photographs come in strips, charts as hundreds of paths. So what is drawn
-is laid on a coarse grid, touching cells are joined, and each island becomes a region, if it looks like a figure.
-A region is later rendered as the reader sees it, labels included.
+Layer: ``kg``; NumPy. A figure in a PDF is seldom one object: photographs come in strips, charts as hundreds of paths.
+So what is drawn is laid on a coarse grid, touching cells are joined, and each island becomes a region, if it looks like
+a figure. A region is later rendered as the reader sees it, labels included.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ __all__ = ["Drawn", "Region", "covers_page", "find_regions"]
 
 _CELL = 6.0  # points; with the margin below, drawings up to two cells apart belong together
 _BACKGROUND = 0.8  # of the page: what covers more is paper, not a figure
+_PANEL = 0.15  # of the page: a path that large, with text on it, is a coloured box or a frame around text
+_PANEL_TEXT_DENSITY = 0.003  # characters per square point; see _MAX_TEXT_DENSITY
 _LONG_RULE = 0.5  # of the page's width: a thin line that long separates, it does not belong to a chart
 _THIN = 2.5  # points
 _MIN_PICTURE = 30.0  # points a side: smaller pictures are icons
@@ -127,14 +129,9 @@ def _region(island: Sequence[Drawn], lines: Sequence[Line]) -> Region | None:
 def _with_labels(rect: Rect, lines: Sequence[Line]) -> Rect:
     """Grow a chart by the short lines that touch it: axis labels, legends, values on bars."""
     reach = (rect[0] - _LABEL_REACH, rect[1] - _LABEL_REACH, rect[2] + _LABEL_REACH, rect[3] + _LABEL_REACH)
-    labels = [
-        line.rect
-        for line in lines
-        if len(line.text) <= _MAX_LABEL
-        and line.rect[2] - line.rect[0] <= rect[2] - rect[0]
-        and overlap(line.rect, reach)
-    ]
-    return union([rect, *labels])
+    width = rect[2] - rect[0]
+    short = [line.rect for line in lines if len(line.text) <= _MAX_LABEL and line.rect[2] - line.rect[0] <= width]
+    return union([rect, *(label for label in short if overlap(label, reach) > 0)])
 
 
 def _merged(regions: list[Region]) -> list[Region]:
@@ -164,7 +161,13 @@ def find_regions(drawn: Sequence[Drawn], lines: Sequence[Line], *, size: tuple[f
         x0, y0, x1, y1 = item.rect
         rect = (max(0.0, x0), max(0.0, y0), min(size[0], x1), min(size[1], y1))
         is_rule = item.is_thin and not item.is_picture and max(x1 - x0, y1 - y0) > _LONG_RULE * size[0]
-        if rect[0] <= rect[2] and rect[1] <= rect[3] and not is_rule and not covers_page(rect, size):
+        is_outside = rect[0] > rect[2] or rect[1] > rect[3]
+        is_panel = (
+            not item.is_picture
+            and _area(rect) > _PANEL * size[0] * size[1]
+            and _text_density(rect, lines) > _PANEL_TEXT_DENSITY
+        )
+        if not (is_outside or is_rule or is_panel or covers_page(rect, size)):
             kept.append(Drawn(rect=rect, pixels_per_point=item.pixels_per_point))
     regions = [_region(island, lines) for island in _islands(kept, size)]
     return _merged([region for region in regions if region is not None])

@@ -1,8 +1,8 @@
 """From the lines of a PDF page to paragraphs: what belongs together, what is a heading, which hyphens are real.
 
-Layer: ``kg``; the standard library only. PDF has no paragraphs; they are read off the geometry. Lengths are in points (1/72
-inch) on the page as displayed, origin at the top left. Lines keep the order in which the file draws them, which is the
-reading order in nearly all files that were typeset, columns included.
+Layer: ``kg``; the standard library only. PDF has no paragraphs; they are read off the geometry. Lengths are in points
+(1/72 inch) on the page as displayed, origin at the top left. Lines keep the order in which the file draws them, which
+is the reading order in nearly all files that were typeset, columns included.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = [
     "Rect",
     "blocks_of",
     "body_height",
+    "is_over",
     "join_hyphens",
     "overlap",
     "union",
@@ -35,7 +36,7 @@ Rect = tuple[float, float, float, float]
 """``(x0, y0, x1, y1)``, points, origin at the top left."""
 
 _SAME_SIZE = 1.2  # lines of one paragraph differ less in height than by this factor
-_NORMAL_GAP = 0.45  # of the line height; typeset text is set at 1.0 to 1.3 times the font's height
+_NORMAL_GAP = 0.6  # of the font size; typeset text has its baselines 1.1 to 1.5 font sizes apart
 _FULL_LINE = 0.12  # a line that ends within this share of the block's width from its right edge was broken by wrapping
 _ITEM = re.compile(r"(?:[•▪■●○‣◦∙·*–—-]|\(?(?:\d{1,2}|[a-z])[.)])\s")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
@@ -51,7 +52,7 @@ class Line:
 
     @property
     def height(self) -> float:
-        """Return the height of the line's font box in points."""
+        """Return the font size in points."""
         return self.rect[3] - self.rect[1]
 
 
@@ -78,6 +79,11 @@ def overlap(first: Rect, second: Rect) -> float:
     return max(0.0, width) * max(0.0, height)
 
 
+def is_over(first: Rect, second: Rect) -> bool:
+    """Return whether one rectangle is above or below the other: whether they share a vertical line."""
+    return min(first[2], second[2]) > max(first[0], second[0])
+
+
 def words_of(texts: Iterable[str]) -> Counter[str]:
     """Count the words of a document, case-folded, compounds with their hyphens; broken words are left out."""
     counts: Counter[str] = Counter()
@@ -89,8 +95,8 @@ def words_of(texts: Iterable[str]) -> Counter[str]:
 def join_hyphens(text: str, words: Counter[str]) -> str:
     """Put together the words that were broken at line ends.
 
-    The document decides: ``re-quires`` becomes ``requires`` if that word stands elsewhere in it, ``fact-checking`` keeps
-    its hyphen if it does elsewhere. Where it says nothing, the hyphen goes between two letters of one case.
+    The document decides: ``re-quires`` becomes ``requires`` if that word stands elsewhere in it, ``fact-checking``
+    keeps its hyphen if it does elsewhere. Where it says nothing, the hyphen goes between two letters of one case.
 
     :param text: Text with :data:`HYPHEN` where a line ended in one.
     :param words: See :func:`words_of`.
@@ -122,9 +128,7 @@ def _follows(line: Line, previous: Line, *, gap: float) -> bool:
     is_below = line.rect[1] > previous.rect[1] + 0.3 * heights[0]
     is_near = line.rect[1] - previous.rect[3] <= gap * heights[1]
     is_alike = heights[1] <= _SAME_SIZE * max(heights[0], 0.1)
-    return (
-        is_below and is_near and is_alike and min(line.rect[2], previous.rect[2]) > max(line.rect[0], previous.rect[0])
-    )
+    return is_below and is_near and is_alike and is_over(line.rect, previous.rect)
 
 
 def _usual_gap(lines: Sequence[Line]) -> float:
@@ -144,7 +148,10 @@ def _joined(lines: Sequence[Line], words: Counter[str]) -> str:
     for previous, line in zip(lines, lines[1:], strict=False):
         wraps = previous.rect[2] >= right or line.text[:1].islower()
         is_item = _ITEM.match(line.text) is not None
-        text += (" " if wraps and not is_item else "\n") + line.text
+        if text.endswith(HYPHEN):
+            text += line.text
+        else:
+            text += (" " if wraps and not is_item else "\n") + line.text
     text = join_hyphens(text, words)
     return "\n".join(filter(None, (squash(part) for part in clean(text).split("\n"))))
 

@@ -1,7 +1,7 @@
 """What PDFium says of one page: its lines, what is drawn on it, and renderings of its parts.
 
-Layer: ``kg``; pypdfium2. The only module that speaks PDFium's raw interface. All rectangles that leave it are in points on the page
-as displayed (cropped and turned), origin at the top left.
+Layer: ``kg``; pypdfium2. The only module that speaks PDFium's raw interface. All rectangles that leave it are in points
+on the page as displayed (cropped and turned), origin at the top left.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from kg.loaders.pdf_graphics import Drawn
-from kg.loaders.pdf_layout import Line, Rect, union
+from kg.loaders.pdf_layout import HYPHEN, Line, Rect, union
 from kg.loaders.pictures import Picture, encode_picture
 
 if TYPE_CHECKING:
@@ -22,6 +22,12 @@ __all__ = ["PdfPageReader", "picture_keys"]
 
 _MAX_OBJECTS = 50_000  # of one page; a map with more is told from the first ones
 _MAX_DEPTH = 8  # of forms within forms
+_MAX_CLIP_SEGMENTS = 12
+_WHITE = 250  # of 255; white panels behind text or charts are paper
+_BROKEN_LINE = HYPHEN + "\n"  # PDFium writes a hyphen at the end of a line without the line break
+_INVISIBLE = HYPHEN + "\x00 \t\r\f\v\xa0"
+_SAMPLES = 4  # steps along a line at which its font is looked at
+_ASCENT = 0.8  # of the font size lies above the baseline, nearly enough in every Latin font
 _UNITS = 1_000_000  # device units across the page, to learn PDFium's page-to-device transform
 _Matrix = tuple[float, float, float, float, float, float]
 _IDENTITY: _Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
@@ -130,27 +136,49 @@ class PdfPageReader:
             if len(text) != n_chars:
                 text = _text_by_character(textpage, n_chars)
             lines, start = [], 0
-            for line in text.split("\n"):
-                if line.strip():
-                    rect = self._line_rect(textpage, line, start)
+            for line in text.replace(HYPHEN, _BROKEN_LINE).split("\n"):
+                if line.strip(_INVISIBLE):
+                    rect = self._line_rect(textpage, line.replace(HYPHEN, " "), start)
                     lines.append(Line(text=_whole(line.rstrip("\r")), rect=rect))
-                start += len(line) + 1
+                start += len(line) + (0 if line.endswith(HYPHEN) else 1)
             return lines
         finally:
             textpage.close()
 
     def _line_rect(self, textpage: Any, line: str, start: int) -> Rect:
-        """Return the box around the font boxes of the line's first and last visible characters."""
-        import pypdfium2.raw as pdfium
+        """Return the line's box: from its first to its last visible character, and one font size high.
 
+        The font's size and the baseline are those of the middle one of a few characters, so that an index, a footnote
+        mark or a font whose own boxes are odd does not change the height. Turned text gets the box of its characters.
+        """
         first = start + len(line) - len(line.lstrip())
         last = start + len(line.rstrip()) - 1
-        boxes = []
-        for index in {first, last}:
-            box = pdfium.FS_RECTF()
-            if pdfium.FPDFText_GetLooseCharBox(textpage, index, box):
-                boxes.append(_apply(self._to_display, (box.left, box.bottom, box.right, box.top)))
-        return union(boxes) if boxes else (0.0, 0.0, 0.0, 0.0)
+        places = sorted({first + (last - first) * step // _SAMPLES for step in range(_SAMPLES + 1)})
+        boxes = [self._apply_box(_loose_box(textpage, index)) for index in places]
+        around = union(boxes)
+        sized = [sized for index in places if (sized := self._size_and_baseline(textpage, index)) is not None]
+        if not sized:
+            return around
+        size, baseline = sorted(sized)[len(sized) // 2]
+        return (around[0], baseline - _ASCENT * size, around[2], baseline + (1 - _ASCENT) * size)
+
+    def _apply_box(self, box: Rect) -> Rect:
+        return _apply(self._to_display, box)
+
+    def _size_and_baseline(self, textpage: Any, index: int) -> tuple[float, float] | None:
+        """Return the displayed font size and baseline of an upright character, ``None`` for a turned or unknown one."""
+        import pypdfium2.raw as pdfium
+
+        matrix, x, y = pdfium.FS_MATRIX(), ctypes.c_double(), ctypes.c_double()
+        known = pdfium.FPDFText_GetMatrix(textpage, index, matrix)
+        if not known or not pdfium.FPDFText_GetCharOrigin(textpage, index, x, y):
+            return None
+        own: _Matrix = (matrix.a, matrix.b, matrix.c, matrix.d, 0.0, 0.0)
+        _, across, _, down, _, _ = _times(own, self._to_display)
+        size = pdfium.FPDFText_GetFontSize(textpage, index) * abs(down)
+        if abs(across) > 0.2 * abs(down) or not 0.5 < size < 2_000:
+            return None
+        return size, _apply(self._to_display, (x.value, y.value, x.value, y.value))[1]
 
     def drawn(self, *, but: frozenset[tuple[int, int]]) -> list[Drawn]:
         """Return the raster pictures and paths of the page.
@@ -167,12 +195,11 @@ class PdfPageReader:
                 continue
             if is_picture and but and _picture_key(raw_object) in but:
                 continue
-            sides = [ctypes.c_float() for _ in range(4)]
-            if not pdfium.FPDFPageObj_GetBounds(raw_object, *sides):
+            if kind == pdfium.FPDF_PAGEOBJ_PATH and _is_blank(raw_object):
                 continue
-            left, bottom, right, top = (side.value for side in sides)
-            rect = _apply(self._to_display, _apply(matrix, (left, bottom, right, top)))
-            if all(abs(side) < 1e6 for side in rect):
+            bounds = _bounds(raw_object)
+            rect = _apply(self._to_display, _apply(matrix, bounds)) if bounds is not None else None
+            if rect is not None and all(abs(side) < 1e6 for side in rect):
                 resolution = _resolution(raw_object, rect) if is_picture else 0.0
                 found.append(Drawn(rect=rect, pixels_per_point=resolution))
         return found
@@ -188,13 +215,72 @@ class PdfPageReader:
         """
         width, height = self.size
         x0, y0, x1, y1 = rect or (0.0, 0.0, width, height)
+        x0, y0, x1, y1 = max(0.0, x0), max(0.0, y0), min(width, x1), min(height, y1)
         most = (max_pixels / max(1.0, (x1 - x0 + 1) * (y1 - y0 + 1))) ** 0.5
-        crop = (max(0.0, x0), max(0.0, height - y1), max(0.0, width - x1), max(0.0, y0))
+        crop = (x0, height - y1, width - x1, y0)
         bitmap = self._page.render(scale=min(pixels_per_point, most), crop=crop)
         try:
             return encode_picture(bitmap.to_pil(), lossless=lossless)
         finally:
             bitmap.close()
+
+
+def _bounds(raw_object: Any) -> Rect | None:
+    """Return the box of what can be seen of an object, in the coordinates of its form; ``None`` if nothing can."""
+    import pypdfium2.raw as pdfium
+
+    sides = [ctypes.c_float() for _ in range(4)]
+    if not pdfium.FPDFPageObj_GetBounds(raw_object, *sides):
+        return None
+    x0, y0, x1, y1 = (side.value for side in sides)
+    clip = pdfium.FPDFPageObj_GetClipPath(raw_object)
+    for index in range(max(0, pdfium.FPDFClipPath_CountPaths(clip)) if clip else 0):
+        points = _clip_points(clip, index)
+        if points:
+            xs, ys = [x for x, _ in points], [y for _, y in points]
+            x0, y0, x1, y1 = max(x0, min(xs)), max(y0, min(ys)), min(x1, max(xs)), min(y1, max(ys))
+    return (x0, y0, x1, y1) if x0 <= x1 and y0 <= y1 else None
+
+
+def _clip_points(clip: Any, index: int) -> list[tuple[float, float]]:
+    """Return the corners of one clip path; none for an intricate one, whose box would seldom be smaller."""
+    import pypdfium2.raw as pdfium
+
+    n_segments = pdfium.FPDFClipPath_CountPathSegments(clip, index)
+    if not 3 <= n_segments <= _MAX_CLIP_SEGMENTS:
+        return []
+    points = []
+    x, y = ctypes.c_float(), ctypes.c_float()
+    for segment_index in range(n_segments):
+        segment = pdfium.FPDFClipPath_GetPathSegment(clip, index, segment_index)
+        if not segment or not pdfium.FPDFPathSegment_GetPoint(segment, x, y):
+            return []
+        points.append((x.value, y.value))
+    return points
+
+
+def _is_blank(path: Any) -> bool:
+    """Return whether a path leaves no mark: neither filled nor stroked, transparent, or white without an outline."""
+    import pypdfium2.raw as pdfium
+
+    fill, stroke = ctypes.c_int(), ctypes.c_int()
+    if not pdfium.FPDFPath_GetDrawMode(path, fill, stroke) or stroke.value:
+        return False
+    if fill.value == pdfium.FPDF_FILLMODE_NONE:
+        return True
+    channels = [ctypes.c_uint() for _ in range(4)]
+    if not pdfium.FPDFPageObj_GetFillColor(path, *channels):
+        return False
+    *colour, alpha = (channel.value for channel in channels)
+    return alpha == 0 or min(colour) >= _WHITE
+
+
+def _loose_box(textpage: Any, index: int) -> Rect:
+    import pypdfium2.raw as pdfium
+
+    box = pdfium.FS_RECTF()
+    pdfium.FPDFText_GetLooseCharBox(textpage, index, box)
+    return (box.left, box.bottom, box.right, box.top)
 
 
 def _resolution(raw_object: Any, rect: Rect) -> float:
