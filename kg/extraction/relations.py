@@ -99,7 +99,9 @@ def _subjects(verb: Token) -> list[Token]:
         return []
     if verb.dep_ in ("acl", "relcl") and verb.head.pos_ in ("NOUN", "PROPN"):
         return _bearers(verb.head) if verb.tag_ in ("VBN", "VBG", "VBD") else []
+    for_a_purpose = verb.dep_ == "xcomp" and any(child.dep_ == "dobj" for child in verb.head.children)
     inherits = verb.dep_ in ("conj", "xcomp") or (verb.dep_ == "advcl" and _shares_voice(verb))
+    inherits = inherits and not for_a_purpose  # "They use smoke to calm bees" does not say that they do calm them.
     if inherits and verb.head.pos_ in ("VERB", "AUX"):
         return _subjects(verb.head)
     return []
@@ -114,7 +116,7 @@ def _antecedents(subject: Token, verb: Token) -> list[Token]:
     """Return the nouns that "who", "which" or "that" stands for, or the subject and what "and" joins to it."""
     while verb.dep_ == "conj" and verb.head.pos_ in ("VERB", "AUX"):
         verb = verb.head
-    if subject.tag_ in ("WDT", "WP", "WP$"):
+    if subject.tag_ in ("WDT", "WP", "WP$") and not subject.ent_type_:
         return _bearers(verb.head) if verb.dep_ == "relcl" else []
     return list(conjuncts(subject))
 
@@ -187,9 +189,16 @@ def _of_verb(verb: Token) -> Iterator[Statement]:
         for name, tail, negatable in _complements(verb, predicate, passive=passive, is_copula=is_copula):
             agent = name == ""
             if agent:
-                yield tail, _named(_predicate(verb, passive=False), verb, subject), subject
+                yield _by_name(tail), _named(_predicate(verb, passive=False), verb, subject), _by_name(subject)
             else:
-                yield subject, _named(name, verb, subject, negatable), tail
+                yield _by_name(subject), _named(name, verb, subject, negatable), _by_name(tail)
+
+
+def _by_name(noun: Token) -> Token:
+    """Return the name of what a common noun stands for, where the text gives it: "their singer, Joan Park"."""
+    if noun.pos_ != "NOUN":
+        return noun
+    return next((child for child in noun.children if child.dep_ == "appos" and child.pos_ == "PROPN"), noun)
 
 
 def _complements(verb: Token, predicate: str, *, passive: bool, is_copula: bool) -> Iterator[tuple[str, Token, Token]]:
@@ -201,7 +210,7 @@ def _complements(verb: Token, predicate: str, *, passive: bool, is_copula: bool)
         elif child.dep_ == "dative" and child.pos_ in ("NOUN", "PROPN", "PRON"):
             yield f"{predicate} to", child, child
         elif child.dep_ == "attr" and is_copula:
-            yield from _of_attribute(verb, child)
+            yield from _of_attribute(verb, child, predicate)
         elif child.dep_ == "oprd" and passive:
             yield predicate, child, child
     for preposition, noun in _prepositions(verb):
@@ -212,9 +221,9 @@ def _complements(verb: Token, predicate: str, *, passive: bool, is_copula: bool)
             yield f"{verb_name} {preposition}", noun, noun
 
 
-def _of_attribute(verb: Token, attribute: Token) -> Iterator[tuple[str, Token, Token]]:
+def _of_attribute(verb: Token, attribute: Token, predicate: str) -> Iterator[tuple[str, Token, Token]]:
     for noun in conjuncts(attribute):
-        yield (_is_a(noun) if verb.lemma_ == "be" else verb.lemma_), noun, attribute
+        yield (_is_a(noun) if verb.lemma_ == "be" else predicate), noun, attribute
         if verb.lemma_ == "be":
             for preposition, tail in _prepositions(noun):
                 yield f"{noun.lemma_.lower()} {preposition}", tail, attribute

@@ -1,0 +1,188 @@
+"""Statements and names are read off real parses, and garbage is not."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from kg.errors import InputError, ModelCorruptError, ModelMissingError
+from kg.extraction.spacy_rules import SpacyExtractor
+from kg.ports import Extractor
+from kg.types import Extraction, Modality
+from tests.kg.extraction.conftest import make_chunk, make_document
+from tests.kg.extraction.golden import PASSAGES
+
+pytestmark = pytest.mark.models
+
+
+def facts(found: Extraction) -> set[tuple[str, str, str]]:
+    text = {mention.mention_id: mention.text for mention in found.mentions}
+    return {(text[t.head_mention_id], t.name, text[t.tail_mention_id]) for t in found.triples}
+
+
+def names(found: Extraction) -> dict[str, str]:
+    return {mention.text: mention.label for mention in found.mentions}
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("Marta Lindqvist directed Harbour Lights.", ("Marta Lindqvist", "direct", "Harbour Lights")),
+        ("Marta Lindqvist lives in Bergen.", ("Marta Lindqvist", "live in", "Bergen")),
+        ("The book was written by Tom Okafor.", ("Tom Okafor", "write", "book")),
+        ("Marta Lindqvist was born in Uppsala.", ("Marta Lindqvist", "born in", "Uppsala")),
+        ("Oslo is the capital of Norway.", ("Oslo", "capital of", "Norway")),
+        ("Insulin is a hormone.", ("Insulin", "is a", "hormone")),
+        ("Paul Meyer, the chairman of Deutsche Bank, resigned.", ("Paul Meyer", "chairman of", "Deutsche Bank")),
+        ("Marta Lindqvist directed the film in 1998.", ("Marta Lindqvist", "direct in", "1998")),
+        ("The motor drives the pump and the fan.", ("motor", "drive", "fan")),
+        ("Anna Berg and Paul Meyer founded the company.", ("Paul Meyer", "found", "company")),
+        ("Anna Berg sold the house and moved to Canada.", ("Anna Berg", "move to", "Canada")),
+        ("Anna Berg wants to buy a boat.", ("Anna Berg", "want to buy", "boat")),
+        ("Google did not buy Northwind.", ("Google", "not buy", "Northwind")),
+        ("Insulin is a hormone that regulates blood sugar.", ("Insulin", "regulate", "blood sugar")),
+        ("The singer, Joan Park, left the band.", ("Joan Park", "leave", "band")),
+        ("Anna Berg gave the museum a painting.", ("Anna Berg", "give to", "museum")),
+    ],
+)
+def test_statement_is_read(read, text, fact):
+    assert fact in facts(read(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Google may buy Siemens.",
+        "Does Google own Siemens?",
+        "If Google buys Siemens, prices rise.",
+        "Analysts believe that Google bought Siemens.",
+        "Google should buy Siemens.",
+    ],
+)
+def test_what_is_not_stated_as_a_fact_is_no_fact(read, text):
+    assert not {fact for fact in facts(read(text)) if {fact[0], fact[2]} == {"Google", "Siemens"}}
+
+
+def test_negated_statement_is_never_there_without_its_not(read):
+    found = facts(read("Google did not buy Northwind. The town has no harbour."))
+
+    assert ("Google", "buy", "Northwind") not in found
+    assert {("Google", "not buy", "Northwind"), ("town", "not have", "harbour")} <= found
+
+
+def test_speaker_of_a_chat_line_is_a_person_and_stands_for_i(read):
+    text = (
+        "Time: 20260408_08:38\nAlice: I bought a bicycle in Utrecht.\n"
+        "Bob Stone: My sister works for Philips. See you : )"
+    )
+
+    found = read(text)
+
+    assert ("Alice", "buy", "bicycle") in facts(found)
+    assert ("Bob Stone", "has", "sister") in facts(found)
+    assert names(found)["Alice"] == names(found)["Bob Stone"] == "PERSON"
+    assert not {"Time", ": )", "I", "20260408_08:38"} & set(names(found))
+
+
+def test_labels_of_a_chart_are_concepts_and_make_no_statements(read):
+    text = (
+        "Tornadoes in Kansas\nMore strict | About right\nGun owner: 13, 61, 26\nSouth Korea: 18%, 64%\n"
+        "0% 10% 20%\n|\n'87 '90"
+    )
+
+    found = read(text, modality=Modality.CHART)
+
+    assert found.triples == ()
+    assert "Gun owner" in names(found)
+    assert {"Kansas", "South Korea"} <= set(names(found))
+    assert not [name for name in names(found) if any(c in name for c in "|%:0123456789\n")]
+
+
+def test_sentence_on_a_picture_is_read_as_one(read):
+    found = read("Anna Berg founded the museum in 1911.\nTotal: 12", modality=Modality.CHART)
+
+    assert ("Anna Berg", "found", "museum") in facts(found)
+
+
+def test_title_is_an_entity_wherever_it_stands(read):
+    found = read("In 1998 harbour lights won a prize. HARBOUR LIGHTS is long.", title="Harbour Lights (film)")
+
+    assert [m.text for m in found.mentions if m.source == "title"] == ["harbour lights", "HARBOUR LIGHTS"]
+
+
+def test_pronouns_numbers_and_stop_words_are_no_entities(read):
+    found = read("He saw it. They gave 17 to everyone. This is what she said about 3.5 and that.")
+
+    assert found.mentions == ()
+
+
+def test_spans_are_exact_in_the_coordinates_of_the_document(extractor):
+    lead = "An opening line. "
+    text = "  Anna Berg founded the museum. She left.\nIt closed in 1911."
+    document = make_document(lead + text)
+
+    found = extractor.extract([make_chunk(text, start=len(lead))], document=document)
+
+    assert found.mentions
+    for mention in found.mentions:
+        assert document.text[mention.span.start : mention.span.end] == mention.text
+    (triple,) = [t for t in found.triples if t.name == "found"]
+    assert document.text[triple.span.start : triple.span.end] == "Anna Berg founded the museum."
+
+
+def test_mentions_do_not_overlap_and_ids_are_unique(read):
+    for passage in PASSAGES:
+        found = read(passage.text, title=passage.title)
+        for a, b in itertools.pairwise(sorted(found.mentions, key=lambda m: m.span.start)):
+            assert a.span.end <= b.span.start
+        assert len({m.mention_id for m in found.mentions}) == len(found.mentions)
+        assert len({t.triple_id for t in found.triples}) == len(found.triples)
+        known = {m.mention_id for m in found.mentions}
+        assert all({t.head_mention_id, t.tail_mention_id} <= known for t in found.triples)
+
+
+def test_chunks_are_read_alike_in_a_batch_and_alone(extractor):
+    chunks = [make_chunk(p.text, chunk_id=f"c_{i}") for i, p in enumerate(PASSAGES)]
+    document = make_document(" ")
+
+    together = extractor.extract(chunks, document=document)
+    alone = [extractor.extract([chunk], document=document) for chunk in chunks]
+
+    assert together.triples == tuple(t for one in alone for t in one.triples)
+    assert together.mentions == tuple(m for one in alone for m in one.mentions)
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 2000, "|||| ---- ....", "\n\n\t\n.", "😊 💪 🎉", "\x00\x01", "a: b: c: d", "‮abc"]
+)
+def test_garbage_yields_no_statements_and_no_error(read, text):
+    assert read(text).triples == ()
+
+
+def test_no_chunks_give_an_empty_extraction(extractor):
+    assert extractor.extract([], document=make_document("x")) == Extraction()
+
+
+def test_it_is_an_extractor(extractor):
+    assert isinstance(extractor, Extractor)
+
+
+def test_folder_without_a_model_is_refused_with_the_command_that_fetches_it(tmp_path):
+    with pytest.raises(ModelMissingError, match="mmkg models pull"):
+        SpacyExtractor(tmp_path)
+    with pytest.raises(ModelMissingError, match="mmkg models pull"):
+        SpacyExtractor(tmp_path / "absent")
+
+
+def test_damaged_model_is_refused(tmp_path):
+    (tmp_path / "config.cfg").write_text("[nlp]\nlang = 'en'\n")
+    (tmp_path / "meta.json").write_text("{}")
+
+    with pytest.raises(ModelCorruptError, match="mmkg models pull"):
+        SpacyExtractor(tmp_path)
+
+
+def test_batch_size_below_one_is_refused(model_path):
+    with pytest.raises(InputError, match="batch_size"):
+        SpacyExtractor(model_path, batch_size=0)
