@@ -1,8 +1,8 @@
 """Answer a question from evidence: by quoting it, or through a language model whose every sentence is checked.
 
-Layer: ``generation``. ``Evidence → scores → sufficient? → (quote | context → prompt → model → judged sentences) → Answer``.
-The extractive road is always walked: it decides whether the evidence answers at all, it gives the short answer, and it is what
-the user sees where a model writes nothing that holds.
+Layer: ``generation``. ``Evidence → scores → sufficient? → (quote | context → prompt → model → judged sentences) →
+Answer``. The extractive road is always walked: it decides whether the evidence answers at all, it gives the short
+answer, and it is what the user sees where a model writes nothing that holds.
 """
 
 from __future__ import annotations
@@ -270,7 +270,8 @@ class Answerer:
         room = model.context_tokens - max_new_tokens - frame
         if room < 1:
             raise GenerationError(
-                f"{model.name} reads {model.context_tokens} tokens; the question and the rules take {frame} and the reply "
+                f"{model.name} reads {model.context_tokens} tokens; the question and the rules take {frame} and the "
+                f"reply "
                 f"{max_new_tokens}, so no evidence fits. Ask for fewer new tokens or use a model with a longer context."
             )
         return min(room, self._settings.context_tokens)

@@ -1,7 +1,7 @@
 """Read citation marks out of a model's text, and number the quotes of an answer.
 
-Layer: ``generation``. Marks read: ``[1]``, ``[1, 2]``, ``[1][3]``, ``[1-3]``, ``[source 2]``; before or after the full stop. A mark
-that no evidence carries is dropped and noted, never guessed at.
+Layer: ``generation``. Marks read: ``[1]``, ``[1, 2]``, ``[1][3]``, ``[1-3]``, ``[source 2]``; before or after the full
+stop. A mark that no evidence carries is dropped and noted, never guessed at.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ __all__ = ["CitationBook", "CitedSentence", "SentenceStream", "marks", "split_ci
 
 _ITEM = r"\d{1,3}(?:\s?[-–]\s?\d{1,3})?"
 _MARK = re.compile(
-    rf"\[\s*(?:(?:source|sources|evidence|passage|doc|document|ref|citation)s?[\s.:#]*)?(?P<items>{_ITEM}(?:\s*[,;&]\s*{_ITEM})*)\s*\]",
+    rf"\[\s*(?:(?:source|sources|evidence|passage|doc|document|ref|"
+    rf"citation)s?[\s.:#]*)?(?P<items>{_ITEM}(?:\s*[,;&]\s*{_ITEM})*)\s*\]",
     re.IGNORECASE,
 )
 _AFTER_STOP = re.compile(
@@ -124,7 +125,7 @@ class CitationBook:
         return tuple(self._citations)
 
     def cite(self, evidence: Evidence, span: Span) -> int:
-        """Return the number of the quote at ``span`` of the evidence's document or caption, giving it one if it has none.
+        """Return the number of a quote, giving it one if it has none.
 
         :param evidence: The evidence that is quoted.
         :param span: The quote's place, in the coordinates of ``Chunk.span`` and within it.

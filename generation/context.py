@@ -1,7 +1,7 @@
 """Pack evidence into a token budget: numbered, each with its place, in whole sentences.
 
-Layer: ``generation``. The order is that of retrieval, the best first; a sentence that an earlier piece holds already (chunks overlap,
-notices repeat) is not said twice. The same evidence and budget give the same context.
+Layer: ``generation``. The order is that of retrieval, the best first; a sentence that an earlier piece holds already
+(chunks overlap, notices repeat) is not said twice. The same evidence and budget give the same context.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Context:
 def build_context(evidence: Sequence[Evidence], *, budget_tokens: int, count_tokens: Callable[[str], int]) -> Context:
     """Pack evidence, best first, into a budget.
 
-    Each sentence goes in whole or not at all. When one does not fit, the rest of its piece is left out (a text with holes
-    misleads) and the next piece is tried.
+    Each sentence goes in whole or not at all. When one does not fit, the rest of its piece is left out (a text with
+    holes misleads) and the next piece is tried.
 
     :param evidence: What retrieval found, best first.
     :param budget_tokens: The most tokens of the whole text, headers included, >= 1.

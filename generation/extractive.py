@@ -1,7 +1,7 @@
 """The default answer: the best supported sentences of the evidence, word for word, each with its citation.
 
-Layer: ``generation``. It invents nothing, so it needs no verification; its judgement lies in which sentences it takes, and in saying so
-when none of them answers.
+Layer: ``generation``. It invents nothing, so it needs no verification; its judgement lies in which sentences it takes,
+and in saying so when none of them answers.
 """
 
 from __future__ import annotations

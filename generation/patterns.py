@@ -1,7 +1,7 @@
 """Find the typed stretches of a sentence that could answer a question: dates, numbers, money, places, people, names.
 
-Layer: ``generation``. Patterns first; where the record knows the mentions of a chunk, their labels (OntoNotes types, as spaCy names
-them) add what patterns cannot tell apart, a person from a place.
+Layer: ``generation``. Patterns first; where the record knows the mentions of a chunk, their labels (OntoNotes types,
+as spaCy names them) add what patterns cannot tell apart, a person from a place.
 """
 
 from __future__ import annotations
@@ -10,45 +10,67 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from generation.lexicon import STOP_WORDS, word_set
 from generation.question import QuestionKind
 from generation.units import Unit
-from generation.words import STOP_WORDS
 from kg.types import Mention
 
 __all__ = ["Candidate", "candidates", "matches_kind"]
 
-_MONTH = r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\.?"
+_MONTH = (
+    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
+    r"Nov(?:ember)?|Dec(?:ember)?)\.?"
+)
 _YEAR = r"(?:1[0-9]{3}|20[0-9]{2})"
+_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _SMALL = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|dozen"
 _NUM = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 _SCALE = r"(?:\s?(?:million|billion|trillion|thousand))?"
+_UNIT = (
+    r"(?:km|m|cm|mm|kg|g|t|kW|MW|GW|kWh|MWh|GWh|V|A|Hz|MHz|GHz|ml|l|ha|bar|(?:square |cubic )?(?:kilo)?met(?:re|er)s?|"
+    r"tonnes?|tons?|lit(?:re|er)s?|degrees|miles?|feet|inches|years old|people)\b"
+)
 _CAP = r"[A-Z][\w'’.&/-]*[\w]|[A-Z]"
 _LINK = r"(?:of|the|de|la|le|van|von|der|den|and|&|for|du|di|da|al|bin|in|on)"
 PATTERNS: dict[QuestionKind, re.Pattern[str]] = {
     QuestionKind.DATE: re.compile(
-        rf"\b\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH},? {_YEAR}\b|\b{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? {_YEAR}\b|\b{_MONTH},? {_YEAR}\b"
-        rf"|\b\d{{4}}-\d{{2}}-\d{{2}}\b|\b20\d{{6}}(?:_\d{{2}}:\d{{2}})?\b|\b\d{{1,2}}[./]\d{{1,2}}[./](?:19|20)\d{{2}}\b"
-        rf"|\b(?:early|mid|late)?[ -]?(?:\d{{1,2}}(?:st|nd|rd|th)|[a-z]+th) century\b|\b{_YEAR}s?\b|\b\d{{1,2}}(?:st|nd|rd|th)? {_MONTH}\b|\b{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?\b"
-        r"|\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b|\b\d{1,2}(?::\d{2})? ?[ap]\.?m\b\.?|\b\d{1,2}:\d{2}\b",
+        rf"\b{_DAY}(?: of)? {_MONTH},? {_YEAR}\b|\b{_MONTH} {_DAY},? {_YEAR}\b|\b{_MONTH},? {_YEAR}\b"
+        r"|\b\d{4}-\d{2}-\d{2}\b|\b20\d{6}(?:_\d{2}:\d{2})?\b|\b\d{1,2}[./]\d{1,2}[./](?:19|20)\d{2}\b"
+        rf"|\b(?:early |mid |late )?(?:{_DAY}|[a-z]+th) century\b|\b{_YEAR}s?\b|\b{_DAY} {_MONTH}\b|\b{_MONTH} {_DAY}\b"
+        r"|\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b|\b\d{1,2}(?::\d{2})? ?[ap]\.?m\b\.?|\b\d{1,2}:\d{2}\b"
     ),
-    QuestionKind.PERCENT: re.compile(rf"{_NUM}\s?(?:%|percent\b|per cent\b|percentage points?\b)|\b(?:{_SMALL}) per ?cent\b|\b(?:half|two thirds|a third|a quarter)\b", re.I),
-    QuestionKind.MONEY: re.compile(rf"(?:[$€£¥]|\b(?:US\$|USD|EUR|GBP|CHF|Rs\.?))\s?{_NUM}{_SCALE}|\b{_NUM}{_SCALE}\s?(?:dollars|euros|pounds|francs|crowns|yen|USD|EUR|GBP|€|cents)(?!\w)", re.I),
-    QuestionKind.DURATION: re.compile(rf"\b(?:{_NUM}|{_SMALL}|half an?|an?)(?:\s?(?:to|-|–)\s?{_NUM})?[\s-](?:more |full )?(?:years?|months?|weeks?|days?|hours?|minutes?|seconds?|ms|h|min)\b", re.I),
+    QuestionKind.PERCENT: re.compile(
+        rf"{_NUM}\s?(?:%|percent\b|per cent\b|percentage points?\b)|\b(?:{_SMALL}) per ?cent\b"
+        r"|\b(?:half|two thirds|a third|a quarter)\b",
+        re.IGNORECASE,
+    ),
+    QuestionKind.MONEY: re.compile(
+        rf"(?:[$€£¥]|\b(?:US\$|USD|EUR|GBP|CHF|Rs\.?))\s?{_NUM}{_SCALE}"
+        rf"|\b{_NUM}{_SCALE}\s?(?:dollars|euros|pounds|francs|crowns|yen|USD|EUR|GBP|€|cents)(?!\w)",
+        re.IGNORECASE,
+    ),
+    QuestionKind.DURATION: re.compile(
+        rf"\b(?:{_NUM}|{_SMALL}|half an?|an?)(?:\s?(?:to|-|–)\s?{_NUM})?[\s-](?:more |full )?"
+        r"(?:years?|months?|weeks?|days?|hours?|minutes?|seconds?|ms|h|min)\b",
+        re.IGNORECASE,
+    ),
     QuestionKind.NUMBER: re.compile(
-        rf"(?<![\w.,])[-−]?{_NUM}{_SCALE}(?:\s?(?:%|°\s?[CF]|(?:km|m|cm|mm|kg|g|t|kW|MW|GW|kWh|MWh|GWh|V|A|Hz|MHz|GHz|ml|l|ha|bar|metres?|meters?|kilomet(?:er|re)s?"
-        rf"|tonnes?|tons?|litres?|liters?|degrees|miles?|feet|inches|years old|people)\b))?(?![\w])|\b(?:{_SMALL}|once|twice|thrice)(?:[ -](?:hundred|thousand|million|billion))?\b",
-        re.I,
+        rf"(?<![\w.,])[-−]?{_NUM}{_SCALE}(?:\s?(?:%|°\s?[CF]|{_UNIT}))?(?![\w])"
+        rf"|\b(?:{_SMALL}|once|twice|thrice)(?:[ -](?:hundred|thousand|million|billion|two|three|four|five|six|seven|"
+        rf"eight|nine))?\b(?:\s{_UNIT})?",
+        re.IGNORECASE,
     ),
-}  # fmt: skip
+}
 _NAME = re.compile(rf"(?:{_CAP})(?:,? (?:Jr|Sr|III|IV)\b\.?|(?: {_LINK}){{0,2}} (?:{_CAP}|\d{{1,4}}(?![\w%])))*")
 _QUOTED = re.compile(r"[\"“«](?P<inside>[^\"”»\n]{2,80})[\"”»]")
 _NOT_A_PERSON = re.compile(
-    r"\b(?:River|Bridge|Street|Road|Avenue|Lake|Mount|Valley|Island|City|County|University|College|School|Institute|Museum|"
+    r"\b(?:River|Bridge|Street|Road|Avenue|Lake|Mount|Valley|Island|City|County|University|College|School|Institute|"
     r"Gallery|Company|Inc|Ltd|Corporation|Museum|Library|Hall|Park|Church|Castle|Station|Airport|Prize|Award|League|Club|"
     r"Association|Committee|Department|Ministry|Group|Bank|War|Act|Festival)\b"
 )
 _PLACE_AFTER = re.compile(
-    rf"\b(?:in|at|near|from|to|outside|off|around|across)\s+(?:the\s+)?(?P<x>(?:(?:{_CAP})(?:(?:,| of| de| upon)? (?:{_CAP}))*))"
+    r"\b(?:in|at|near|from|to|outside|off|around|across)\s+(?:the\s+)?"
+    rf"(?P<x>(?:(?:{_CAP})(?:(?:,| of| de| upon)? (?:{_CAP}))*))"
 )
 _LABELS: dict[QuestionKind, frozenset[str]] = {
     QuestionKind.PERSON: frozenset({"PERSON"}),
@@ -61,30 +83,9 @@ _LABELS: dict[QuestionKind, frozenset[str]] = {
         {"ORG", "PRODUCT", "WORK_OF_ART", "EVENT", "NORP", "LANGUAGE", "LAW", "PERSON", "GPE", "LOC", "FAC"}
     ),
 }
-NOT_NAMES = STOP_WORDS | frozenset(
-    [
-        "however",
-        "although",
-        "since",
-        "despite",
-        "during",
-        "thanks",
-        "hey",
-        "hi",
-        "hello",
-        "yeah",
-        "yes",
-        "no",
-        "ok",
-        "okay",
-        "great",
-        "awesome",
-        "time",
-        "sounds",
-        "i'm",
-        "i'll",
-        "i've",
-    ]
+NOT_NAMES = STOP_WORDS | word_set(
+    "however although since despite during thanks hey hi hello yeah yes no ok okay great awesome time sounds i'm "
+    "i'll i've"
 )
 
 

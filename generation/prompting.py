@@ -1,7 +1,8 @@
 """Write the prompt of an answer from its template files.
 
-Layer: ``generation``; Jinja2. Templates live in ``generation/prompts`` inside the package; a variable that a template names
-and nobody gave is an error, never an empty string. Evidence is a value, so template marks inside it stay what they are.
+Layer: ``generation``; Jinja2. Templates live in ``generation/prompts`` inside the package; a variable that a template
+names and nobody gave is an error, never an empty string. Evidence is a value, so template marks inside it stay what
+they are.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Read what a question asks for: a person, a date, a number, yes or no, a choice between two, or an explanation.
 
-Layer: ``generation``; regular expressions and word lists only, so it costs microseconds and loads nothing. The classes are the
-coarse ones of Li and Roth 2002 ("Learning Question Classifiers"), kept to those that a pattern can check in an answer.
+Layer: ``generation``; regular expressions and word lists only, so it costs microseconds and loads nothing. The classes
+are the coarse ones of Li and Roth 2002 ("Learning Question Classifiers"), kept to those that a pattern can check in an
+answer.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from generation.words import IRREGULAR, collapse, content_stems, names_in, numbers_in
+from generation.lexicon import IRREGULAR, word_set
+from generation.words import collapse, content_stems, names_in, numbers_in
 
 __all__ = ["Question", "QuestionKind", "read_question"]
 
@@ -36,9 +38,10 @@ class QuestionKind(StrEnum):
 class Question:
     """A question, read.
 
-    ``stems`` are its content words (:func:`generation.words.content_stems`), ``names`` its capitalised ones, ``numbers``
-    its numbers. ``head`` is the noun that is asked for ("which *city*", "how many *employees*"), empty where there is
-    none. ``options`` are the things to choose from or to check together ("A or B", "both A and B"), else empty.
+    ``stems`` are its content words (:func:`generation.words.content_stems`), ``names`` its capitalised ones,
+    ``numbers`` its numbers. ``head`` is the noun that is asked for ("which *city*", "how many *employees*"), empty
+    where there is none. ``options`` are the things to choose from or to check together ("A or B", "both A and B"),
+    else empty.
     """
 
     text: str
@@ -53,7 +56,8 @@ class Question:
 _AUX = r"(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|may|must|am)"
 _YES_NO = re.compile(rf"^(?:[^,?]{{0,80}}, )?{_AUX}\b(?!.*\bor\b.*\?)", re.I)
 _OPTIONS = re.compile(
-    r"(?:,|:|\b(?:first|older|oldest|younger|larger|bigger|smaller|earlier|later|longer|shorter|newer|between|more|than)\b)"
+    r"(?:,|:|\b(?:first|older|oldest|younger|larger|bigger|smaller|earlier|later|longer|shorter|newer|between|more|"
+    r"than)\b)"
     r"\s*(?P<a>(?!or\b)[^,?:]{2,80}?),?\s+or\s+(?P<b>[^,?]{2,80}?)\s*\??$",
     re.I,
 )
@@ -65,28 +69,41 @@ _BOTH = re.compile(
 )
 _HEAD = re.compile(
     r"\b(?:what|which)\s+(?:(?:was|is|were|are)\s+(?:the|his|her|its|their)\s+)?"
-    r"(?P<noun>(?:[\w'’-]+\s+){0,4}?[\w'’-]+?)(?=\s+(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|of|in|on|at|"
+    r"(?P<noun>(?:[\w'’-]+\s+){0,4}?[\w'’-]+?)(?=\s+(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|"
+    r"of|in|on|at|"
     r"for|from|by|to|that|who|with|between|when|as|named|called|[a-z]+ed)\b|\s*[?,]|$)",
     re.I,
 )
 _KINDS: tuple[tuple[QuestionKind, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern, re.I))
     for kind, pattern in (
-        (QuestionKind.PERCENT, r"\b(?:what|which|how much|how many|how large)\b.{0,40}\b(?:percent|percentage|per cent|share|proportion|fraction|%)"),
-        (QuestionKind.MONEY, r"\bhow much\b.{0,60}\b(?:cost|pay|paid|spend|spent|price|worth|charge|earn|dollars|euros|money|raise|budget|fee|invest)|"
-                             r"\b(?:what|which)\b.{0,30}\b(?:price|cost|budget|revenue|salary|fee|turnover|fine|amount of money)\b"),
-        (QuestionKind.DURATION, r"\bhow (?:long|soon)\b|\bhow many (?:years|months|weeks|days|hours|minutes|seconds)\b|\bwhat (?:duration|length of time)\b"),
+        (QuestionKind.PERCENT, r"\b(?:what|which|how much|how many|how large)\b.{0,40}\b(?:percent|percentage|per "
+                               r"cent|share|proportion|fraction|%)"),
+        (QuestionKind.MONEY, r"\bhow much\b.{0,60}\b(?:cost|pay|paid|spend|spent|price|worth|charge|earn|dollars|"
+                             r"euros|money|raise|budget|fee|invest)|"
+                             r"\b(?:what|which)\b.{0,30}\b(?:price|cost|budget|revenue|salary|fee|turnover|fine|"
+                             r"amount of money)\b"),
+        (QuestionKind.DURATION, r"\bhow (?:long|soon)\b|\bhow many (?:years|months|weeks|days|hours|minutes|"
+                                r"seconds)\b|\bwhat (?:duration|length of time)\b"),
         (QuestionKind.NUMBER, r"\bhow (?:many|much|old|tall|far|high|deep|wide|heavy|large|big|fast|often|hot|cold)\b"
-                              r"|\bwhat(?: is| was| are| were)?(?: the| its| his)? (?:\w+ ){0,3}(?:number|population|total|capacity|height|weight|length|"
-                              r"width|depth|speed|temperature|area|distance|score|ratio|rate|count|value|accuracy|age|size|voltage|pressure|rating)\b"),
-        (QuestionKind.DATE, r"^when\b|(?<=[,.] )when\b|\bwhen (?:was|is|were|did|does|do|will|are)\b|\b(?:what|which|on what|in which)\s+(?:\w+\s+){0,2}(?:year|date|day|month|"
+                              r"|\bwhat(?: is| was| are| were)?(?: the| its| his)? (?:\w+ ){0,3}(?:number|population|"
+                              r"total|capacity|height|weight|length|"
+                              r"width|depth|speed|temperature|area|distance|score|ratio|rate|count|value|accuracy|"
+                              r"age|size|voltage|pressure|rating)\b"),
+        (QuestionKind.DATE, r"^when\b|(?<=[,.] )when\b|\bwhen (?:was|is|were|did|does|do|will|are)\b|\b(?:what|which|"
+                            r"on what|in which)\s+(?:\w+\s+){0,2}(?:year|date|day|month|"
                             r"decade|century|time|era)\b|\bsince when\b"),
-        (QuestionKind.PERSON, r"\b(?:who|whom|whose)\b(?=[^,]*\?|\s+(?:is|was|are|were|did|does|do|has|have|had|will|[a-z]+s|[a-z]+ed)\b)(?<!one who)(?<!those who)"),
-        (QuestionKind.PLACE, r"^where\b|\bwhere (?:is|are|was|were|did|do|does|will|can)\b|\b(?:based|located|headquartered|held) where\b|\b(?:what|which)\s+(?:\w+\s+){0,3}?"
-                             r"(?:city|country|state|town|village|place|location|province|region|county|river|island|continent|district|harbou?r|"
+        (QuestionKind.PERSON, r"\b(?:who|whom|whose)\b(?=[^,]*\?|\s+(?:is|was|are|were|did|does|do|has|have|had|will|"
+                              r"[a-z]+s|[a-z]+ed)\b)(?<!one who)(?<!those who)"),
+        (QuestionKind.PLACE, r"^where\b|\bwhere (?:is|are|was|were|did|do|does|will|can)\b|\b(?:based|located|"
+                             r"headquartered|held) where\b|\b(?:what|which)\s+(?:\w+\s+){0,3}?"
+                             r"(?:city|country|state|town|village|place|location|province|region|county|river|island|"
+                             r"continent|district|harbou?r|"
                              r"port|lake|mountain|capital)\b"),
-        (QuestionKind.EXPLANATION, r"\bwhy\b|\bhow (?:do|does|did|is|are|was|were|can|could|should|to|will|would|has|have)\b|^(?:explain|describe|comment|"
-                                   r"summari[sz]e|compare|discuss|tell)\b|\bwhat (?:happens?|happened|caused?)\b|\bhow\b.*\bconnected\b"),
+        (QuestionKind.EXPLANATION, r"\bwhy\b|\bhow (?:do|does|did|is|are|was|were|can|could|should|to|will|would|has|"
+                                   r"have)\b|^(?:explain|describe|comment|"
+                                   r"summari[sz]e|compare|discuss|tell)\b|\bwhat (?:happens?|happened|caused?)\b|"
+                                   r"\bhow\b.*\bconnected\b"),
     )
 )  # fmt: skip
 _WHO_START = re.compile(r"^(?:\W*)(?:who|whom|whose)\b", re.I)
@@ -115,68 +132,15 @@ _KIND_STEMS: dict[QuestionKind, frozenset[str]] = {
         ),
     )
 }
-_PERSON_HEADS = frozenset(
-    [
-        "actor",
-        "actress",
-        "singer",
-        "author",
-        "writer",
-        "director",
-        "founder",
-        "president",
-        "minister",
-        "scientist",
-        "physicist",
-        "player",
-        "politician",
-        "king",
-        "queen",
-        "painter",
-        "composer",
-        "rapper",
-        "engineer",
-        "chef",
-        "manager",
-        "ceo",
-        "chairman",
-        "artist",
-        "poet",
-        "musician",
-        "mother",
-        "father",
-        "wife",
-        "husband",
-        "person",
-        "man",
-        "woman",
-        "character",
-        "mayor",
-        "senator",
-        "footballer",
-        "inventor",
-    ]
+_PERSON_HEADS = word_set(
+    "actor actress singer author writer director founder president minister scientist physicist player politician "
+    "king queen painter composer rapper engineer chef manager ceo chairman artist poet musician mother father "
+    "wife husband person man woman character mayor senator footballer inventor"
 )
-_PLACE_HEADS = frozenset(
-    [
-        "city",
-        "country",
-        "state",
-        "town",
-        "village",
-        "province",
-        "county",
-        "river",
-        "island",
-        "continent",
-        "district",
-        "harbor",
-        "harbour",
-        "port",
-        "lake",
-    ]
+_PLACE_HEADS = word_set(
+    "city country state town village province county river island continent district harbor harbour port lake"
 )
-_DATE_HEADS = frozenset(["year", "date", "day", "month", "decade", "century", "time", "era"])
+_DATE_HEADS = word_set("year date day month decade century time era")
 
 
 def read_question(text: str) -> Question:
@@ -223,7 +187,8 @@ def _bare(text: str) -> str:
 
 def _head(text: str) -> str:
     how = re.search(
-        r"\bhow (?:many|much) (?P<noun>[\w'’-]+(?: [\w'’-]+)??)(?= (?:is|are|was|were|do|does|did|has|have|had|can|will|in|on|of|at|for|people)\b|\?|$)",
+        r"\bhow (?:many|much) (?P<noun>[\w'’-]+(?: [\w'’-]+)??)(?= (?:is|are|was|were|do|does|did|has|have|had|can|"
+        r"will|in|on|of|at|for|people)\b|\?|$)",
         text,
         re.I,
     )
@@ -284,5 +249,5 @@ def _kind(text: str, *, head: str, options: tuple[str, ...]) -> QuestionKind:
     return QuestionKind.THING
 
 
-_NO_NOUN = frozenset({"the", "a", "an", "they", "he", "she", "it", "we", "you", "i", "best", "most"})
+_NO_NOUN = word_set("the a an they he she it we you i best most")
 _WHO_BOTH = re.compile(r"^(?:are|were|is|did|do|have)\b(?!.*\bor\b)", re.I)

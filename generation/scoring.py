@@ -1,12 +1,13 @@
 """Score how well each unit of evidence answers a question, and whether any of them does.
 
-Layer: ``generation``; imports ``retrieval.types`` for the encoder port. No trained part: a weighted sum of signals, each in
-``[0, 1]``, calibrated once on the packaged golden pairs (``tests/generation/golden``, fitted by ``tests/benchmarks/fit_answerability.py``).
+Layer: ``generation``; imports ``retrieval.types`` for the encoder port. No trained part: a weighted sum of signals,
+each in ``[0, 1]``, calibrated once on the packaged golden pairs (``tests/generation/golden``, fitted by
+``tests/benchmarks/fit_answerability.py``).
 
 Signals of a unit
 - *dense*: cosine to the question, of the unit with the heading (or document title) it stands under.
-- *lexical*: the question's words that the unit holds, weighted by rarity (idf) among the units at hand; words that stand only
-  in the rest of the chunk, its heading or its document's title count half.
+- *lexical*: the question's words that the unit holds, weighted by rarity (idf) among the units at hand; words that
+  stand only in the rest of the chunk, its heading or its document's title count half.
 - *kind*: whether the unit holds a stretch of the type asked for that the question itself did not name.
 - *rank*: the trust of retrieval, ``1 / sqrt(rank)``.
 
@@ -35,7 +36,8 @@ MentionLookup = Callable[[str], Sequence[Mention]]
 """Gives the mentions of a chunk by its id: ``RecordStore.mentions``."""
 
 _MAX_UNITS = 96
-"""The most units that are encoded; beyond it the lexically poorest go. Bounds a query at about 0.3 s on two CPU cores."""
+"""The most units that are encoded; beyond it the lexically poorest go. Bounds a query at about 0.3 s on two CPU
+cores."""
 _CONTEXT_SHARE = 0.5
 _STEMS_PER_FACT = 7
 _MAX_FACTS = 3
@@ -65,7 +67,10 @@ class Weights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """A unit and its signals, each in ``[0, 1]``, higher is better; ``covered`` are the question's stems it holds itself."""
+    """A unit and its signals, each in ``[0, 1]``, higher is better.
+
+    ``covered`` are the stems of the question that the unit holds itself.
+    """
 
     unit: Unit
     score: float
@@ -192,9 +197,10 @@ def answerability_features(
     :param ranked: Its units, best first.
     :param evidence: What retrieval found.
     :param idf: The weight of each of the question's stems.
-    :returns: ``dense`` (the best cosine), ``lexical`` (what the best units cover together: one for a plain question, more for a chain of facts), ``found`` (the share of the question's
-        weight that the best three chunks hold together), ``names`` and ``numbers`` (the share of its names and numbers
-        that the best chunks hold; 1 where it has none) and ``kind`` (of the best unit).
+    :returns: ``dense`` (the best cosine), ``lexical`` (what the best units cover together: one for a plain question,
+        more for a chain of facts), ``found`` (the share of the question's weight that the best three chunks hold
+        together), ``names`` and ``numbers`` (the share of its names and numbers that the best chunks hold; 1 where it
+        has none) and ``kind`` (of the best unit).
     """
     best = ranked[0]
     chunks = list(dict.fromkeys(item.unit.index for item in ranked[:3]))

@@ -1,7 +1,7 @@
 """The few words that answer: a name, a date, a number, a phrase; empty where none can be given with confidence.
 
-Layer: ``generation``. A candidate of the type asked for wins by the score of its sentence, its nearness to the question's words, and
-how sure its type is. Yes and no are decided by :mod:`generation.verdict`.
+Layer: ``generation``. A candidate of the type asked for wins by the score of its sentence, its nearness to the
+question's words, and how sure its type is. Yes and no are decided by :mod:`generation.verdict`.
 """
 
 from __future__ import annotations

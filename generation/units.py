@@ -1,7 +1,7 @@
 """Cut evidence into the units that an answer quotes: sentences of prose, groups of lines of a picture's caption.
 
-Layer: ``generation``. A unit's text is exactly the characters at its span, in the coordinates of its chunk (the document's text
-or the picture's caption), so that what is quoted can be found again.
+Layer: ``generation``. A unit's text is exactly the characters at its span, in the coordinates of its chunk (the
+document's text or the picture's caption), so that what is quoted can be found again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from retrieval.types import Evidence
 __all__ = ["Unit", "is_picture", "picture_noun", "units_of"]
 
 _LABEL_CHARS = 48
-"""A caption line shorter than this is a label (an axis, a legend, a value), not a sentence; chosen on captions of charts."""
+"""A caption line shorter than this is a label (an axis, a legend, a value), not a sentence; chosen on captions of
+charts."""
 _GROUP_LINES = 6
 """Labels are quoted in groups of up to this many lines, because a value means nothing without its neighbours."""
 _GROUP_STEP = 3

@@ -1,7 +1,8 @@
 """Decide yes or no, and between two options, from evidence; say nothing where the evidence does not decide.
 
-Layer: ``generation``. Rules, not a model: a verdict needs the question's own words in the evidence. "Yes" needs nearly all of them in
-one place and no negation that the question does not share; "no" needs a stated negation, an opposite, or two stated values that differ.
+Layer: ``generation``. Rules, not a model: a verdict needs the question's own words in the evidence. "Yes" needs nearly
+all of them in one place and no negation that the question does not share; "no" needs a stated negation, an opposite,
+or two stated values that differ.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Check a sentence against the text that it cites: do its words, numbers and names stand there, and does it say the same?
+"""Check that a sentence says what the text that it cites says: its words, its numbers, its names.
 
-Layer: ``generation``. Words and vectors together: a vector alone takes "rose to 12 %" for "fell to 21 %", words alone refuse every
-paraphrase. A number or name that the evidence does not hold, a number tied to another name, an opposite or a flipped negation caps
-the score below acceptance, whatever the rest says.
+Layer: ``generation``. Words and vectors together: a vector alone takes "rose to 12 %" for "fell to 21 %", words alone
+refuse every paraphrase. A number or name that the evidence does not hold, a number tied to another name, an opposite
+or a flipped negation caps the score below acceptance, whatever the rest says.
 
 Shape suffixes: U units, D vector width.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from generation.lexicon import OPPOSITES, word_set
 from generation.units import Unit, units_of
 from generation.words import (
     collapse,
@@ -38,56 +39,25 @@ _CAP = 0.3
 """What a contradiction leaves of a score."""
 _COVERAGE_WEIGHT = 0.5
 _COSINE_FLOOR, _COSINE_CEILING = 0.3, 0.8
-"""Cosines of all-MiniLM-L6-v2 between unrelated sentences lie under the floor, between paraphrases about the ceiling."""
+"""Cosines of all-MiniLM-L6-v2 between unrelated sentences lie under the floor, between paraphrases about the
+ceiling."""
 _WIDTH_COST = 0.1
 """A second unit must bring more than this (coverage + cosine) to be quoted too."""
 _QUOTED_SHARE = 0.6
 _OPPOSITES: tuple[tuple[frozenset[str], frozenset[str]], ...] = tuple(
-    (frozenset(map(stem, left.split())), frozenset(map(stem, right.split())))
-    for left, right in (
-        ("increase increased rise rose risen grow grew grown gain gained climb climbed", "decrease decreased fall fell fallen decline declined drop dropped shrink shrank lose lost reduce reduced"),
-        ("higher highest more most above larger largest greater greatest bigger biggest maximum", "lower lowest less least below smaller smallest fewer fewest minimum"),
-        ("before earlier earliest first", "after later latest last"),
-        ("open opened start started begin began launch launched", "close closed end ended stop stopped cancel cancelled shut"),
-        ("win won succeed succeeded pass passed accept accepted approve approved allow allowed", "lose lost fail failed reject rejected refuse refused forbid forbidden prohibit ban banned deny denied"),
-        ("older oldest", "younger youngest"),
-        ("safe", "unsafe dangerous"),
-        ("possible able can", "impossible unable cannot"),
-        ("true correct", "false incorrect wrong"),
-        ("hot hotter warm", "cold colder cool"),
-        ("left", "right"),
-        ("north northern", "south southern"),
-        ("east eastern", "west western"),
-        ("buy bought purchase purchased", "sell sold"),
-    )
-)  # fmt: skip
-_JOINING = frozenset({"and", "or", "but", "while", "wherea", "than"})
-_SYMMETRIC = frozenset(
-    map(
-        stem,
-        [
-            "met",
-            "meet",
-            "marry",
-            "married",
-            "and",
-            "with",
-            "between",
-            "both",
-            "met",
-            "cofound",
-            "cofounded",
-            "together",
-            "share",
-            "shared",
-        ],
-    )
+    (frozenset(map(stem, left.split())), frozenset(map(stem, right.split()))) for left, right in OPPOSITES
 )
+_JOINING = frozenset(map(stem, word_set("and or but while whereas than")))
+_SYMMETRIC = frozenset(map(stem, word_set("meet marry married and with between both cofounded together share")))
+"""Words that say the same whichever name stands first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Support:
-    """How well a piece of evidence carries a sentence: ``score`` in ``[0, 1]``, the units that carry it, what is wrong."""
+    """How well evidence carries a sentence.
+
+    ``score`` lies in ``[0, 1]``; ``units`` are what carries it; ``problems`` say what speaks against it.
+    """
 
     score: float
     units: tuple[Unit, ...]

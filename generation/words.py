@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from generation.lexicon import CALENDAR, IRREGULAR, NEGATIONS, NUMBER_WORDS, STOP_WORDS
 from retrieval.analysis import Analyzer
 
 __all__ = [
@@ -26,294 +27,10 @@ __all__ = [
     "words",
 ]
 
-STOP_WORDS: frozenset[str] = frozenset(
-    [
-        "a",
-        "about",
-        "above",
-        "after",
-        "again",
-        "all",
-        "also",
-        "am",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "because",
-        "been",
-        "before",
-        "being",
-        "below",
-        "between",
-        "both",
-        "but",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "doing",
-        "down",
-        "during",
-        "each",
-        "either",
-        "else",
-        "ever",
-        "few",
-        "for",
-        "from",
-        "further",
-        "had",
-        "has",
-        "have",
-        "having",
-        "he",
-        "her",
-        "here",
-        "hers",
-        "herself",
-        "him",
-        "himself",
-        "his",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "itself",
-        "just",
-        "me",
-        "more",
-        "most",
-        "much",
-        "my",
-        "myself",
-        "neither",
-        "no",
-        "nor",
-        "not",
-        "of",
-        "off",
-        "on",
-        "once",
-        "only",
-        "or",
-        "other",
-        "our",
-        "ours",
-        "out",
-        "over",
-        "own",
-        "per",
-        "same",
-        "she",
-        "should",
-        "so",
-        "some",
-        "such",
-        "than",
-        "that",
-        "the",
-        "their",
-        "theirs",
-        "them",
-        "themselves",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "through",
-        "to",
-        "too",
-        "under",
-        "until",
-        "up",
-        "upon",
-        "very",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "whether",
-        "which",
-        "while",
-        "who",
-        "whom",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "within",
-        "without",
-        "would",
-        "you",
-        "your",
-        "yours",
-        "according",
-        "document",
-        "documents",
-        "page",
-        "figure",
-        "section",
-        "question",
-        "please",
-        "answer",
-        "tell",
-        "give",
-        "describe",
-        "explain",
-        "comment",
-        "shown",
-        "mention",
-        "mentioned",
-        "say",
-        "said",
-        "says",
-        "name",
-        "named",
-        "list",
-        "many",
-        "whats",
-    ]
-)
-"""Words that say nothing of the subject: English function words, and the words in which people ask."""
-
 _ANALYZER = Analyzer(stop_words=())
-IRREGULAR: dict[str, str] = {
-    form: base
-    for base, forms in (
-        pair.split(": ")
-        for pair in [
-            "fall: fell fallen",
-            "rise: rose risen",
-            "grow: grew grown",
-            "build: built",
-            "begin: began begun",
-            "write: wrote written",
-            "win: won",
-            "lose: lost",
-            "lead: led",
-            "buy: bought",
-            "sell: sold",
-            "bring: brought",
-            "teach: taught",
-            "think: thought",
-            "take: took taken",
-            "give: gave given",
-            "go: went gone",
-            "come: came",
-            "become: became",
-            "know: knew known",
-            "speak: spoke spoken",
-            "break: broke broken",
-            "choose: chose chosen",
-            "make: made",
-            "find: found",
-            "hold: held",
-            "keep: kept",
-            "leave: left",
-            "meet: met",
-            "pay: paid",
-            "run: ran",
-            "see: saw seen",
-            "send: sent",
-            "spend: spent",
-            "stand: stood",
-            "tell: told",
-            "wear: wore worn",
-            "draw: drew drawn",
-            "drive: drove driven",
-            "eat: ate eaten",
-            "fly: flew flown",
-            "forget: forgot forgotten",
-            "sing: sang sung",
-            "swim: swam swum",
-            "steal: stole stolen",
-            "die: died death",
-            "child: children",
-            "person: people persons",
-            "foot: feet",
-            "man: men",
-            "woman: women",
-            "marry: marriage",
-            "bear: bore born birth",
-            "high: height",
-            "long: length",
-            "wide: width",
-            "deep: depth",
-            "old: age",
-            "heavy: weight weigh weighs",
-        ]
-    )
-    for form in forms.split()
-}
-"""Forms that no stemmer brings together, by the base form that stands for them."""
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*|\w+")
 _NUMBER = re.compile(
     r"(?<![\w.])[-−]?(\d{1,3}(?:,\d{3})+|\d+)((?:\.\d+)?)(?=(?:st|nd|rd|th|s|k|m|bn)?\b|%|[^\w])", re.I
-)
-_NUMBER_WORDS: dict[str, str] = {
-    word: str(value)
-    for value, word in enumerate(
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
-    )
-} | {
-    "thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "seventy": "70", "eighty": "80", "ninety": "90",
-    "hundred": "100", "thousand": "1000", "million": "1000000", "billion": "1000000000", "half": "0.5",
-    "twice": "2", "thrice": "3", "dozen": "12",
-}  # fmt: skip
-_MONTHS = frozenset(
-    [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-    ]
-)
-_NEGATIONS = frozenset(
-    [
-        "not",
-        "no",
-        "never",
-        "none",
-        "nobody",
-        "nothing",
-        "nor",
-        "neither",
-        "without",
-        "cannot",
-        "hardly",
-        "barely",
-        "n't",
-        "unable",
-    ]
 )
 _CLAUSE_END = re.compile(r"[,;:.!?()]|\b(?:but|although|though|however|whereas|while|because|and|which|who)\b", re.I)
 _NEGATION_REACH = 6
@@ -372,7 +89,7 @@ def numbers_in(text: str, *, spelled: bool = True) -> list[str]:
         whole, decimals = match.group(1).replace(",", ""), match.group(2).rstrip("0").rstrip(".")
         found.append((whole.lstrip("0") or "0") + decimals)
     if spelled:
-        found += [_NUMBER_WORDS[word.text.lower()] for word in words(text) if word.text.lower() in _NUMBER_WORDS]
+        found += [NUMBER_WORDS[word.text.lower()] for word in words(text) if word.text.lower() in NUMBER_WORDS]
     return list(dict.fromkeys(found))
 
 
@@ -391,7 +108,7 @@ def names_in(text: str, *, known: Iterable[str] = ()) -> list[str]:
     names: list[str] = []
     for index, word in enumerate(found):
         lower = word.text.lower()
-        if not word.text[0].isupper() or lower in STOP_WORDS or lower in _MONTHS or lower in _NUMBER_WORDS:
+        if not word.text[0].isupper() or lower in STOP_WORDS or lower in CALENDAR or lower in NUMBER_WORDS:
             continue
         opens = index == 0 or text[: word.start].rstrip(" \"'“‘([*").endswith((".", "!", "?", ":", "\n", "•"))
         inner = any(char.isupper() or char.isdigit() for char in word.text[1:])
@@ -408,7 +125,7 @@ def negated_stems(text: str) -> frozenset[str]:
     found = words(text)
     for index, word in enumerate(found):
         lower = word.text.lower().replace("’", "'")
-        if lower not in _NEGATIONS and not lower.endswith("n't"):
+        if lower not in NEGATIONS and not lower.endswith("n't"):
             continue
         stop = _CLAUSE_END.search(text, word.end)
         end = stop.start() if stop else len(text)

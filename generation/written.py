@@ -1,8 +1,8 @@
 """Judge what a language model writes, sentence by sentence, as it writes it.
 
-Layer: ``generation``. Each finished sentence is checked against what it cites. A wrong citation is put right where other evidence
-carries the sentence strongly; what nothing carries is dropped and kept for the record. A text that only retells the evidence
-beside the point, or declines, is not an answer.
+Layer: ``generation``. Each finished sentence is checked against what it cites. A wrong citation is put right where
+other evidence carries the sentence strongly; what nothing carries is dropped and kept for the record. A text that only
+retells the evidence beside the point, or declines, is not an answer.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ _COPY_LENGTH = 4
 _TO_THE_POINT = 0.5
 _REFUSAL = re.compile(
     r"\b(?:i|we) (?:can(?:no|')t|can not|could not|couldn't|am (?:not able|unable)|do(?: not|n't) (?:know|have))\b"
-    r"|\b(?:evidence|context|passages?|documents?|text|information|sources?)\b.{0,30}\b(?:do(?:es)? not|doesn't|don't|did not|lacks?) "
+    r"|\b(?:evidence|context|passages?|documents?|text|information|sources?)\b.{0,30}\b(?:do(?:es)? not|doesn't|"
+    r"don't|did not|lacks?) "
     r"?(?:contain|mention|hold|provide|say|include|specify|state|answer|have|give)?"
-    r"|\bnot (?:mentioned|stated|specified|provided|given|possible to (?:answer|say|determine))\b|\bno (?:information|mention|evidence)\b"
+    r"|\bnot (?:mentioned|stated|specified|provided|given|possible to (?:answer|say|determine))\b|\bno "
+    r"(?:information|mention|evidence)\b"
     r"|\bas an ai\b|\bi'm sorry\b|\bi apologi[sz]e\b|\bunanswerable\b|\bnot answerable\b",
     re.IGNORECASE | re.DOTALL,
 )

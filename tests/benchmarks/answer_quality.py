@@ -1,12 +1,15 @@
-"""Measure the extractive answer on a folder of questions: short answers given gold text, and when it rightly says nothing.
+"""Measure the extractive answer on a folder of questions: short answers given gold text, and when it rightly says
+nothing.
 
 Usage: ``python tests/benchmarks/answer_quality.py FOLDER [--encoder DIR] [--spacy DIR] [--limit N] [--json] [--show]``
 
-FOLDER holds ``questions.jsonl`` and either ``passages.jsonl`` (``gold`` are passage ids) or ``documents/*.pdf`` (``pages``).
-- ``gold``: the gold passages (or pages) are the evidence. EM and F1 of the short answer over *all* questions, an empty one
-  counting 0; ``given`` is the share with a short answer, ``f1_given`` the F1 among those; ``best_sentence`` the share of
-  questions whose first reference stands in the answer's text.
-- ``none``: the five passages nearest to the question that are *not* gold, i.e. hard negatives; ``answered`` should be low.
+FOLDER holds ``questions.jsonl`` and either ``passages.jsonl`` (``gold`` are passage ids) or ``documents/*.pdf``
+(``pages``).
+- ``gold``: the gold passages (or pages) are the evidence. EM and F1 of the short answer over *all* questions, an empty
+  one counting 0; ``given`` is the share with a short answer, ``f1_given`` the F1 among those; ``best_sentence`` the
+  share of questions whose first reference stands in the answer's text.
+- ``none``: the five passages nearest to the question that are *not* gold, i.e. hard negatives; ``answered`` should be
+  low.
 - for documents, evidence is retrieved by the encoder within the document, and the questions marked "Not answerable" are
   compared with the others.
 """
@@ -112,7 +115,8 @@ def _ask(
     }
     if show:
         print(
-            f"{row['f1']:.2f} {answer.status.value[:4]} | {text} | {list(references)} | {answer.short_answer!r} | {answer.text[:150]!r}"
+            f"{row['f1']:.2f} {answer.status.value[:4]} | {text} | {list(references)} | {answer.short_answer!r} | "
+            f"{answer.text[:150]!r}"
         )
     return row
 

@@ -1,8 +1,9 @@
 """Fit the answerability of ``generation.scoring`` on the ``fit`` passages; report it on the ``check`` passages.
 
-Usage: ``python tests/benchmarks/fit_answerability.py [--encoder DIR]``. Evidence of a question: the five passages of the
-golden set that lie nearest to it. The fit is a logistic regression with coefficients >= 0 (more evidence never counts
-against an answer) and a ridge of 0.2 on them, by projected gradient descent; it prints the numbers to be put into ``COEFFICIENTS`` and ``BIAS``.
+Usage: ``python tests/benchmarks/fit_answerability.py [--encoder DIR]``. Evidence of a question: the five passages of
+the golden set that lie nearest to it. The fit is a logistic regression with coefficients >= 0 (more evidence never
+counts against an answer) and a ridge of 0.2 on them, by projected gradient descent; it prints the numbers to be put
+into ``COEFFICIENTS`` and ``BIAS``.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def main() -> None:
             print(
                 label,
                 part,
-                f"answerable kept {right[yes].mean():.2f} ({yes.sum()}), unanswerable refused {right[no].mean():.2f} ({no.sum()})",
+                f"answerable kept {right[yes].mean():.2f} ({yes.sum()}), unanswerable refused {right[no].mean():.2f} "
+                f"({no.sum()})",
             )
     if args.show:
         for row, score in zip(data, new, strict=True):

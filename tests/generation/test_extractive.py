@@ -8,7 +8,8 @@ from kg.types import Mention, Modality, Span
 
 BRIDGE = make_evidence(
     "The Kestrel Bridge crosses the River Aune at Holmford. It was designed by Ida Lindqvist and opened on 4 May 1931. "
-    "The main span is 214 metres long. Building the bridge cost £1.2 million. About 18,000 vehicles use the bridge every day. "
+    "The main span is 214 metres long. Building the bridge cost £1.2 million. About 18,000 vehicles use the bridge "
+    "every day. "
     "The deck was replaced because salt had corroded the steel.",
     name="bridge.pdf",
     page=2,

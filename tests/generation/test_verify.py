@@ -6,8 +6,10 @@ from generation.testing import HashingEncoder, make_evidence
 from generation.verify import ACCEPT, Verifier
 
 BRIDGE = make_evidence(
-    "The Kestrel Bridge opened in 1931. It was designed by Ida Lindqvist. In 1978 Ann Moor hired Bob Reed to replace the deck. "
-    "Traffic rose to 18,000 vehicles a day. The bridge is not open to lorries. Holmford has 12 schools and Oban has 30 schools.",
+    "The Kestrel Bridge opened in 1931. It was designed by Ida Lindqvist. In 1978 Ann Moor hired Bob Reed to replace "
+    "the deck. "
+    "Traffic rose to 18,000 vehicles a day. The bridge is not open to lorries. Holmford has 12 schools and Oban has "
+    "30 schools.",
     name="bridge.txt",
     title="Kestrel Bridge",
 )
