@@ -64,6 +64,8 @@ def looped_experts(
     :param activation: Non-linearity of the gate.
     :returns: The weighted sum of the experts' outputs, in the dtype of ``hidden_TH``. *Shape:* ``(T, H)``.
     """
+    if hidden_TH.shape[0] == 1:
+        return _one_token(hidden_TH, gate_up_EGH, down_EHI, index_TK, weights_TK, activation)
     slots_S, counts_E = _sort_slots(index_TK, n_experts=gate_up_EGH.shape[0])
     counts = counts_E.tolist()
     busy = [expert for expert, count in enumerate(counts) if count] or [0]
@@ -103,6 +105,24 @@ def grouped_experts(
     gate_SI, up_SI = functional.grouped_mm(x_SH, gate_up_EGH.transpose(-2, -1), offs=offsets_E).chunk(2, dim=-1)
     y_SH = functional.grouped_mm(activation(gate_SI) * up_SI, down_EHI.transpose(-2, -1), offs=offsets_E)
     return _combine(y_SH, slots_S, weights_TK, hidden_TH)
+
+
+def _one_token(
+    hidden_1H: Tensor,
+    gate_up_EGH: Tensor,
+    down_EHI: Tensor,
+    index_1K: Tensor,
+    weights_1K: Tensor,
+    activation: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Decode one token: with nothing to sort, sorting is a third of the time that experts add to a small model."""
+    gate_up, down = gate_up_EGH.unbind(0), down_EHI.unbind(0)
+    out_1H = 0 * hidden_1H if torch.is_grad_enabled() else torch.zeros_like(hidden_1H)
+    for expert, weight in zip(index_1K[0].tolist(), weights_1K[0].unbind(0), strict=True):
+        if 0 <= expert < len(gate_up):
+            gate_1I, up_1I = functional.linear(hidden_1H, gate_up[expert]).chunk(2, dim=-1)
+            out_1H = out_1H + weight * functional.linear(activation(gate_1I) * up_1I, down[expert]).to(weight.dtype)
+    return out_1H.to(hidden_1H.dtype)
 
 
 def _sort_slots(index_TK: Tensor, *, n_experts: int) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,10 @@ def routing(case, n_tokens=9):
     generator = torch.Generator().manual_seed(3)
     if case == "spread":
         index = torch.rand(n_tokens, E, generator=generator).topk(K).indices
+    elif case == "one token":
+        index = torch.tensor([[3, 0]])
+    elif case == "one token, one slot without expert":
+        index = torch.tensor([[E, 2]])
     elif case == "empty experts":
         index = torch.tensor([[1, 3]]).repeat(n_tokens, 1)
     elif case == "all tokens to one expert":
@@ -32,7 +36,7 @@ def routing(case, n_tokens=9):
 
 
 CASES = ["spread", "empty experts", "all tokens to one expert", "some slots without expert", "no slot with an expert",
-         "no tokens"]  # fmt: skip
+         "no tokens", "one token", "one token, one slot without expert"]  # fmt: skip
 
 
 def run(dispatch, index, weights, dtype, *, width=H):
