@@ -38,6 +38,11 @@ __all__ = ["OcrCaptioner"]
 
 logger = logging.getLogger(__name__)
 
+# Text is looked for on a copy whose shorter side is at least this long. Of 40 small charts (about 300 px), 608 read as
+# many of the words and numbers asked for as RapidOCR's 736, in three quarters of the time; enlarging the picture
+# itself before reading gained nothing.
+_DETECTION_SIDE_PX = 608
+
 
 class OcrCaptioner:
     """Reads pictures with RapidOCR and adds the document's own words.
@@ -178,6 +183,7 @@ class OcrCaptioner:
                 params={
                     "Global.log_level": "critical",
                     "Global.text_score": self._min_score,
+                    "Det.limit_side_len": _DETECTION_SIDE_PX,
                     "Global.max_side_len": 3 * self._max_short_side_px,
                     "EngineConfig.onnxruntime.intra_op_num_threads": self._n_threads,
                     "EngineConfig.onnxruntime.inter_op_num_threads": 1,

@@ -125,7 +125,8 @@ def _is_sound_name(span: Any, label: str, *, in_prose: bool) -> bool:
         return _is_sound_quantity(text, label, in_prose=in_prose)
     if not any(c.isalpha() for c in text) or re.search(r"[|_:=<>@]|https?|[:;]-?[()]", text):
         return False
-    if all(token.is_stop or token.lower_ in _EMPTY_NOUNS for token in span):
+    # "WHO" and "US" are names, "who" and "us" are not.
+    if all((token.is_stop and not token.text.isupper()) or token.lower_ in _EMPTY_NOUNS for token in span):
         return False
     if not any(c.isupper() for c in text):
         return False

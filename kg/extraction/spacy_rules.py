@@ -146,8 +146,9 @@ def _prepare(nlp: Language, chunk: Chunk) -> Doc:
 
 
 def _turns(doc: Doc) -> list[_Turn]:
-    """Find the lines of chat: a name (of proper nouns only), a colon, and words."""
-    found: list[_Turn] = []
+    """Find the lines of chat: a name, a colon, and words. Who is a name in one line is one in all lines."""
+    found: list[tuple[str, _Turn]] = []
+    names: set[str] = set()
     for match in re.finditer(r"^[ \t]*(?=\S)", doc.text, re.MULTILINE):
         speaker = _SPEAKER.match(doc.text, match.end())
         if speaker is None or speaker.group(1).lower() in _FIELDS:
@@ -155,11 +156,12 @@ def _turns(doc: Doc) -> list[_Turn]:
         line_end = doc.text.find("\n", speaker.end())
         said = doc.char_span(speaker.end(), len(doc.text) if line_end < 0 else line_end, alignment_mode="contract")
         name = doc.char_span(speaker.start(1), speaker.end(1))
-        if said is None or name is None or not all(token.pos_ in ("PROPN", "PUNCT") for token in name):
+        if said is None or name is None or sum(token.is_alpha for token in said) < 2:
             continue
-        if sum(token.is_alpha for token in said) >= 2:
-            found.append(_Turn((name.start, name.end), said.start, said.end))
-    return found
+        if all(token.pos_ in ("PROPN", "PUNCT") or token.ent_type_ == "PERSON" for token in name):
+            names.add(name.text)
+        found.append((name.text, _Turn((name.start, name.end), said.start, said.end)))
+    return [turn for name, turn in found if name in names]
 
 
 class _Reading:
