@@ -17,11 +17,11 @@ from api.payloads import answer_payload, completion_payload
 from api.service import Service
 from generation.render import render_answer
 from generation.types import Answer, AnswerStatus
-from kg.errors import CompletionError
 
 __all__ = ["DEMO_WORKSPACE", "run_demo", "sample_questions"]
 
 DEMO_WORKSPACE = "demo"
+PREDICTED = ("Velmara Ferry Company", "related to")
 
 
 def sample_questions() -> list[dict[str, Any]]:
@@ -108,17 +108,12 @@ def is_correct(answer: Answer, row: dict[str, Any]) -> bool:
 
 
 def _predict(service: Service, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    store = service.workspaces.get(DEMO_WORKSPACE, create=False).store
-    candidates = sorted(store.relations(), key=lambda relation: (-relation.n_statements, relation.relation_id))
-    for relation in candidates[:20]:
-        head = store.entities([relation.head_id])[0]
-        try:
-            result = service.complete(DEMO_WORKSPACE, head=head.name, relation=relation.name, tail=None, k=3)
-        except CompletionError:
-            continue
-        say(f"Predicted, not stated by any document: {head.name} | {relation.name} | ?")
-        for link in result.prediction.links:
-            say(f"  {link.rank}. {link.tail}  (p = {link.probability:.3f})")
-        predictions: list[dict[str, Any]] = completion_payload(result)["predictions"]
-        return predictions
-    return []
+    head, relation = PREDICTED
+    result = service.complete(DEMO_WORKSPACE, head=head, relation=relation, tail=None, k=3)
+    say(f"Predicted, not stated by any document: {head} | {relation} | ?")
+    for link in result.prediction.links:
+        say(f"  {link.rank}. {link.tail}  (p = {link.probability:.3f})")
+    for note in result.prediction.notes:
+        say(f"  note: {note}")
+    predictions: list[dict[str, Any]] = completion_payload(result)["predictions"]
+    return predictions

@@ -44,6 +44,7 @@ def root(
 ) -> None:
     """Hold what is common to all commands."""
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs each build at DEBUG to a handler of its own
     context.obj = GlobalOptions(home=home, config=config, verbose=verbose)
 
 

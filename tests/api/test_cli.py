@@ -1,0 +1,177 @@
+"""The command line as a user runs it: outcomes, exit statuses, JSON, and errors without tracebacks."""
+
+import json
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from api.cli.app import app
+
+pytestmark = pytest.mark.models
+runner = CliRunner()
+
+
+@pytest.fixture
+def home(tmp_path, samples_home, model_cache, monkeypatch):
+    """A copy of the samples' home that a test may change."""
+    copy = tmp_path / "home"
+    shutil.copytree(samples_home, copy)
+    monkeypatch.setenv("MMKG_HOME", str(copy))
+    monkeypatch.setenv("MMKG_CACHE", str(model_cache))
+    monkeypatch.setenv("MMKG_WORKSPACE", "demo")
+    monkeypatch.setenv("COLUMNS", "160")
+    return copy
+
+
+def mmkg(*words: object, status: int = 0) -> str:
+    result = runner.invoke(app, [str(word) for word in words])
+    assert result.exit_code == status, f"{words}: {result.exit_code}\n{result.output}\n{result.exception}"
+    return result.stdout
+
+
+def test_ingest_reports_each_file_and_one_bad_file_stops_nothing(home, tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "good.txt").write_text("Anna Berg owns the red boat.")
+    (folder / "empty.txt").write_bytes(b"")
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7\nnot really")
+
+    report = json.loads(mmkg("ingest", folder, "-w", "mine", "--json", status=1))
+
+    statuses = {row["name"]: (row["status"], row["error_code"]) for row in report["files"]}
+    assert statuses == {
+        "good.txt": ("added", ""),
+        "empty.txt": ("failed", "empty"),
+        "broken.pdf": ("failed", "corrupt"),
+    }
+    assert "good.txt" in mmkg("search", "red boat", "-w", "mine")
+
+
+def test_ingesting_the_same_bytes_again_changes_nothing_and_changed_bytes_replace_the_document(home, tmp_path):
+    file = tmp_path / "note.txt"
+    file.write_text("Anna Berg owns the red boat.")
+    assert "added" in mmkg("ingest", file, "-w", "mine")
+    assert "unchanged" in mmkg("ingest", file, "-w", "mine")
+
+    file.write_text("Bo Lind owns the green house.")
+
+    assert "replaced" in mmkg("ingest", file, "-w", "mine")
+    found = json.loads(mmkg("search", "who owns it", "-w", "mine", "--json"))["evidence"]
+    assert [item["text"] for item in found] == ["Bo Lind owns the green house."]
+
+
+def test_ask_prints_the_answer_with_numbered_references(home):
+    output = mmkg("ask", "Who founded the Velmara Ferry Company?")
+
+    assert "Ines Torvald" in output
+    assert "[1] ferry-company.md" in output
+
+
+def test_ask_shows_the_evidence_first_where_it_is_wanted(home):
+    output = mmkg("ask", "Who was the first keeper?", "--show-evidence")
+
+    assert output.index("lighthouse.html") < output.index("[1] lighthouse.html")
+
+
+def test_ask_without_generating_is_a_search(home):
+    body = json.loads(mmkg("ask", "Who was the first keeper?", "--no-generate", "--k", 2, "--json"))
+
+    assert set(body) == {"question", "evidence", "trace"}
+    assert len(body["evidence"]) == 2
+
+
+def test_a_question_that_the_documents_do_not_answer_is_not_answered(home):
+    body = json.loads(mmkg("ask", "What is the population of the capital of Brazil?", "--json"))
+
+    assert body["status"] == "insufficient"
+    assert body["citations"] == []
+
+
+def test_search_explains_who_found_what(home):
+    output = mmkg("search", "harbour bell", "--explain")
+
+    assert "found by" in output
+    assert "ms" in output
+
+
+def test_a_picture_can_be_the_query(home, sample_corpus):
+    found = json.loads(mmkg("search", "--image", sample_corpus / "water-diagram.png", "--json", "--k", 1))
+
+    assert found["evidence"][0]["name"] == "water-diagram.png"
+
+
+def test_rm_takes_a_document_out_by_its_name(home):
+    mmkg("rm", "harbour-letter.pdf")
+
+    listed = json.loads(mmkg("info", "--documents", "--json"))["documents_list"]
+    assert "harbour-letter.pdf" not in {row["name"] for row in listed}
+    found = json.loads(mmkg("search", "harbour bell cast Osterby", "--json"))["evidence"]
+    assert all("Osterby" not in item["text"] for item in found)
+
+
+def test_complete_lists_predictions_and_says_that_they_are_not_stated(home):
+    output = mmkg("complete", "Velmara Ferry Company", "related to", "--k", 3)
+
+    assert "predicted, not stated" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ask", " "], "empty"),
+        (["ask", "x", "--generator", "oracle"], "extractive"),
+        (["ask", "x", "-w", "nowhere"], "mmkg ingest"),
+        (["search", "x", "--mode", "psychic"], "auto"),
+        (["search", "x", "--modality", "smell"], "chart"),
+        (["search", "x", "--k", "0"], "k"),
+        (["search", "--image", "none.png"], "none.png"),
+        (["rm", "nothing.txt"], "mmkg info --documents"),
+        (["complete", "Nobody Known", "related to"], "Nobody Known"),
+        (["--config", "none.yaml", "info"], "none.yaml"),
+    ],
+)
+def test_a_mistake_is_explained_on_standard_error_with_status_1(home, words, message):
+    result = runner.invoke(app, words)
+
+    assert result.exit_code == 1
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+
+
+def test_a_mistake_in_json_is_json(home):
+    body = json.loads(mmkg("ask", "x", "-w", "nowhere", "--json", status=1))
+
+    assert body["error"]["code"] == "not_found"
+
+
+def test_an_unknown_option_is_a_usage_error(home):
+    assert runner.invoke(app, ["ask", "x", "--colour"]).exit_code == 2
+
+
+def test_models_list_and_verify_know_the_pinned_models(home):
+    listed = {row["name"]: row["state"] for row in json.loads(mmkg("models", "list", "--json"))}
+
+    assert listed["minilm"] == "present"
+    assert json.loads(mmkg("models", "verify", "minilm", "--json"))[0]["state"] == "present"
+
+
+def test_doctor_finds_nothing_broken_and_names_a_misspelt_variable(home, monkeypatch):
+    monkeypatch.setenv("MMKG_GENERATR", "lm")
+
+    checks = {row["check"]: row for row in json.loads(mmkg("doctor", "--json"))}
+
+    assert checks["package names"]["state"] == "ok"
+    assert checks["environment"]["state"] == "note"
+    assert "MMKG_GENERATR" in checks["environment"]["detail"]
+
+
+def test_the_demo_answers_its_questions_pictures_included(home):
+    body = json.loads(mmkg("demo", "--json"))
+
+    wrong = [row["question"] for row in body["answers"] if not row["correct"]]
+    assert wrong == []
+    pictures = [row for row in body["answers"] if row["needs_picture"]]
+    assert len(pictures) >= 3
+    assert all(row["citations"][0]["asset"] for row in pictures)
+    assert {row["origin"] for row in body["predictions"]} == {"predicted"}

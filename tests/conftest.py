@@ -1,0 +1,49 @@
+"""What many tests share: the model cache, and a service whose workspace holds the packaged samples."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+CACHE = Path(os.environ.get("MMKG_CACHE") or platformdirs.user_cache_dir("mmkgrag"))
+REQUIRED = ("minilm", "spacy-en")
+
+
+@pytest.fixture(scope="session")
+def model_cache() -> Path:
+    """The cache with the models that ingest, search and ask need; `make test` pulls them."""
+    missing = [name for name in REQUIRED if not (CACHE / "models" / name / ".mmkg-manifest.json").is_file()]
+    if missing:
+        pytest.skip(f"the models {', '.join(missing)} are not in {CACHE}: run `mmkg models pull`")
+    return CACHE
+
+
+@pytest.fixture(scope="session")
+def sample_corpus() -> Path:
+    return Path(__file__).resolve().parent.parent / "api" / "samples" / "corpus"
+
+
+@pytest.fixture(scope="session")
+def samples_home(tmp_path_factory, model_cache, sample_corpus) -> Path:
+    """A home folder whose workspace `demo` holds the samples. Tests that change it copy it first."""
+    from api.settings import load_settings
+    from api.wiring import build_service
+
+    home = tmp_path_factory.mktemp("samples-home")
+    service = build_service(load_settings(environ={}, overrides={"home": home, "cache": model_cache}))
+    report = service.ingest("demo", [sample_corpus])
+    service.close()
+    assert report.n_failed == 0
+    return home
+
+
+@pytest.fixture(scope="session")
+def samples_service(samples_home, model_cache):
+    """A service over the samples that no test changes."""
+    from api.settings import load_settings
+    from api.wiring import build_service
+
+    service = build_service(load_settings(environ={}, overrides={"home": samples_home, "cache": model_cache}))
+    yield service
+    service.close()
