@@ -32,8 +32,11 @@ from kg.ports import RecordStore
 __all__ = ["TrainReport", "evaluate_folder", "open_folder", "open_store", "train_folder", "train_store"]
 
 _LOG = logging.getLogger(__name__)
-_CARVE_FROM = 2_000
-_SMALL_EPOCHS = 40
+_CARVE_FROM = 10_000
+_SMALL_WORKSPACE = CompletionConfig(max_epochs=20, regularisation=0.01, threads=1)
+"""For graphs of up to 10,000 edges, mostly mentions close to each other. With whole pairs of entities held out of such
+a graph (198 entities, 2,835 edges), MRR peaked between epochs 12 and 20, was flat for penalties up to 0.05, and fell at
+0.1; more threads than one only wait for each other."""
 
 
 def train_folder(
@@ -148,7 +151,7 @@ def train_store(
 ) -> TrainReport:
     """Train on a workspace's own graph and write a model folder that remembers the record's version.
 
-    Below 2,000 triples nothing is spared for validation: training then runs a fixed number of epochs.
+    Below 10,000 triples nothing is spared for validation: training then runs a fixed number of epochs.
 
     :param store: The record.
     :param out_dir: The model folder.
@@ -201,8 +204,7 @@ def _read_store(store: RecordStore, *, config: CompletionConfig | None, seed: in
     version = store.version()
     graph = graph_from_store(store, name=name)
     if len(graph.train) < _CARVE_FROM:
-        small = config or CompletionConfig(max_epochs=_SMALL_EPOCHS, threads=1)
-        return _StoreRead(graph=graph, version=version, config=small)
+        return _StoreRead(graph=graph, version=version, config=config or _SMALL_WORKSPACE)
     chosen = config or CompletionConfig()
     carved = carve_validation(graph, fraction=chosen.valid_fraction, seed=seed)
     return _StoreRead(graph=carved, version=version, config=chosen)
