@@ -65,12 +65,21 @@ _NAME = re.compile(rf"(?:{_CAP})(?:,? (?:Jr|Sr|III|IV)\b\.?|(?: {_LINK}){{0,2}} 
 _QUOTED = re.compile(r"[\"“«](?P<inside>[^\"”»\n]{2,80})[\"”»]")
 _NOT_A_PERSON = re.compile(
     r"\b(?:River|Bridge|Street|Road|Avenue|Lake|Mount|Valley|Island|City|County|University|College|School|Institute|"
-    r"Gallery|Company|Inc|Ltd|Corporation|Museum|Library|Hall|Park|Church|Castle|Station|Airport|Prize|Award|League|Club|"
+    r"Gallery|Company|Inc|Ltd|Corporation|Museum|Library|Hall|Park|Church|Castle|Station|Airport|Prize|Award|League|"
+    r"Club|"
     r"Association|Committee|Department|Ministry|Group|Bank|War|Act|Festival)\b"
 )
 _PLACE_AFTER = re.compile(
     r"\b(?:in|at|near|from|to|outside|off|around|across)\s+(?:the\s+)?"
     rf"(?P<x>(?:(?:{_CAP})(?:(?:,| of| de| upon)? (?:{_CAP}))*))"
+)
+_OTHER_LABELS = frozenset({"ORG", "GPE", "LOC", "FAC", "NORP", "WORK_OF_ART", "PRODUCT", "EVENT", "LANGUAGE", "LAW"})
+NATIONALITY = re.compile(
+    r"\b(American|British|English|Scottish|Welsh|Irish|French|German|Italian|Spanish|Portuguese|Dutch|Belgian|Swiss|"
+    r"Austrian|Danish|Swedish|Norwegian|Finnish|Icelandic|Polish|Czech|Slovak|Hungarian|Romanian|Bulgarian|Greek|"
+    r"Turkish|Russian|Ukrainian|Indian|Pakistani|Chinese|Japanese|Korean|South Korean|Taiwanese|Thai|Vietnamese|"
+    r"Indonesian|Filipino|Australian|Canadian|Mexican|Brazilian|Argentine|Chilean|Colombian|Egyptian|Nigerian|"
+    r"South African|Israeli|Iranian|New Zealand)\b"
 )
 _LABELS: dict[QuestionKind, frozenset[str]] = {
     QuestionKind.PERSON: frozenset({"PERSON"}),
@@ -110,10 +119,13 @@ def candidates(unit: Unit, kind: QuestionKind, *, mentions: Sequence[Mention] = 
     found = _from_mentions(unit, kind, mentions)
     if kind in PATTERNS:
         found += [_candidate(match, 0, 0.9) for match in PATTERNS[kind].finditer(unit.text)]
+        if kind is QuestionKind.NUMBER:
+            found = _outside_dates(found, unit.text)
     elif kind is QuestionKind.PLACE:
         found += [_candidate(match, "x", 0.6) for match in _PLACE_AFTER.finditer(unit.text)]
     elif kind in (QuestionKind.PERSON, QuestionKind.THING):
-        found += _names(unit.text, person=kind is QuestionKind.PERSON)
+        names = _names(unit.text, person=kind is QuestionKind.PERSON)
+        found += _people(names, unit, mentions) if kind is QuestionKind.PERSON else names
         if kind is QuestionKind.THING:
             found += [_candidate(match, "inside", 0.7) for match in _QUOTED.finditer(unit.text)]
     best: dict[tuple[int, int], Candidate] = {}
@@ -135,6 +147,12 @@ def _candidate(match: re.Match[str], group: int | str, trust: float) -> Candidat
     return Candidate(text=match[group], start=match.start(group), end=match.end(group), trust=trust)
 
 
+def _outside_dates(found: Sequence[Candidate], text: str) -> list[Candidate]:
+    """Leave out the numbers that are a part of a date."""
+    dates = [match.span() for match in PATTERNS[QuestionKind.DATE].finditer(text)]
+    return [one for one in found if not any(start <= one.start and one.end <= end for start, end in dates)]
+
+
 def _from_mentions(unit: Unit, kind: QuestionKind, mentions: Sequence[Mention]) -> list[Candidate]:
     labels = _LABELS.get(kind, frozenset())
     return [
@@ -146,6 +164,20 @@ def _from_mentions(unit: Unit, kind: QuestionKind, mentions: Sequence[Mention]) 
         )
         for mention in mentions
         if mention.label in labels and unit.span.start <= mention.span.start and mention.span.end <= unit.span.end
+    ]
+
+
+def _people(names: Sequence[Candidate], unit: Unit, mentions: Sequence[Mention]) -> list[Candidate]:
+    """Leave out the names that are known to be of something else, stand in quotation marks, or are shouted."""
+    base = unit.span.start
+    others = [(m.span.start - base, m.span.end - base) for m in mentions if m.label in _OTHER_LABELS]
+    others += [match.span("inside") for match in _QUOTED.finditer(unit.text)]
+    return [
+        name
+        for name in names
+        if not name.text.isupper()
+        and not NATIONALITY.fullmatch(name.text)
+        and not any(start < name.end and name.start < end for start, end in others)
     ]
 
 

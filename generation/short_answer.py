@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from generation.grid import find_cell
 from generation.patterns import Candidate, candidates
 from generation.question import Question, QuestionKind
 from generation.scoring import MentionLookup, Scored, Scores
@@ -29,7 +30,11 @@ _HEAD_WEIGHT = 0.15
 _AGENT_BONUS = 1.5
 _AGENT_WORDS = 4
 _ORDER_WEIGHT = 0.04
+_CELL_WEIGHT = 0.5
+"""What a cell earns for standing under or beside the label that is asked about: more than nearness in a sentence."""
 _MIN_SCORE = 0.72
+_MIN_SCORE_OF_THINGS = 0.82
+"""Any name could be a thing, so its type says little and its place must say more."""
 _PHRASE_WORDS = 12
 _CLAUSE_END = re.compile(r"[.;!?\n]|,(?=\s)|\s[–—-]\s|\s\(|\b(?:which|who|because|although|while)\b")
 _BECAUSE = re.compile(
@@ -86,6 +91,10 @@ def _typed(
     top = scores.ranked[0].score or 1.0
     for item in scores.ranked[:_N_UNITS]:
         known = mentions(evidence[item.unit.index].chunk.chunk_id) if mentions is not None else ()
+        cell = find_cell(question, item.unit, scores.idf) if item.unit.picture else None
+        if cell is not None:
+            score = item.score / top * 0.5 + _CELL_WEIGHT + _NEAR_WEIGHT * cell[1]
+            best = _better(best, ShortAnswer(text=_clean(cell[0].text), source=item, score=score))
         for order, candidate in enumerate(_fresh(question, candidates(item.unit, question.kind, mentions=known))):
             near, head = _nearness(question, item, candidate, scores.idf)
             score = (
@@ -95,9 +104,13 @@ def _typed(
                 + _HEAD_WEIGHT * head
                 - _ORDER_WEIGHT * min(order, 5) / 5
             )
-            if best is None or score > best.score:
-                best = ShortAnswer(text=_clean(candidate.text), source=item, score=score)
-    return best if best is not None and best.score >= _MIN_SCORE else None
+            best = _better(best, ShortAnswer(text=_clean(candidate.text), source=item, score=score))
+    least = _MIN_SCORE_OF_THINGS if question.kind is QuestionKind.THING else _MIN_SCORE
+    return best if best is not None and best.score >= least else None
+
+
+def _better(best: ShortAnswer | None, other: ShortAnswer) -> ShortAnswer:
+    return other if best is None or other.score > best.score else best
 
 
 def _fresh(question: Question, found: Sequence[Candidate]) -> list[Candidate]:

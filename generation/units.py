@@ -106,7 +106,7 @@ def _picture_spans(text: str) -> list[Span]:
     spans: list[Span] = []
     labels: list[Span] = []
     for line in [*_lines(text, Span(start=0, end=len(text))), None]:
-        if line is not None and len(line) < _LABEL_CHARS:
+        if line is not None and (len(line) < _LABEL_CHARS or " | " in text[line.start : line.end]):
             labels.append(line)
             continue
         spans += _groups(labels)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from generation.patterns import PATTERNS
+from generation.patterns import NATIONALITY, PATTERNS
 from generation.question import Question, QuestionKind
 from generation.scoring import Scored, Scores
 from generation.verify import opposed_words
@@ -23,14 +23,13 @@ _YES_COVERAGE = 0.8
 """Share of the question's weight that one unit (with its heading) must hold before it can mean "yes"."""
 _EARLIER = re.compile(r"\b(?:first|earlier|earliest|older|oldest|before|elder|eldest)\b", re.I)
 _LATER = re.compile(r"\b(?:last|later|latest|younger|youngest|newer|newest|more recent(?:ly)?|after)\b", re.I)
-_YEAR = re.compile(r"\b(1[0-9]{3}|20[0-9]{2})\b")
-_NATIONAL = re.compile(
-    r"\b(American|British|English|Scottish|Welsh|Irish|French|German|Italian|Spanish|Portuguese|Dutch|Belgian|Swiss|"
-    r"Austrian|Danish|Swedish|Norwegian|Finnish|Icelandic|Polish|Czech|Slovak|Hungarian|Romanian|Bulgarian|Greek|"
-    r"Turkish|Russian|Ukrainian|Indian|Pakistani|Chinese|Japanese|Korean|South Korean|Taiwanese|Thai|Vietnamese|"
-    r"Indonesian|Filipino|Australian|Canadian|Mexican|Brazilian|Argentine|Chilean|Colombian|Egyptian|Nigerian|"
-    r"South African|Israeli|Iranian|New Zealand)\b"
+_COMPARED = re.compile(
+    r"\b(?:more|most|less|least|fewer|larger|largest|bigger|smaller|taller|longer|shorter|higher|lower|better|"
+    r"worse)\b",
+    re.I,
 )
+"""Words that compare by something that no year tells: nothing is concluded from them."""
+_YEAR = re.compile(r"\b(1[0-9]{3}|20[0-9]{2})\b")
 _BINARY = 2
 
 
@@ -68,17 +67,17 @@ def _both(question: Question, scores: Scores, evidence: Sequence[Evidence]) -> t
         return None
     if all(any(wanted <= item.covered for item in items) for items in per_option):
         return "yes", per_option[0][0]
-    asked_nation = _NATIONAL.search(question.text)
+    asked_nation = NATIONALITY.search(question.text)
     if asked_nation is not None:
         for items in per_option:
-            stated = {match for item in items for match in _NATIONAL.findall(item.unit.text)}
+            stated = {match for item in items for match in NATIONALITY.findall(item.unit.text)}
             if stated and asked_nation[1] not in stated:
                 return "no", items[0]
     return None
 
 
 def _same_nation(per_option: Sequence[Sequence[Scored]]) -> tuple[str, Scored] | None:
-    stated = [next((m for item in items for m in _NATIONAL.findall(item.unit.text)), "") for items in per_option]
+    stated = [next((m for item in items for m in NATIONALITY.findall(item.unit.text)), "") for items in per_option]
     if not all(stated):
         return None
     return ("yes" if stated[0] == stated[1] else "no"), per_option[0][0]
@@ -103,7 +102,7 @@ def choose_option(question: Question, scores: Scores, evidence: Sequence[Evidenc
                 return None
             index = years.index(pick(year for year in years if year is not None))
             return question.options[index], per_option[index][0]
-    return _only_one(question, per_option)
+    return None if _COMPARED.search(asked) else _only_one(question, per_option)
 
 
 def _only_one(question: Question, per_option: Sequence[Sequence[Scored]]) -> tuple[str, Scored] | None:

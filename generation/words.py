@@ -36,7 +36,8 @@ _CLAUSE_END = re.compile(r"[,;:.!?()]|\b(?:but|although|though|however|whereas|w
 _NEGATION_REACH = 6
 """How many words after a negation it can govern, unless the clause ends first."""
 _INSTRUCTION = re.compile(
-    r"\b(?:ignore|disregard|forget|override)\b[^.!?\n]{0,40}\b(?:previous|prior|above|earlier|all|other|system|these|your)\b"
+    r"\b(?:ignore|disregard|forget|override)\b[^.!?\n]{0,40}\b(?:previous|prior|above|earlier|all|other|system|these|"
+    r"your)\b"
     r"[^.!?\n]{0,40}\b(?:instruction|prompt|rule|context|message|direction|question|evidence|text)s?\b"
     r"|\byou are now\b|\bsystem prompt\b|\b(?:as|you are) an? (?:ai|assistant|language model)\b"
     r"|<\|?/?(?:im_start|im_end|system|assistant|user|inst)\b"
