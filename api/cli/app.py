@@ -43,8 +43,9 @@ def root(
     ] = False,
 ) -> None:
     """Hold what is common to all commands."""
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs each build at DEBUG to a handler of its own
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.INFO if verbose else logging.ERROR)  # on the handler: some libraries set their own loggers
+    logging.basicConfig(handlers=[handler], level=handler.level, format="%(levelname)s %(name)s: %(message)s")
     context.obj = GlobalOptions(home=home, config=config, verbose=verbose)
 
 

@@ -58,9 +58,10 @@ def retrieval(
     if as_json:
         print_json({**report.as_json(), "ingest": _ingest_summary(ingest), "plot": str(picture)})
         return
-    columns = ["pipeline", *next(iter(report.pipelines.values()))]
-    rows = [(name, *(_number(key, value) for key, value in row.items())) for name, row in report.pipelines.items()]
-    print_table(f"{folder.name}: {report.n} questions", columns, rows, right=columns[1:])
+    measures = list(next(iter(report.pipelines.values())))
+    columns = [f"n = {report.n}", *report.pipelines]
+    rows = [(key, *(_number(key, scores[key]) for scores in report.pipelines.values())) for key in measures]
+    print_table(folder.name, columns, rows, right=columns[1:])
     _print_ingest(ingest)
     console().print(f"peak memory {report.peak_memory_mib:.0f} MiB; plot: {picture}", markup=False)
 
