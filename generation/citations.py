@@ -29,6 +29,7 @@ _AFTER_STOP = re.compile(
 )
 _SPACE_BEFORE_STOP = re.compile(r"\s+(?=[.,;:!?])")
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
+_PREAMBLE = re.compile(r"^(?:the )?(?:short )?answer(?: to the question)?(?: is)?\s*:\s*", re.IGNORECASE)
 _LONGEST_RANGE = 20
 
 
@@ -65,7 +66,7 @@ def _before_stops(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    return collapse(_SPACE_BEFORE_STOP.sub("", _MARK.sub("", text))).strip(" -*•")
+    return _PREAMBLE.sub("", collapse(_SPACE_BEFORE_STOP.sub("", _MARK.sub("", text))).strip(" -*•"))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

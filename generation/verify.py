@@ -9,6 +9,7 @@ Shape suffixes: U units, D vector width.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,6 +48,7 @@ _QUOTED_SHARE = 0.6
 _OPPOSITES: tuple[tuple[frozenset[str], frozenset[str]], ...] = tuple(
     (frozenset(map(stem, left.split())), frozenset(map(stem, right.split()))) for left, right in OPPOSITES
 )
+_BY = re.compile(r"\bby (?:the |an? )?(?P<x>(?:[\w'’-]+\s+){0,2}?(?:[A-Z][\w.'’-]*\s*)+)")
 _JOINING = frozenset(map(stem, word_set("and or but while whereas than")))
 _SYMMETRIC = frozenset(map(stem, word_set("meet marry married and with between both cofounded together share")))
 """Words that say the same whichever name stands first."""
@@ -165,7 +167,7 @@ def _problems(sentence: str, text: str, around: str, *, instructed: bool) -> tup
         found.append("negation differs from the cited text")
     if opposed_words(sentence, text):
         found.append("says the opposite of the cited text")
-    if _swapped_numbers(sentence, text) or _swapped_names(sentence, text):
+    if _swapped_numbers(sentence, text) or _swapped_names(sentence, text) or _other_agent(sentence, text):
         found.append("ties numbers or names together otherwise than the cited text")
     if instructed and not _is_quote(sentence, text):
         found.append("follows an instruction that stands in the evidence")
@@ -237,6 +239,22 @@ def _swapped_names(sentence: str, text: str) -> bool:
         if not same_order and any(content_stems(found) for found in between):
             return True
     return False
+
+
+def _other_agent(sentence: str, text: str) -> bool:
+    """Tell whether the sentence says "by X" where the text says only "by Y" of named agents."""
+    ours, theirs = _agents(sentence), _agents(text)
+    return bool(theirs) and any(not any(agent & other for other in theirs) for agent in ours)
+
+
+def _agents(text: str) -> list[frozenset[str]]:
+    """Return the stems of the capitalised words that follow each "by", before the clause goes on."""
+    found = []
+    for match in _BY.finditer(text):
+        names = [word for word in match["x"].split() if word[0].isupper()]
+        if names:
+            found.append(frozenset(stems(" ".join(names))))
+    return found
 
 
 def _is_quote(sentence: str, text: str) -> bool:

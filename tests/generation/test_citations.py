@@ -40,6 +40,11 @@ def test_brackets_without_numbers_are_words():
     assert "sic" in sentence.text
 
 
+def test_an_announcement_of_the_answer_is_left_out():
+    assert [s.text for s in split_cited("The answer is: It opened in May [1].")] == ["It opened in May."]
+    assert [s.text for s in split_cited("The answer is forty-two.")] == ["The answer is forty-two."]
+
+
 def test_an_endless_range_is_cut():
     (sentence,) = split_cited("All of it [1-999].")
 

@@ -54,6 +54,8 @@ def test_true_sentences_are_accepted(verifier, sentence):
         ("Traffic fell to 18,000 vehicles a day.", "opposite"),
         ("The Kestrel Bridge closed in 1931.", "opposite"),
         ("Bob Reed hired Ann Moor to replace the deck in 1978.", "ties"),
+        ("The bridge was designed by Ann Moor.", "ties"),
+        ("It was designed by the Kestrel Bridge.", "ties"),
         ("Holmford has 30 schools and Oban has 12 schools.", "ties"),
     ],
 )
