@@ -22,7 +22,9 @@ _MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
 _SAMPLE_BYTES = 64 * 1024
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\v\f\r\x1b") + b"\x7f"
 _MAX_CONTROL_SHARE = 0.01  # random bytes have 11 %; text of any encoding has none, old text files a few
-_WIDE = ["utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_32_be", "utf_32_le"]  # their zero bytes were looked for
+# The encodings that files are really found in. Given all that Python knows, the guess falls for those of old
+# Macintoshes and mainframes on short text.
+_CODE_PAGES = [f"cp125{digit}" for digit in range(9)] + ["koi8_r", "cp932", "euc_jp", "gb18030", "big5", "cp949"]
 _FEW_HIGH_BYTES = 6  # fewer than this say nothing about the language, so nothing about the code page
 _MAX_DAMAGED_SHARE = 0.002  # UTF-8 with one damaged character in 500 is still UTF-8
 
@@ -89,14 +91,12 @@ def _guessed(data: bytes) -> Decoded:
         return western
     from charset_normalizer import from_bytes
 
-    best = from_bytes(sample, cp_exclusion=_WIDE).best()
-    names = [] if best is None else [best.encoding]
-    if best is not None and ("cp1252" in best.could_be_from_charset or "latin_1" in best.could_be_from_charset):
-        names.insert(0, "cp1252")
-    for name in (*names, "cp1252"):
-        if decoded := _decode_as(data, name):
-            return decoded
-    return Decoded(text=data.decode("latin-1"), encoding="iso8859-1")
+    best = from_bytes(sample, cp_isolation=_CODE_PAGES).best()
+    guessed = _decode_as(data, best.encoding) if best is not None else None
+    western = _decode_as(data, "cp1252")
+    if guessed is None or (western is not None and western.text == guessed.text):
+        return western or Decoded(text=data.decode("latin-1"), encoding="iso8859-1")
+    return guessed
 
 
 def decode_text(data: bytes, *, declared: str | None = None) -> Decoded:

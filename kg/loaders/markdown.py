@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["MarkdownLoader"]
 
 _MAX_INLINE = 20_000
+_MAX_NESTING = 100  # of quotes and lists; the parser drops what is deeper
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.{0,20000}?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(.{1,500})$", re.MULTILINE | re.IGNORECASE)
 
@@ -146,10 +147,12 @@ class MarkdownLoader:
         builder = DocumentBuilder(raw, limits=self._limits)
         decoded = decode_text(raw.data)
         title, text = _split_front_matter(tidy_lines(clean(decoded.text.expandtabs(4))))
-        parser = MarkdownIt("commonmark").enable("table")
+        parser = MarkdownIt("commonmark", {"maxNesting": _MAX_NESTING}).enable("table")
         parser.core.ruler.disable(["inline", "text_join"])
         parser.validateLink = lambda url: True  # type: ignore[method-assign]  # data: URIs are decoded, never followed
         env: dict[str, object] = {}
         walker = _Walker(builder, parser, env)
         walker.walk(parser.parse(text, env))
+        if not builder.next_offset and not builder.n_pictures:
+            builder.add(text)  # nothing but mark-up, or nested too deeply: better read as plain text than lost
         return builder.build(title=title or walker.title, metadata=encoding_notes(decoded))

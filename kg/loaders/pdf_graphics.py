@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kg.loaders.pdf_layout import Line, Rect, overlap, union
+from kg.loaders.text_tools import is_caption
 from kg.types import Modality
 
 __all__ = ["Drawn", "Region", "covers_page", "find_regions"]
@@ -129,9 +130,14 @@ def _region(island: Sequence[Drawn], lines: Sequence[Line]) -> Region | None:
 def _with_labels(rect: Rect, lines: Sequence[Line]) -> Rect:
     """Grow a chart by the short lines that touch it: axis labels, legends, values on bars."""
     reach = (rect[0] - _LABEL_REACH, rect[1] - _LABEL_REACH, rect[2] + _LABEL_REACH, rect[3] + _LABEL_REACH)
-    width = rect[2] - rect[0]
-    short = [line.rect for line in lines if len(line.text) <= _MAX_LABEL and line.rect[2] - line.rect[0] <= width]
-    return union([rect, *(label for label in short if overlap(label, reach) > 0)])
+    labels = []
+    for line in lines:
+        x0, y0, x1, y1 = line.rect
+        if len(line.text) <= _MAX_LABEL and overlap(line.rect, reach) > 0 and not is_caption(line.text):
+            # A line wider than the chart holds the labels of its neighbours too: it adds height, not width.
+            is_wide = x1 - x0 > rect[2] - rect[0]
+            labels.append((max(x0, rect[0]), y0, min(x1, rect[2]), y1) if is_wide else line.rect)
+    return union([rect, *labels])
 
 
 def _merged(regions: list[Region]) -> list[Region]:

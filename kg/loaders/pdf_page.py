@@ -128,7 +128,7 @@ class PdfPageReader:
         return ((ax - e) / 1000, (ay - f) / 1000, (cx - e) / 1000, (cy - f) / 1000, e, f)
 
     def lines(self) -> list[Line]:
-        """Return the lines of the text layer in drawing order, blank ones left out."""
+        """Return the lines of the text layer in drawing order, blank ones and those off the page left out."""
         textpage = self._page.get_textpage()
         try:
             n_chars = textpage.count_chars()
@@ -139,7 +139,8 @@ class PdfPageReader:
             for line in text.replace(HYPHEN, _BROKEN_LINE).split("\n"):
                 if line.strip(_INVISIBLE):
                     rect = self._line_rect(textpage, line.replace(HYPHEN, " "), start)
-                    lines.append(Line(text=_whole(line.rstrip("\r")), rect=rect))
+                    if self._is_on_page(rect):
+                        lines.append(Line(text=_whole(line.rstrip("\r")), rect=rect))
                 start += len(line) + (0 if line.endswith(HYPHEN) else 1)
             return lines
         finally:
@@ -161,6 +162,10 @@ class PdfPageReader:
             return around
         size, baseline = sorted(sized)[len(sized) // 2]
         return (around[0], baseline - _ASCENT * size, around[2], baseline + (1 - _ASCENT) * size)
+
+    def _is_on_page(self, rect: Rect) -> bool:
+        """Return whether a part of ``rect`` can be seen: text beyond a page's crop box is not part of the page."""
+        return rect[0] <= self.size[0] and rect[1] <= self.size[1] and rect[2] >= 0 and rect[3] >= 0
 
     def _apply_box(self, box: Rect) -> Rect:
         return _apply(self._to_display, box)
