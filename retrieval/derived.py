@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from kg.errors import NotFoundError, RetrievalError, VectorIndexError
 from kg.ports import RecordStore
-from kg.types import Chunk, Modality
+from kg.types import Chunk, DocumentInfo, Modality
 from retrieval.config import RetrievalConfig
 from retrieval.graph_search import EntityGraph
 from retrieval.indexes.faiss_cpu import FaissIndex, FaissKind, choose_faiss_kind
@@ -63,6 +63,7 @@ class Catalog:
     """Which chunks one version of the record holds, and what filters ask about them."""
 
     version: int
+    documents: dict[str, DocumentInfo]
     document_of: dict[str, str]
     modality_of: dict[str, Modality]
 
@@ -138,7 +139,8 @@ class DerivedState:
             document_of[chunk.chunk_id] = chunk.document_id
             modality_of[chunk.chunk_id] = chunk.modality
         kept = {chunk_id: modality_of[chunk_id] for chunk_id in ids}
-        return Catalog(version=version, document_of=document_of, modality_of=kept)
+        documents = {info.document_id: info for info in self._store.documents()}
+        return Catalog(version=version, documents=documents, document_of=document_of, modality_of=kept)
 
     def _read(self, chunk_ids: Sequence[str]) -> Iterator[Chunk]:
         for start in range(0, len(chunk_ids), _READ_AT_ONCE):
@@ -154,7 +156,7 @@ class DerivedState:
             index = self._lexical[1] if self._lexical else self._load_lexical()
             stale, missing = _difference(index.ids, catalog)
             index.remove(stale)
-            index.add(missing, self._texts(missing))
+            index.add(missing, self._texts(missing, catalog))
             self._lexical = (catalog.version, index)
             if stale or missing:
                 self._keep("bm25.index", lambda path: index.save(path, record_version=catalog.version))
@@ -175,24 +177,42 @@ class DerivedState:
         return f"{self._encoder.fingerprint}/{_TEXT_VERSION}-{self._config.max_context_characters}"
 
     def dense(self, catalog: Catalog) -> FaissIndex:
-        """Return the vector index of the catalogue's chunks; what has no vector yet is encoded and stored."""
-        with self._locks["dense"]:
-            if self._dense is not None and self._dense[0] == catalog.version:
-                return self._dense[1]
-            kind = choose_faiss_kind(len(catalog.chunk_ids))
-            index = self._dense[1] if self._dense and self._dense[1].kind == kind else self._load_dense(kind)
-            stale, missing = _difference(index.ids(), catalog)
-            index.remove(stale)
-            for start in range(0, len(missing), _READ_AT_ONCE):
-                part = missing[start : start + _READ_AT_ONCE]
-                index.add(part, self._vectors(part))
-            self._dense = (catalog.version, index)
-            if stale or missing:
-                self._keep(
-                    "vectors.index",
-                    lambda path: index.save(path, encoder=self.vector_space, record_version=catalog.version),
-                )
-            return index
+        """Return the vector index of the catalogue's chunks; what has no vector yet is encoded and stored.
+
+        Encoding takes time. A search that comes while another thread is at it gets the index as it was before, rather
+        than waiting; only where there is none yet does it wait.
+
+        :param catalog: The chunks.
+        :returns: The index, shared and safe between threads.
+        """
+        before, lock = self._dense, self._locks["dense"]
+        if before is None:
+            with lock:
+                return self._caught_up_dense(catalog)
+        if not lock.acquire(blocking=False):
+            return before[1]
+        try:
+            return self._caught_up_dense(catalog)
+        finally:
+            lock.release()
+
+    def _caught_up_dense(self, catalog: Catalog) -> FaissIndex:
+        if self._dense is not None and self._dense[0] == catalog.version:
+            return self._dense[1]
+        kind = choose_faiss_kind(len(catalog.chunk_ids))
+        index = self._dense[1] if self._dense and self._dense[1].kind == kind else self._load_dense(kind)
+        stale, missing = _difference(index.ids(), catalog)
+        index.remove(stale)
+        for start in range(0, len(missing), _READ_AT_ONCE):
+            part = missing[start : start + _READ_AT_ONCE]
+            index.add(part, self._vectors(part, catalog))
+        self._dense = (catalog.version, index)
+        if stale or missing:
+            self._keep(
+                "vectors.index",
+                lambda path: index.save(path, encoder=self.vector_space, record_version=catalog.version),
+            )
+        return index
 
     def _load_dense(self, kind: FaissKind) -> FaissIndex:
         try:
@@ -201,12 +221,12 @@ class DerivedState:
             _LOG.info("Vectors are indexed from the record: %s", error)
             return FaissIndex(self._encoder.dimension, kind=kind)
 
-    def _vectors(self, chunk_ids: Sequence[str]) -> NDArray[np.float32]:
+    def _vectors(self, chunk_ids: Sequence[str], catalog: Catalog) -> NDArray[np.float32]:
         """Return the chunks' vectors in order, encoding what the record lacks. *Shape:* ``(N, D)``."""
         stored = self._store.vectors(encoder=self.vector_space, chunk_ids=chunk_ids)
         missing = [chunk_id for chunk_id in chunk_ids if chunk_id not in stored]
         if missing:
-            encoded_ND = self._encoder.encode(self._texts(missing))
+            encoded_ND = self._encoder.encode(self._texts(missing, catalog))
             rows = list(zip(missing, encoded_ND, strict=True))
             self._store.put_vectors(encoder=self.vector_space, rows=rows)
             stored = {**stored, **dict(rows)}
@@ -229,11 +249,10 @@ class DerivedState:
 
     # ------------------------------------------------------------------ shared
 
-    def _texts(self, chunk_ids: Sequence[str]) -> list[str]:
-        titles = {info.document_id: info.title for info in self._store.documents()} if chunk_ids else {}
+    def _texts(self, chunk_ids: Sequence[str], catalog: Catalog) -> list[str]:
         limit = self._config.max_context_characters
         return [
-            searchable_text(chunk, title=titles.get(chunk.document_id, ""), max_context_characters=limit)
+            searchable_text(chunk, title=catalog.documents[chunk.document_id].title, max_context_characters=limit)
             for chunk in self._read(chunk_ids)
         ]
 

@@ -115,6 +115,12 @@ class RetrievalEngine:
 
     def refresh(self) -> None:
         """Catch every index up with the record, encoding the chunks that have no vector yet. Nothing to do is cheap."""
+        try:
+            self._catch_up()
+        except NotFoundError:  # a document went while its chunks were being read: what is left is caught up again
+            self._catch_up()
+
+    def _catch_up(self) -> None:
         catalog = self._derived.catalog()
         self._derived.lexical(catalog)
         self._derived.dense(catalog)
@@ -198,7 +204,7 @@ class RetrievalEngine:
             with clock.stage("fuse"):
                 found = [_found(item) for item in self._fuse(pools, n_items)]
         with clock.stage("read"):
-            return self._evidence(found[: request.k], pools)
+            return self._evidence(found[: request.k], pools, catalog)
 
     def _dense_pool(
         self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: _Clock
@@ -258,12 +264,11 @@ class RetrievalEngine:
         rest = [] if starts == [] else [item for item in fused if item.item_id not in reached]
         return found + [_Found(chunk_id=item.item_id, score=0.0, shares={}) for item in rest]
 
-    def _evidence(self, found: Sequence[_Found], pools: Mapping[str, ScoredPool]) -> list[Evidence]:
+    def _evidence(self, found: Sequence[_Found], pools: Mapping[str, ScoredPool], catalog: Catalog) -> list[Evidence]:
         ranks = {
             name: {item: (rank, score) for rank, (item, score) in enumerate(pool.pairs, start=1)}
             for name, pool in pools.items()
         }
-        documents = {info.document_id: info for info in self._store.documents()}
         evidence = []
         chunks = self._store.chunks([item.chunk_id for item in found])
         for rank, (item, chunk) in enumerate(zip(found, chunks, strict=True), start=1):
@@ -277,14 +282,12 @@ class RetrievalEngine:
                 contributions.append(
                     Contribution(retriever="graph", rank=rank, score=item.score, share=item.shares["graph"])
                 )
-            if chunk.document_id not in documents:
-                raise NotFoundError(f"search: document {chunk.document_id} went while it was being read. Search again.")
             evidence.append(
                 Evidence(
                     rank=rank,
                     score=item.score,
                     chunk=chunk,
-                    document=documents[chunk.document_id],
+                    document=catalog.documents[chunk.document_id],
                     contributions=tuple(contributions),
                     entities=item.entities,
                 )

@@ -91,6 +91,7 @@ class EntityGraph:
             if row.chunk_id in self._rows and row.entity_id in columns
         )
         self._edges, self.specificity_E = _weigh(counts, len(self.chunk_ids), len(entities), config=config)
+        self._steps = _Steps.of(self._edges)
         self._lookup = _name_table(entities)
 
     def recognise(self, text: str) -> dict[int, float]:
@@ -132,14 +133,13 @@ class EntityGraph:
         :returns: The chunks that the walk reached. Empty if it has nowhere to start.
         """
         rows = self._allowed_rows(allowed)
-        weights = _with_own_nodes(self._edges if allowed is None else self._edges[rows])
-        start_V = self._start(rows, seeds, entities, n_nodes=sum(weights.shape))
+        steps = self._steps if allowed is None else _Steps.of(self._edges[rows])
+        start_V = self._start(rows, seeds, entities, n_nodes=sum(steps.from_entities.shape))
         if not start_V.any():
             return Walk(scores={}, restarts={}, entities={})
-        chunk_to_entity, entity_to_chunk = _transitions(weights)
         share_V = personalised_pagerank(
-            chunk_to_entity,
-            entity_to_chunk,
+            steps.from_chunks,
+            steps.from_entities,
             start_V,
             damping=self.config.damping,
             tolerance=self.config.walk_tolerance,
@@ -149,7 +149,7 @@ class EntityGraph:
         reached = np.flatnonzero(share_V[:n_chunks] > 0.0)
         ids = [self.chunk_ids[row] for row in rows[reached].tolist()]
         best = reached[np.argsort(-share_V[reached], kind="stable")[:n_explained]]
-        ways = _Ways(chunk_to_entity, entity_to_chunk, share_V, damping=self.config.damping, n_named=len(self.names))
+        ways = _Ways(steps, share_V, damping=self.config.damping, n_named=len(self.names))
         return Walk(
             scores=dict(zip(ids, share_V[reached].tolist(), strict=True)),
             restarts=dict(zip(ids, ((1.0 - self.config.damping) * start_V[reached]).tolist(), strict=True)),
@@ -224,22 +224,41 @@ def personalised_pagerank(
     return share_V
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Steps:
+    """Where the walk goes: columns sum to 1, or to 0 for an entity that nothing here mentions.
+
+    *Shapes:* ``from_chunks`` ``(E, N)``, ``from_entities`` ``(N, E)``, and ``sent`` is ``from_chunks`` turned over, so
+    that what one chunk sends out is one row; E counts the chunks' own nodes too.
+    """
+
+    from_chunks: csr_matrix
+    from_entities: csr_matrix
+    sent: csr_matrix
+
+    @classmethod
+    def of(cls, weights: csr_matrix) -> _Steps:
+        """Work out the steps from weighted edges. *Shape:* ``(N, E)``."""
+        from scipy.sparse import csr_matrix, diags
+
+        def inverse(total: NDArray[Any]) -> Any:
+            return diags(np.divide(1.0, total, out=np.zeros_like(total), where=total > 0.0))
+
+        edges = _with_own_nodes(weights)
+        by_chunk = np.asarray(edges.sum(axis=1)).ravel()
+        by_entity = np.asarray(edges.sum(axis=0)).ravel()
+        sent = csr_matrix(inverse(by_chunk) @ edges)
+        return cls(from_chunks=csr_matrix(sent.T), from_entities=csr_matrix(edges @ inverse(by_entity)), sent=sent)
+
+
 class _Ways:
     """Says through which entities a chunk was reached, leaving out what only went there and back."""
 
-    def __init__(
-        self,
-        chunk_to_entity: csr_matrix,
-        entity_to_chunk: csr_matrix,
-        share_V: NDArray[np.float64],
-        *,
-        damping: float,
-        n_named: int,
-    ) -> None:
-        self._out = chunk_to_entity.tocsc()
-        self._in = entity_to_chunk
-        self._share_N = share_V[: entity_to_chunk.shape[0]]
-        self._share_E = share_V[entity_to_chunk.shape[0] :]
+    def __init__(self, steps: _Steps, share_V: NDArray[np.float64], *, damping: float, n_named: int) -> None:
+        self._out = steps.sent
+        self._in = steps.from_entities
+        self._share_N = share_V[: self._in.shape[0]]
+        self._share_E = share_V[self._in.shape[0] :]
         self._damping = damping
         self._n_named = n_named
 
@@ -284,18 +303,6 @@ def _with_own_nodes(weights: csr_matrix) -> csr_matrix:
     alone = np.flatnonzero(np.diff(weights.indptr) == 0)
     own = csr_matrix((np.ones(len(alone)), (alone, np.arange(len(alone)))), shape=(weights.shape[0], len(alone)))
     return csr_matrix(hstack([weights, own], format="csr"))
-
-
-def _transitions(weights: csr_matrix) -> tuple[csr_matrix, csr_matrix]:
-    """Return where chunks lead, *shape* ``(E, N)``, and entities, *shape* ``(N, E)``; columns sum to 1 or 0."""
-    from scipy.sparse import csr_matrix, diags
-
-    def scaled(total: NDArray[Any]) -> Any:
-        return diags(np.divide(1.0, total, out=np.zeros_like(total), where=total > 0.0))
-
-    by_chunk = np.asarray(weights.sum(axis=1)).ravel()
-    by_entity = np.asarray(weights.sum(axis=0)).ravel()
-    return csr_matrix((scaled(by_chunk) @ weights).T), csr_matrix(weights @ scaled(by_entity))
 
 
 def _words(text: str) -> list[str]:

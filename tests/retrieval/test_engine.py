@@ -270,6 +270,29 @@ def test_searches_during_ingest_and_deletion_return_whole_answers(engine, store)
     assert failures == []
 
 
+def test_a_search_does_not_wait_while_another_thread_encodes(engine, store, encoder, monkeypatch):
+    engine.refresh()
+    store.apply(make_delta("Zoo\n\nThe zebra sleeps.", name="zoo.txt"))
+    encoding, go_on = threading.Event(), threading.Event()
+    encode = encoder.encode
+
+    def slow(texts):
+        if any("zebra" in text for text in texts):
+            encoding.set()
+            assert go_on.wait(timeout=60)
+        return encode(texts)
+
+    monkeypatch.setattr(encoder, "encode", slow)
+    thread = threading.Thread(target=engine.refresh)
+    thread.start()
+    assert encoding.wait(timeout=60)
+
+    assert engine.search(Query(text="Herring"), k=1, mode="naive")[0][0].document.name == "fish.txt"
+    go_on.set()
+    thread.join()
+    assert engine.search(Query(text="zebra sleeps"), k=1, mode="naive")[0][0].document.name == "zoo.txt"
+
+
 def test_searching_twice_gives_the_same_list(engine):
     query = Query(text="Warsaw and Paris")
 
