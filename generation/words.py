@@ -28,9 +28,10 @@ __all__ = [
 ]
 
 _ANALYZER = Analyzer(stop_words=())
-_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*|\w+")
+_WORD = re.compile(r"\d+(?:[.,]\d+)*|[A-Z][a-z]+(?=[A-Z][a-z])|[^\W\d_]+(?:['’][^\W\d_]+)*|\w+")
+"""Numbers, words; ``AdamSmith`` is two, because chats and PDF files run names together and questions do not."""
 _NUMBER = re.compile(
-    r"(?<![\w.])[-−]?(\d{1,3}(?:,\d{3})+|\d+)((?:\.\d+)?)(?=(?:st|nd|rd|th|s|k|m|bn)?\b|%|[^\w])", re.I
+    r"(?<![\w.])[-−]?(\d{1,3}(?:,\d{3})+|\d+)((?:\.\d+)?)(?=(?:st|nd|rd|th|s|k|m|bn)?\b|%|_|[^\w])", re.I
 )
 _CLAUSE_END = re.compile(r"[,;:.!?()]|\b(?:but|although|though|however|whereas|while|because|and|which|who)\b", re.I)
 _NEGATION_REACH = 6

@@ -12,6 +12,10 @@ def test_content_words_leave_out_function_words_and_bring_irregular_forms_togeth
     assert content_stems("The price of the tea fell and will fall") == [stem("price"), stem("tea"), stem("fall")]
 
 
+def test_names_that_were_run_together_meet_their_parts():
+    assert set(content_stems("Adam Smith")) <= set(content_stems("AdamSmith: hello"))
+
+
 def test_numbers_are_read_in_one_spelling():
     assert numbers_in("1,200.50 of 7 and 1200.5, 007 and three, 21%") == ["1200.5", "7", "21", "3"]
 
