@@ -5,6 +5,7 @@ Layer: ``api.cli``.
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
     from api.service import SearchResult
     from generation.events import AnswerEvent
-    from generation.types import Answer, AnswerSentence
+    from generation.types import Answer
 
 __all__ = ["ask", "complete", "search"]
+
+SNIPPET_CHARACTERS = 240
 
 KOption = Annotated[int | None, typer.Option("--k", help="How many pieces of evidence to find.", show_default=False)]
 ModeOption = Annotated[str, typer.Option("--mode", help="How to search: auto, naive, bm25, graph, hybrid or mix.")]
@@ -75,42 +78,39 @@ def _show_events(events: Iterator[SearchResult | AnswerEvent], *, show_evidence:
     """Show each stage as it comes; what a model writes is a draft, in grey, until its sentences were checked."""
     from api.service import SearchResult
     from generation.events import EventKind
-    from generation.render import render_references
 
     out = console()
     answer: Answer | None = None
-    kinds: list[EventKind] = []
+    drafting = False
     for event in events:
         if isinstance(event, SearchResult):
             if show_evidence and not as_json:
                 print_evidence(event, explain=False)
             continue
         answer = event.answer or answer
-        kinds.append(event.kind)
-        if as_json:
-            continue
-        if event.kind is EventKind.TOKEN and out.is_terminal:
+        if event.kind is EventKind.TOKEN and out.is_terminal and not as_json:
+            drafting = True
             out.print(event.text, end="", style="dim", markup=False)
-        elif event.sentence is not None and EventKind.TOKEN not in kinds:
-            out.print(_marked(event.sentence), end=" ", markup=False, soft_wrap=True)
     if answer is None:  # pragma: no cover - the stream's contract
         raise RuntimeError("the stream of an answer ended without the answer")
     if not as_json:
-        _close(answer, streamed=EventKind.SENTENCE in kinds and EventKind.TOKEN not in kinds)
-        out.print(render_references(answer.citations), markup=False, soft_wrap=True)
+        if drafting:
+            out.print("\n")
+        _print_answer(answer)
     return answer
 
 
-def _close(answer: Answer, *, streamed: bool) -> None:
+def _print_answer(answer: Answer) -> None:
+    from generation.render import render_references
+
     out = console()
-    if out.is_terminal or streamed:
-        out.print("\n")
-    if not streamed:
-        out.print(answer.text + "\n", markup=False, soft_wrap=True)
-
-
-def _marked(sentence: AnswerSentence) -> str:
-    return sentence.text + "".join(f" [{number}]" for number in sentence.citations)
+    if answer.short_answer:
+        out.print(answer.short_answer + "\n", style="bold", markup=False)
+    out.print(answer.text, markup=False, soft_wrap=True)
+    if answer.citations:
+        out.print("\n" + render_references(answer.citations), markup=False, soft_wrap=True)
+    for note in answer.notes:
+        out.print(f"\nnote: {note}", markup=False, style="dim", soft_wrap=True)
 
 
 def search(
@@ -151,30 +151,32 @@ def search(
 
 
 def print_evidence(found: SearchResult, *, explain: bool) -> None:
-    """Print evidence as a table; with ``explain`` also who found it and how long each stage took."""
+    """Print evidence, one entry a paragraph; with ``explain`` also who found it and how long each stage took."""
+    out = console()
     if not found.evidence:
-        console().print("Nothing was found.")
+        out.print("Nothing was found.")
         return
-    rows = []
     for item in found.evidence:
         place = f"{item.document.name}, p. {item.chunk.page_first}" if item.document.is_paged else item.document.name
-        snippet = " ".join(item.chunk.text.split())
-        row = [
-            item.rank,
-            f"{item.score:.3f}",
-            item.chunk.modality,
-            place,
-            snippet[:160] + ("…" if len(snippet) > 160 else ""),
-        ]
+        out.print(f"{item.rank:>3}  {item.score:.3f}  {item.chunk.modality:<6} {place}", markup=False, style="bold")
+        out.print(_indented(_snippet(item.chunk.text)), markup=False, soft_wrap=True)
         if explain:
-            row.append("\n".join(f"{c.retriever} #{c.rank} ({c.score:.3f})" for c in item.contributions))
-            row.append(", ".join(item.entities[:4]))
-        rows.append(row)
-    columns = ["#", "score", "kind", "where", "what"] + (["found by", "through"] if explain else [])
-    print_table("", columns, rows, right=("#", "score"))
+            voices = ", ".join(f"{c.retriever} #{c.rank} ({c.score:.3f})" for c in item.contributions)
+            through = f"; through {', '.join(item.entities[:4])}" if item.entities else ""
+            out.print(_indented(f"found by {voices}{through}"), markup=False, style="dim", soft_wrap=True)
+    out.print("")
     if explain:
-        stages = "  ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in found.trace.stages)
-        console().print(stages, markup=False)
+        stages = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in found.trace.stages)
+        out.print(f"time: {stages}", markup=False, style="dim")
+
+
+def _snippet(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= SNIPPET_CHARACTERS else words[:SNIPPET_CHARACTERS].rsplit(" ", 1)[0] + " …"
+
+
+def _indented(text: str) -> str:
+    return textwrap.indent(textwrap.fill(text, max(40, console().width - 6), break_on_hyphens=False), " " * 5)
 
 
 def complete(
