@@ -1,5 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Each does all its own set-up on a fresh machine.
 SHELL := /bin/bash
+export OMP_WAIT_POLICY ?= PASSIVE
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint types check-wheel bench eval docs samples clean
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `mmkg` does, before anything loads OpenMP
+
 CACHE = Path(os.environ.get("MMKG_CACHE") or platformdirs.user_cache_dir("mmkgrag"))
 REQUIRED = ("minilm", "spacy-en")
 

@@ -60,7 +60,8 @@ class EvaluationFolder:
             return
         for line_number, row in _rows(self.folder / "passages.jsonl"):
             passage_id = str(_field(row, "id", self.folder / "passages.jsonl", line_number))
-            data = json.dumps({"title": row.get("title", ""), "text": row.get("text", "")}).encode()
+            text = str(_field(row, "text", self.folder / "passages.jsonl", line_number))
+            data = json.dumps({"title": str(row.get("title") or ""), "text": text}).encode()
             yield RawFile(
                 source=f"passage:{passage_id}",
                 name=passage_id,
@@ -101,10 +102,15 @@ def read_folder(folder: Path) -> EvaluationFolder:
 
 def _question(row: Mapping[str, Any], file: Path, line_number: int) -> EvaluationQuestion:
     if "document" in row:
-        gold = frozenset(f"{row['document']}#{int(page)}" for page in row.get("pages") or ())
+        pages = _list(row, "pages", file, line_number) if row.get("pages") is not None else []
+        if not all(isinstance(page, int) for page in pages):
+            raise ConfigError(f"{file}, line {line_number}: 'pages' are whole numbers, got {pages!r}.")
+        gold = frozenset(f"{row['document']}#{page}" for page in pages)
     else:
-        gold = frozenset(str(item) for item in _field(row, "gold", file, line_number))
-    answers = row["answers"] if "answers" in row else [row["answer"]] if row.get("answer") else []
+        gold = frozenset(str(item) for item in _list(row, "gold", file, line_number))
+    answers = _list(row, "answers", file, line_number) if "answers" in row else []
+    if "answers" not in row and row.get("answer") not in (None, ""):
+        answers = [row["answer"]]
     return EvaluationQuestion(
         question_id=str(_field(row, "id", file, line_number)),
         text=str(_field(row, "question", file, line_number)),
@@ -114,14 +120,16 @@ def _question(row: Mapping[str, Any], file: Path, line_number: int) -> Evaluatio
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with file.open(encoding="utf-8") as stream:
+    with file.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
             except json.JSONDecodeError as error:
                 raise ConfigError(f"{file}, line {number}: not JSON ({error.msg}).") from error
+            except UnicodeDecodeError as error:
+                raise ConfigError(f"{file}, line {number}: not UTF-8 ({error.reason}).") from error
             if not isinstance(row, dict):
                 raise ConfigError(f"{file}, line {number}: expected an object, got {type(row).__name__}.")
             yield number, row
@@ -131,3 +139,10 @@ def _field(row: Mapping[str, Any], name: str, file: Path, line_number: int) -> A
     if name not in row:
         raise ConfigError(f"{file}, line {line_number}: the field {name!r} is missing.")
     return row[name]
+
+
+def _list(row: Mapping[str, Any], name: str, file: Path, line_number: int) -> list[Any]:
+    value = _field(row, name, file, line_number)
+    if not isinstance(value, list):
+        raise ConfigError(f"{file}, line {line_number}: {name!r} must be a list, got {value!r}.")
+    return value

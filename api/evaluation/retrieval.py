@@ -17,6 +17,7 @@ from retrieval.engine import RetrievalEngine
 
 from api.evaluation.dataset import EvaluationFolder
 from api.evaluation.recipe import Recipe
+from kg.errors import ConfigError
 from retrieval.metrics import evaluate, mean_metrics
 from retrieval.types import Evidence, Query
 
@@ -76,8 +77,14 @@ def evaluate_retrieval(
     :param recipe: Which pipelines, and how deep.
     :param on_question: Called with the pipeline's name after each question.
     :returns: Mean scores and latency percentiles of each pipeline.
+    :raises ConfigError: If no question has gold units.
     """
     answerable = [question for question in folder.questions if question.gold]
+    if not answerable:
+        raise ConfigError(
+            f"No question of {folder.folder} names what answers it, so no ranking can be scored. `mmkg eval answers` "
+            "scores refusals."
+        )
     pipelines: dict[str, dict[str, float]] = {}
     for name, mode in recipe.with_baselines().items():
         engine.search(Query(text=answerable[0].text), k=recipe.depth, mode=mode)
