@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from retrieval.engine import RetrievalEngine
 
 from api.evaluation.dataset import EvaluationFolder
 from api.evaluation.recipe import Recipe
 from kg.errors import ConfigError
+from retrieval.engine import RetrievalEngine
 from retrieval.metrics import evaluate, mean_metrics
 from retrieval.types import Evidence, Query
 
