@@ -23,14 +23,14 @@ class RetrievalConfig:
     :raises ConfigError: If a value lies outside the range that its description names.
     """
 
-    pool_size: int = 200
+    pool_size: int = 300
     """How many candidates each retriever gives to fusion, >= 2; scores are standardised over them. Measured: from 150
-    to 400 Recall@5 moves by at most .017 on any set. A fixed number keeps the balance between the retrievers the same
-    at 1,000 chunks and at 100,000, which standardising over the whole corpus would not."""
+    to 400 Recall@5 moves by at most .01 on any set (charts: .016). A fixed number keeps the balance between the
+    retrievers the same at 1,000 chunks and at 100,000, which standardising over the whole corpus would not."""
 
     dense_weight: float = 0.5
-    """Weight of standardised cosines, >= 0. With ``lexical_weight`` from .45 to .55 of the sum Recall@5 moves by at
-    most .02; chart text likes more of the vectors, chats like more of the words, and one half serves both."""
+    """Weight of standardised cosines, >= 0. With ``lexical_weight`` from .4 to .6 of the sum Recall@5 moves by at most
+    .025; charts like more of the vectors, chats like more of the words, and one half serves both."""
 
     lexical_weight: float = 0.5
     """Weight of standardised BM25 scores, >= 0."""
@@ -39,18 +39,18 @@ class RetrievalConfig:
     """How many of the best fused chunks the walk starts from, >= 1. Measured: 20, 50, 100 and all of them give the same
     recall, because the softmax leaves the others almost nothing."""
 
-    seed_sharpness: float = 1.75
+    seed_sharpness: float = 1.5
     """Inverse temperature of the softmax over fused scores that makes the walk's start, > 0, dimensionless. Sharper
-    means that links are followed from fewer chunks. Measured: from 1.5 to 2 multi-hop Recall@5 rises by .03 and that of
-    charts falls by .01; the others do not care."""
+    means that links are followed from fewer chunks. Measured: from 1 to 2 multi-hop Recall@5 rises by .02 to .03, chats
+    and charts lose up to .01."""
 
-    entity_share: float = 0.25
+    entity_share: float = 0.15
     """Share of the start given to entities that the question names, in ``[0, 1)``; the rest goes to chunks. Measured:
-    from .15 to .25 it gains .01 over 0 on multi-hop and chat; from .35 on it costs."""
+    .1 and .15 gain .005 to .01 Recall@5 over 0 on multi-hop and chat; from .25 on multi-hop and pages lose."""
 
     damping: float = 0.5
     """Probability of walking on rather than starting again, in ``[0, 1)``. 0.5 is HippoRAG 2's (arXiv:2502.14802);
-    measured: .5 and .6 are equal to .01, below .5 multi-hop questions lose up to .05."""
+    measured: from .4 to .7 Recall@5 moves by at most .025."""
 
     mention_exponent: float = 0.5
     """A chunk's edge to an entity weighs ``n_mentions ** mention_exponent * idf``, >= 0."""

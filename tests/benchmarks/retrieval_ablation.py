@@ -46,9 +46,9 @@ VARIANTS: dict[str, tuple[str, RetrievalConfig]] = {
     "mix mention_exponent=0": ("mix", replace(DEFAULT, mention_exponent=0.0)),
     "mix mention_exponent=1": ("mix", replace(DEFAULT, mention_exponent=1.0)),
     **{f"mix damping={d}": ("mix", replace(DEFAULT, damping=d)) for d in (0.3, 0.4, 0.6, 0.7)},
-    **{f"mix entity_share={e}": ("mix", replace(DEFAULT, entity_share=e)) for e in (0.15, 0.35)},
-    **{f"mix pool_size={n}": ("mix", replace(DEFAULT, pool_size=n)) for n in (100, 150, 300, 400)},
-    **{f"mix seed_sharpness={t}": ("mix", replace(DEFAULT, seed_sharpness=t)) for t in (1.25, 1.5, 2.0, 2.5)},
+    **{f"mix entity_share={e}": ("mix", replace(DEFAULT, entity_share=e)) for e in (0.1, 0.25, 0.35)},
+    **{f"mix pool_size={n}": ("mix", replace(DEFAULT, pool_size=n)) for n in (100, 150, 200, 400)},
+    **{f"mix seed_sharpness={t}": ("mix", replace(DEFAULT, seed_sharpness=t)) for t in (1.0, 1.25, 1.75, 2.0)},
     **{
         f"mix dense_weight={w}": ("mix", replace(DEFAULT, dense_weight=w, lexical_weight=round(1.0 - w, 2)))
         for w in (0.4, 0.45, 0.55, 0.6)
