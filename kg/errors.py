@@ -8,6 +8,37 @@ A message says *where*, *what was given* and *what to do*: write it so that it c
 
 from __future__ import annotations
 
+__all__ = [
+    "CaptionError",
+    "CompletionError",
+    "ConfigError",
+    "CorruptFileError",
+    "EmptyFileError",
+    "EncoderError",
+    "EncryptedFileError",
+    "ExtractionError",
+    "FusionError",
+    "GenerationError",
+    "InputError",
+    "LimitExceededError",
+    "LoadError",
+    "MissingExtraError",
+    "MmkgError",
+    "ModelCorruptError",
+    "ModelError",
+    "ModelMissingError",
+    "NotFoundError",
+    "RetrievalError",
+    "SchemaVersionError",
+    "StoreBusyError",
+    "StoreError",
+    "StoreFullError",
+    "UnreadableFileError",
+    "UnsafePathError",
+    "UnsupportedFileError",
+    "VectorIndexError",
+]
+
 
 class MmkgError(Exception):
     """Anything that went wrong in a way that can be explained to the person at the keyboard."""

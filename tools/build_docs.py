@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 
 from api.app import create_app
@@ -17,24 +18,36 @@ from api.wiring import build_service
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
-def walk(command: click.Command, path: tuple[str, ...]) -> list[str]:
-    """Return the Markdown of a command and of those under it."""
+def walk(command: Any, path: tuple[str, ...]) -> list[str]:
+    """Return the Markdown of a command (of click, or of typer's own copy of it) and of those under it."""
     children = getattr(command, "commands", None)
     if children:
         return [line for name, child in children.items() for line in walk(child, (*path, name))]
-    lines = [f"## `{' '.join(path)}`", "", (command.help or "").strip(), ""]
-    arguments = [p for p in command.params if isinstance(p, click.Argument)]
-    options = [p for p in command.params if isinstance(p, click.Option) and p.name != "help"]
-    usage = " ".join(
-        [*path, *(f"[{o.opts[-1]} …]" for o in options), *(p.make_metavar(click.Context(command)) for p in arguments)]
-    )
-    lines += ["```text", usage, "```", ""]
-    for argument in arguments:
-        lines.append(f"- `{argument.human_readable_name}`: {getattr(argument, 'help', '') or ''}")
-    for option in options:
-        names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-        lines.append(f"- {names}: {option.help or ''}")
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+    usage = [*path, "[OPTIONS]", *(_argument(argument) for argument in arguments)]
+    lines = [
+        f"## `{' '.join(path)}`",
+        "",
+        inspect.cleandoc(command.help or ""),
+        "",
+        "```text",
+        " ".join(usage),
+        "```",
+        "",
+    ]
+    lines += [f"- `{argument.name.upper()}`: {argument.help or ''}" for argument in arguments]
+    lines += [f"- {_names(option)}: {option.help or ''}" for option in options]
     return [*lines, ""]
+
+
+def _argument(argument: Any) -> str:
+    name = argument.name.upper() + ("..." if argument.nargs == -1 else "")
+    return name if argument.required else f"[{name}]"
+
+
+def _names(option: Any) -> str:
+    return ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
 
 
 def main() -> None:
