@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from api.models.cache import ModelCache
+from api.models.registry import PACKAGED
 from api.settings import ENVIRONMENT_PREFIX, Settings
 from kg.errors import MmkgError
 
@@ -83,9 +84,14 @@ def _owners() -> Check:
 
 def _models(settings: Settings) -> list[Check]:
     checks = []
-    for row in ModelCache(settings.cache).list():
+    cache = ModelCache(settings.cache)
+    for known in cache.list():
+        row = cache.verify(known.name) if known.name in PACKAGED else known  # derived ones are large and made here
         if row.state == "present":
             checks.append(Check(name=f"model {row.name}", state="ok", detail=str(row.path)))
+            continue
+        if row.state == "damaged":
+            checks.append(Check(name=f"model {row.name}", state="broken", detail=row.detail))
             continue
         state = "note" if row.optional else "broken"
         checks.append(Check(name=f"model {row.name}", state=state, detail=f"missing: `mmkg models pull {row.name}`"))
@@ -114,15 +120,15 @@ def _accelerator() -> Check:
 
 
 def _variables(environ: Mapping[str, str]) -> Check:
-    known = {f"{ENVIRONMENT_PREFIX}{field.upper()}" for field in Settings.model_fields} | {"MMKG_CONFIG"}
-    odd = [
-        name
-        for name in environ
-        if name.startswith(ENVIRONMENT_PREFIX)
-        and name.split("__")[0] not in known
-        and not name.startswith("MMKG_TEST_")
-    ]
+    known = {field.upper() for field in Settings.model_fields} | {"CONFIG"}
+    given = [name.removeprefix(ENVIRONMENT_PREFIX) for name in environ if name.startswith(ENVIRONMENT_PREFIX)]
+    odd = [name for name in given if name.split("__")[0] not in known and not name.startswith("TEST_")]
     if not odd:
         return Check(name="environment", state="ok", detail="no unknown MMKG_ variables")
-    hints = [f"{name} (near: {', '.join(difflib.get_close_matches(name, known, n=2)) or 'nothing'})" for name in odd]
+    hints = [f"{ENVIRONMENT_PREFIX}{name}{_hint(name, known)}" for name in odd]
     return Check(name="environment", state="note", detail=f"these variables are not settings: {'; '.join(hints)}")
+
+
+def _hint(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name.split("__")[0], known, n=2)
+    return f" (near: {', '.join(ENVIRONMENT_PREFIX + match for match in near) or 'nothing'})"

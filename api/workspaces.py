@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.engine import RetrievalEngine
-
 from kg.errors import InputError, NotFoundError
 from kg.ports import RecordStore
 
@@ -78,9 +76,12 @@ class Workspaces:
         """
         folder = self.folder(name)
         with self._lock:
-            if name in self._opened and (create or folder.is_dir()):
-                return self._opened[name]
-            if not (folder / RECORD_FILE).is_file() and not create:
+            is_there = (folder / RECORD_FILE).is_file()
+            if name in self._opened:
+                if is_there:
+                    return self._opened[name]
+                self._opened.pop(name).store.close()  # deleted under us: what is written to it now would be lost
+            if not is_there and not create:
                 known = ", ".join(self.names()) or "none yet"
                 raise NotFoundError(
                     f"There is no workspace {name!r} in {self._home} (there: {known}). Put something in with "

@@ -1,6 +1,7 @@
 """The folder of model weights: fetch, check, list. Nothing else in mmkgrag ever downloads anything.
 
-Layer: ``api``; the standard library, and ``huggingface_hub`` for ``hf:`` names only.
+Layer: ``api``; the standard library, ``huggingface_hub`` for ``hf:`` names only, and ``generation`` to check a derived
+model.
 
 A model is a folder ``<cache>/models/<name>`` with a ``.mmkg-manifest.json`` that holds the SHA-256 of each
 of its files. The folder is made complete under another name and moved into place, so a half-fetched model is never
@@ -123,7 +124,7 @@ class ModelCache:
             raise InputError(f"There is no model {name!r}. Known are {', '.join((*PACKAGED, *DERIVED))}.")
         if status.state == "missing":
             return status
-        problem = self._damage(name)
+        problem = self._damage_of_derived(name) if name in DERIVED else self._damage(name)
         return status if not problem else replace(status, state="damaged", detail=problem)
 
     def _damage(self, name: str) -> str:
@@ -131,7 +132,10 @@ class ModelCache:
         manifest_file = folder / MANIFEST
         expected: dict[str, str] = {}
         if manifest_file.is_file():
-            expected = json.loads(manifest_file.read_text("utf-8"))["files"]
+            try:
+                expected = dict(json.loads(manifest_file.read_text("utf-8"))["files"])
+            except (ValueError, KeyError, TypeError):
+                return f"{MANIFEST} cannot be read; remove {folder} and pull again"
         model = PACKAGED.get(name)
         if model and model.pinned_file:
             expected = {**expected, model.pinned_file: model.sha256}
@@ -141,6 +145,15 @@ class ModelCache:
                 return f"{relative} is missing"
             if _sha256_file(file) != digest:
                 return f"{relative} does not have its SHA-256; remove {folder} and pull again"
+        return ""
+
+    def _damage_of_derived(self, name: str) -> str:
+        from generation.models.checkpoints import verify_checkpoint
+
+        try:
+            verify_checkpoint(self._folder_of(name))
+        except ModelCorruptError as error:
+            return str(error)
         return ""
 
     def _status(self, name: str, role: str, origin: str, licence: str, optional: bool) -> ModelStatus:
