@@ -1,0 +1,53 @@
+"""The typed, frozen values that the stages of ingest hand on to each other.
+
+Layer: ``kg``; the standard library only.
+``RawFile → Document + Asset → Caption → Chunk → Mention, Triple → GraphDelta``.
+
+Conventions
+- Character offsets count Python characters (code points), half-open ``[start, end)``.
+- A box is given in fractions of the page or picture, origin at the top left, so it survives any rendering resolution.
+- Pages count from 1. A format without pages (text, Markdown, HTML, a picture) is one page, and ``is_paged`` is false.
+- Every value validates itself when it is made: one that exists can be trusted.
+"""
+
+from __future__ import annotations
+
+from kg.types.documents import Asset, Box, Document, DocumentInfo, Heading, Modality, Page, RawFile, Span
+from kg.types.graph import (
+    Caption,
+    CaptionLine,
+    Chunk,
+    Entity,
+    Extraction,
+    GraphDelta,
+    Mention,
+    Origin,
+    Relation,
+    Triple,
+)
+from kg.types.reports import FileOutcome, IngestReport, IngestStatus
+
+__all__ = [
+    "Asset",
+    "Box",
+    "Caption",
+    "CaptionLine",
+    "Chunk",
+    "Document",
+    "DocumentInfo",
+    "Entity",
+    "Extraction",
+    "FileOutcome",
+    "GraphDelta",
+    "Heading",
+    "IngestReport",
+    "IngestStatus",
+    "Mention",
+    "Modality",
+    "Origin",
+    "Page",
+    "RawFile",
+    "Relation",
+    "Span",
+    "Triple",
+]

@@ -1,0 +1,197 @@
+"""Captions, chunks, and what is found in them: the graph and one document's change to it.
+
+Layer: ``kg``; the standard library only. Import these from :mod:`kg.types`, whose header has the conventions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kg.types.checks import require
+from kg.types.documents import Box, Document, Modality, Span
+
+__all__ = [
+    "Caption",
+    "CaptionLine",
+    "Chunk",
+    "Entity",
+    "Extraction",
+    "GraphDelta",
+    "Mention",
+    "Origin",
+    "Relation",
+    "Triple",
+]
+
+
+class Origin(StrEnum):
+    """How a relation came to be known. A predicted link is never stored as an extracted one."""
+
+    EXTRACTED = "extracted"
+    PREDICTED = "predicted"
+    ASSERTED = "asserted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionLine:
+    """One part of a caption. ``source`` is ``ocr``, ``alt``, ``caption``, ``context`` or ``model``.
+
+    ``span`` is its place in ``Caption.text``; ``box`` its place on the picture where that is known; ``score`` the
+    confidence of whatever read it, in ``[0, 1]``, higher is better.
+    """
+
+    text: str
+    source: str
+    span: Span
+    box: Box | None = None
+    score: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caption:
+    """What a captioner says of one asset; ``captioner`` names it, so text read off a picture never passes for prose."""
+
+    asset_id: str
+    text: str
+    captioner: str
+    lines: tuple[CaptionLine, ...] = ()
+    score: float = 1.0
+
+    def __post_init__(self) -> None:
+        for line in self.lines:
+            found = self.text[line.span.start : line.span.end]
+            require(
+                found == line.text, f"Caption {self.asset_id}: line {line.text!r} is not at {line.span}: {found!r}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """The unit of retrieval and citation.
+
+    ``text`` is exactly the characters at ``span`` of ``Document.text`` or, where ``asset_id`` is set, of that asset's
+    ``Caption.text``. ``page_first`` and ``page_last`` differ only where the chunk crosses a page. ``heading`` is the
+    path of headings above it, ``"Manual > Safety"``, empty where there is none; it is not part of ``text``.
+    """
+
+    chunk_id: str
+    document_id: str
+    ordinal: int
+    text: str
+    span: Span
+    page_first: int
+    page_last: int
+    modality: Modality
+    n_tokens: int
+    heading: str = ""
+    asset_id: str | None = None
+    box: Box | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.text.strip()), f"Chunk {self.chunk_id}: empty text.")
+        require(len(self.span) == len(self.text), f"Chunk {self.chunk_id}: span and text differ in length.")
+        require(1 <= self.page_first <= self.page_last, f"Chunk {self.chunk_id}: pages out of order.")
+        require(
+            (self.asset_id is None) == (self.modality is Modality.TEXT),
+            f"Chunk {self.chunk_id}: text chunks have no asset, all others have one (got {self.modality}).",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mention:
+    """A stretch of a chunk that names an entity.
+
+    ``span`` is in the same coordinates as ``Chunk.span`` (document or caption), so ``chunk.span.start <= span.start``.
+    ``label`` is the entity type (``PERSON``, ``ORG``, ``DATE``, … or ``CONCEPT`` for noun phrases); ``source`` says
+    which rule found it (``ner``, ``noun_phrase``, ``title``). ``entity_id`` is empty until resolution has run.
+    """
+
+    mention_id: str
+    chunk_id: str
+    text: str
+    span: Span
+    label: str
+    source: str
+    score: float = 1.0
+    entity_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Triple:
+    """One statement: the mention ``head`` stands in relation ``name`` to the mention ``tail``, said at ``span``."""
+
+    triple_id: str
+    chunk_id: str
+    head_mention_id: str
+    name: str
+    tail_mention_id: str
+    span: Span
+    extractor: str
+    score: float = 1.0
+    origin: Origin = Origin.EXTRACTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entity:
+    """An entity as the whole record sees it: the name and type that most mentions use, and its other names."""
+
+    entity_id: str
+    name: str
+    type: str
+    aliases: tuple[str, ...] = ()
+    n_mentions: int = 0
+    n_documents: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """A relation between two entities, with the number of statements that support it."""
+
+    relation_id: str
+    head_id: str
+    name: str
+    tail_id: str
+    origin: Origin
+    n_statements: int
+    score: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extraction:
+    """What an extractor found in one document; resolution returns it again with every ``entity_id`` set."""
+
+    mentions: tuple[Mention, ...] = ()
+    triples: tuple[Triple, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphDelta:
+    """One document's whole change to the record, applied in one transaction or not at all.
+
+    :raises InputError: If a part refers to something that is not in the delta.
+    """
+
+    document: Document
+    captions: tuple[Caption, ...]
+    chunks: tuple[Chunk, ...]
+    extraction: Extraction
+
+    def __post_init__(self) -> None:
+        where = f"GraphDelta of {self.document.name}"
+        assets = {asset.asset_id for asset in self.document.assets}
+        chunks = {chunk.chunk_id for chunk in self.chunks}
+        mentions = {mention.mention_id for mention in self.extraction.mentions}
+        require(all(c.asset_id in assets for c in self.captions), f"{where}: a caption names an unknown asset.")
+        require(
+            all(c.asset_id is None or c.asset_id in assets for c in self.chunks),
+            f"{where}: a chunk names an unknown asset.",
+        )
+        require(len(chunks) == len(self.chunks), f"{where}: two chunks share an id.")
+        require(len(mentions) == len(self.extraction.mentions), f"{where}: two mentions share an id.")
+        for mention in self.extraction.mentions:
+            require(mention.chunk_id in chunks, f"{where}: mention {mention.text!r} names an unknown chunk.")
+            require(bool(mention.entity_id), f"{where}: mention {mention.text!r} is not resolved.")
+        for triple in self.extraction.triples:
+            known = triple.head_mention_id in mentions and triple.tail_mention_id in mentions
+            require(known and triple.chunk_id in chunks, f"{where}: triple {triple.triple_id} names unknown parts.")

@@ -1,0 +1,55 @@
+"""What ingest did.
+
+Layer: ``kg``; the standard library only. Import these from :mod:`kg.types`, whose header has the conventions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["FileOutcome", "IngestReport", "IngestStatus"]
+
+
+class IngestStatus(StrEnum):
+    """What ingest did with one file."""
+
+    ADDED = "added"
+    REPLACED = "replaced"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOutcome:
+    """What happened to one file.
+
+    ``error_code`` is set when, and only when, it failed; ``message`` then says why. With a file that went in,
+    ``message`` may say what a user should know of it (that it has no words to search for, say).
+    """
+
+    source: str
+    name: str
+    status: IngestStatus
+    seconds: float
+    document_id: str = ""
+    n_pages: int = 0
+    n_chunks: int = 0
+    n_assets: int = 0
+    n_mentions: int = 0
+    n_triples: int = 0
+    error_code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestReport:
+    """The outcome of every file of one ingest, in the order they were finished."""
+
+    outcomes: tuple[FileOutcome, ...]
+    seconds: float
+
+    @property
+    def n_failed(self) -> int:
+        """Count the files that are not in the record because something went wrong."""
+        return sum(outcome.status is IngestStatus.FAILED for outcome in self.outcomes)
