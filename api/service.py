@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from retrieval.engine import RetrievalEngine
-
 from api.settings import Settings
 from api.workspaces import Workspace, Workspaces
 from generation.answerer import Answerer
@@ -24,6 +22,7 @@ from kg.errors import InputError, NotFoundError
 from kg.ingest import IngestPipeline
 from kg.ports import RecordStore
 from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, Modality, RawFile
+from retrieval.engine import RetrievalEngine
 from retrieval.types import Evidence, Query, Trace
 
 __all__ = ["CompletionResult", "Found", "Parts", "Scope", "SearchResult", "Service", "scope_of"]
@@ -299,6 +298,10 @@ class Service:
     def documents(self, workspace: str) -> list[DocumentInfo]:
         """List the documents of a workspace by name."""
         return self.workspaces.get(workspace, create=False).store.documents()
+
+    def find_document(self, workspace: str, document: str) -> DocumentInfo:
+        """Return the one document of that id, name or source; raises as :meth:`remove` does."""
+        return self._find_document(self.workspaces.get(workspace, create=False), document)
 
     def remove(self, workspace: str, document: str) -> DocumentInfo:
         """Delete a document and every trace of it.

@@ -18,12 +18,12 @@ from typing import Annotated, Any, TypeVar
 
 import platformdirs
 import yaml
-from kg.chunking import ChunkingConfig
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
-from retrieval.config import RetrievalConfig
 
+from kg.chunking import ChunkingConfig
 from kg.errors import ConfigError
 from kg.limits import LoadLimits
+from retrieval.config import RetrievalConfig
 
 __all__ = ["ENVIRONMENT_PREFIX", "ModelServer", "Settings", "load_settings"]
 

@@ -25,13 +25,12 @@ from kg.types import FileOutcome, RawFile
 from retrieval.types import TextEncoder
 
 if TYPE_CHECKING:
-    from retrieval.engine import RetrievalEngine
-
     from generation.answerer import Answerer
     from generation.types import LanguageModel
     from kg.ingest import IngestPipeline
     from kg.loaders.discover import Candidate
     from kg.loaders.raw import FileFailure
+    from retrieval.engine import RetrievalEngine
 
 __all__ = ["GENERATORS", "Wiring", "build_service"]
 
