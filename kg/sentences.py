@@ -18,7 +18,13 @@ from collections.abc import Iterator
 from kg.types import Span
 from kg.wordlists import word_set
 
-__all__ = ["sentence_spans"]
+__all__ = ["CHAT_STAMP", "sentence_spans"]
+
+CHAT_STAMP = (
+    r"(?:\[[^\]\n]{0,24}\d[:.]\d\d[^\]\n]{0,12}\]|"
+    r"(?:\d{1,4}[./-]\d{1,2}[./-]\d{1,4},? )?\d{1,2}:\d\d(?::\d\d)?(?: ?[AaPp][Mm])?(?: [–-])?)"
+)
+"""A pattern: the time before the speaker of a line of chat, ``[2023-07-14 09:02]`` or ``14/07/2023, 09:02 -``."""
 
 # After these a sentence never ends: something that belongs to them follows.
 _LEADING = word_set(
@@ -31,6 +37,11 @@ _EITHER = word_set(
     "inc ltd co corp llc plc bros jr sr esq etc dept univ assn est ave blvd rd sq a.m p.m am pm u.s u.k e.u u.n ph.d "
     "m.d b.a m.a b.sc m.sc d.c jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri "
     "sat sun b.c a.d"
+)
+# After a day these go on with the date: "12. März 1924".
+_MONTHS = word_set(
+    "januar jänner februar märz april mai juni juli august september oktober november dezember jan feb mär apr jun jul "
+    "aug sept okt nov dez"
 )
 # After these it goes on only before a number: "No. 5", "pp. 12".
 _BEFORE_NUMBER = word_set("no nos nr p pp para art tab")
@@ -48,7 +59,17 @@ _NEXT_WORD = re.compile(r"[\s\"'“‘«(\[]*([^\s]*)")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]\Z")
 _LIST_NUMBER = re.compile(r"\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})\Z")
 _BULLET = re.compile(r"\s*(?:[•‣◦▪●○■□◆➢➤✓*+–—-]\s+|\(?\d{1,3}[.)]\s+|\(?[a-zA-Z][.)]\s+|#{1,6}\s|>\s)")
-_SPEAKER = re.compile(r"\s*[^\W\d_][\w.'’ -]{0,38}?(?: ?\([^)\n]{1,30}\))?:(?:\s|$)")
+_FIGURE_NUMBER = re.compile(
+    r"\s*(?:fig(?:ure|\.)?|table|chart|exhibit|plate|box|map|scheme|abb(?:ildung|\.)|tab(?:elle|leau|\.))"
+    r"\s?[A-Z]{0,2}[-.]?\d[\d.]{0,6}\Z",
+    re.IGNORECASE,
+)
+_SALUTATION = re.compile(
+    r"(?:dear|hello|hi|sehr geehrte[rs]?|liebe[rs]?|(?:yours|kind|best|warm|with)\b|sincerely|regards)\b[^,]{0,50},\Z",
+    re.IGNORECASE,
+)
+_STAMPED = re.compile(r"\s*\[[^\]\n]{0,24}\d[:.]\d\d[^\]\n]{0,12}\]")
+_SPEAKER = re.compile(rf"\s*(?:{CHAT_STAMP} ?)?" r"[^\W\d_][\w.'’ -]{0,38}?(?: ?\([^)\n]{1,30}\))?:(?:\s|$)")
 _CELLS = re.compile(r"\||\t|(?<! ) {3,}+\S")
 _FIRST_WORD = re.compile(r"\s*(\S{1,80})")
 _LOOK_BEHIND = 40  # No abbreviation is longer; a bounded look keeps the pass linear on a line without spaces.
@@ -118,6 +139,8 @@ def _is_wrapped(line: str, following: str, width: int) -> bool:
     if _BULLET.match(following) or _SPEAKER.match(following) or _CELLS.search(following) or _CELLS.search(line.strip()):
         return False
     line = line.strip()
+    if _STAMPED.match(following) or _SALUTATION.match(line):
+        return False
     following = following.strip()
     if line[-1] in ",-–—&/(" or (following[0].islower() and line[-1] not in ".!?:;"):
         return True
@@ -155,6 +178,8 @@ def _ends_sentence(text: str, start: int, stop: re.Match[str], end: int) -> bool
     window_start = max(start, stop.start() - _LOOK_BEHIND)
     before = _WORD_BEFORE.search(text[window_start : stop.start()])
     word = before.group() if before else ""
+    if window_start == start and _FIGURE_NUMBER.match(text, start, stop.start()):
+        return False
     is_first_word = not text[start : max(start, stop.start() - len(word))].strip(" \n\t([")[:1]
     return _ends_after(word, next_word, is_first_word=is_first_word, closes_quote=len(mark) > 1)
 
@@ -165,6 +190,8 @@ def _ends_after(word: str, next_word: str, *, is_first_word: bool, closes_quote:
         return True
     lowered = word.lower()
     if lowered in _LEADING or (is_first_word and _LIST_NUMBER.match(word)):
+        return False
+    if len(word) <= 2 and word.isdecimal() and next_word.rstrip(".,;:)").lower() in _MONTHS:
         return False
     if lowered in _BEFORE_NUMBER and next_word[0].isdigit():
         return False

@@ -62,12 +62,26 @@ def _print_report(report: IngestReport, *, workspace: str, quiet: bool) -> None:
         columns = ("file", "outcome", "pages", "pictures", "chunks", "mentions", "statements", "s")
         if rows:
             print_table("", columns, rows, right=columns[2:])
-    for outcome in report.outcomes:
-        if outcome.message:
-            out.print(f"{outcome.status} {outcome.name}: {outcome.message}", markup=False, soft_wrap=True)
+    for line in _messages(report):
+        out.print(line, markup=False, soft_wrap=True)
     if not quiet:
         kept = len(report.outcomes) - report.n_failed
         out.print(f"{kept} of {len(report.outcomes)} files are in workspace {workspace!r} ({report.seconds:.1f} s).")
+
+
+def _messages(report: IngestReport) -> list[str]:
+    """One line a file that has something to say; files with the same message, such as a full disk, share a line."""
+    outcomes_of: dict[tuple[str, str], list[str]] = {}
+    for outcome in report.outcomes:
+        if outcome.message:
+            outcomes_of.setdefault((outcome.status, outcome.message), []).append(outcome.name)
+    lines = []
+    for (status, message), names in outcomes_of.items():
+        if len(names) > 1:
+            lines.append(f"{status} {len(names)} files, {names[0]} to {names[-1]}: {message}")
+        else:
+            lines.append(f"{status} {message if message.startswith(names[0]) else f'{names[0]}: {message}'}")
+    return lines
 
 
 def rm(
@@ -77,10 +91,12 @@ def rm(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete documents and every trace of them from a workspace."""
+    """Delete documents and every trace of them from a workspace; if one of them is not there, none is deleted."""
     with failures_explained(as_json=as_json):
         service, settings = service_of(context, home=home, workspace=workspace)
-        removed = [service.remove(settings.workspace, document) for document in documents]
+        found = [service.find_document(settings.workspace, document) for document in documents]
+        ids = dict.fromkeys(info.document_id for info in found)
+        removed = [service.remove(settings.workspace, document_id) for document_id in ids]
         service.close()
     if as_json:
         print_json({"removed": [{"document_id": info.document_id, "name": info.name} for info in removed]})

@@ -19,7 +19,7 @@ from kg.errors import ExtractionError, InputError, ModelCorruptError, ModelMissi
 from kg.extraction.mentions import Candidate, find_candidates, is_prose
 from kg.extraction.relations import statements
 from kg.ids import mention_id, triple_id
-from kg.sentences import sentence_spans
+from kg.sentences import CHAT_STAMP, sentence_spans
 from kg.types import Chunk, Document, Extraction, Mention, Modality, Span, Triple
 from kg.wordlists import word_set
 
@@ -32,7 +32,10 @@ else:
 __all__ = ["SpacyExtractor"]
 
 _NEEDED_PIPES = ("tok2vec", "tagger", "parser", "attribute_ruler", "lemmatizer", "ner")
-_SPEAKER = re.compile(r"([^\W\d_][\w.'’-]*(?: [^\W\d_a-z][\w.'’-]*){0,3})(?: \([^)\n]{1,30}\))?: +(?=\S)")
+_SPEAKER = re.compile(
+    rf"(?:{CHAT_STAMP} ?)?"
+    r"([^\W\d_][\w.'’-]*(?: [^\W\d_a-z][\w.'’-]*){0,3})(?: \([^)\n]{1,30}\))?: +(?=\S)"
+)
 _FIELDS = word_set(
     "time date note notes source sources figure fig table example question answer subject from to cc re title author "
     "authors abstract keywords summary warning caution tip important url email phone address page chapter section "
@@ -158,7 +161,8 @@ def _turns(doc: Doc) -> list[_Turn]:
         name = doc.char_span(speaker.start(1), speaker.end(1))
         if said is None or name is None or sum(token.is_alpha for token in said) < 2:
             continue
-        if all(token.pos_ in ("PROPN", "PUNCT") or token.ent_type_ == "PERSON" for token in name):
+        is_stamped = speaker.start(1) > match.end()
+        if is_stamped or all(token.pos_ in ("PROPN", "PUNCT") or token.ent_type_ == "PERSON" for token in name):
             names.add(name.text)
         found.append((name.text, _Turn((name.start, name.end), said.start, said.end)))
     return [turn for name, turn in found if name in names]

@@ -32,6 +32,8 @@ _BLOCKS = frozenset(
     | {"fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "html", "legend", "li", "main", "ol", "p"}
     | {"pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"}
 )
+_CELL_SECTIONS = ("thead", "tbody", "tfoot")
+_UNSEEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
 _XML_DECLARATION = re.compile(r"\s*<\?xml[^>]{0,500}>", re.IGNORECASE)
@@ -85,7 +87,7 @@ class HtmlWalker:
     def _enter(self, tag: Tag) -> bool:
         """Begin ``tag``; return whether its children are to be walked."""
         self._builder.deadline.check(f"<{tag.name}>")
-        if tag.name in _UNSEEN or tag.has_attr("hidden") or tag.get("aria-hidden") == "true":
+        if tag.name in _UNSEEN or _is_hidden(tag):
             return False
         if tag.name == "img":
             self._picture(tag)
@@ -119,7 +121,7 @@ class HtmlWalker:
         if caption is not None:
             self._builder.add(squash(clean(caption.get_text(" "))))
         lines = []
-        for row in table.find_all("tr"):
+        for row in _rows(table):
             self._builder.deadline.check("the next table row")
             cells = [squash(clean(cell.get_text(" "))) for cell in row.find_all(["td", "th"], recursive=False)]
             if any(cells):
@@ -141,9 +143,30 @@ class HtmlWalker:
             )
 
 
+def _is_hidden(tag: Tag) -> bool:
+    """Return whether the page itself says that ``tag`` is not shown; style sheets are not read."""
+    if tag.has_attr("hidden") or tag.get("aria-hidden") == "true":
+        return True
+    return _UNSEEN_STYLE.search(str(tag.get("style") or "")) is not None
+
+
+def _rows(table: Tag) -> list[Tag]:
+    """Return the rows of ``table`` itself, without those of a table inside one of its cells."""
+    sections = [table, *table.find_all(_CELL_SECTIONS, recursive=False)]
+    return [row for section in sections for row in section.find_all("tr", recursive=False)]
+
+
 def _is_data_table(table: Tag) -> bool:
-    """Return whether a table holds data, rather than laying out a page: no heading, list or table is inside it."""
-    return table.find(["table", "ul", "ol", *_HEADINGS]) is None
+    """Return whether a table holds data, rather than laying out a page.
+
+    It does where no heading, list or table is inside it, or where it has header cells of its own and no heading: a list
+    or a small table in a cell then belongs to its row.
+    """
+    if table.find(list(_HEADINGS)) is not None:
+        return False
+    if table.find(["table", "ul", "ol"]) is None:
+        return True
+    return any(row.find("th", recursive=False) is not None for row in _rows(table))
 
 
 class HtmlLoader:

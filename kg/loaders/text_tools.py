@@ -10,6 +10,8 @@ import re
 import unicodedata
 from pathlib import PurePosixPath
 
+from kg.sentences import sentence_spans
+
 __all__ = ["clean", "is_caption", "readable_stem", "squash", "tidy_lines", "window"]
 
 _REPLACEMENT = 0xFFFD
@@ -75,16 +77,23 @@ def readable_stem(name: str) -> str:
 
 
 def window(text: str, *, at: int, first: int, last: int, n_chars: int = 300) -> str:
-    """Return the words around character ``at``, on one line.
+    """Return the words around character ``at``, one sentence a line.
 
     :param text: The whole text.
     :param at: The character to look around.
     :param first: Nothing before this character is taken (the start of a page).
     :param last: Nothing from this character on is taken (the end of a page).
-    :param n_chars: Characters to take on either side; a word that would be cut there is dropped.
+    :param n_chars: Characters to take on either side; a sentence that would be cut there is dropped, or,
+        where no other stands there, a word that would be cut.
     :returns: At most ``2 * n_chars`` characters.
     """
     start, end = max(first, at - n_chars), min(last, at + n_chars)
+    # Looked at with as much again on either side, to tell where the sentences that are cut began and end.
+    reach, limit = max(first, start - n_chars), min(last, end + n_chars)
+    spans = [(reach + span.start, reach + span.end) for span in sentence_spans(text[reach:limit])]
+    whole = [squash(text[a:b]) for a, b in spans if start <= a and b <= end]
+    if whole:
+        return "\n".join(whole)
     piece = text[start:end]
     if start > first and not text[start - 1].isspace():
         piece = piece.partition(" ")[2] or piece

@@ -110,6 +110,21 @@ def test_rm_takes_a_document_out_by_its_name(home):
     assert all("Osterby" not in item["text"] for item in found)
 
 
+def test_rm_deletes_nothing_if_one_of_the_documents_is_not_there(home):
+    mmkg("rm", "harbour-letter.pdf", "nothing.txt", status=1)
+
+    listed = json.loads(mmkg("info", "--documents", "--json"))["documents_list"]
+    assert "harbour-letter.pdf" in {row["name"] for row in listed}
+
+
+def test_a_failure_names_its_file_once(home, tmp_path):
+    (tmp_path / "empty.txt").write_bytes(b"")
+
+    output = mmkg("ingest", tmp_path / "empty.txt", "-w", "mine", status=1)
+
+    assert output.splitlines()[0] == "failed empty.txt: the file is empty (0 bytes)."
+
+
 def test_complete_lists_predictions_and_says_that_they_are_not_stated(home):
     output = mmkg("complete", "Velmara Ferry Company", "related to", "--k", 3)
 

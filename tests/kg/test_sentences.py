@@ -30,6 +30,13 @@ def sentences(text: str) -> list[str]:
         ("(It rained.) We left.", ["(It rained.)", "We left."]),
         ("visit example.com today. Bye.", ["visit example.com today.", "Bye."]),
         ("今天下雨。我们走了。", ["今天下雨。", "我们走了。"]),
+        ("Am 12. März 1924 kam er. Sie blieb.", ["Am 12. März 1924 kam er.", "Sie blieb."]),
+        ("She was 12. Maria was 13.", ["She was 12.", "Maria was 13."]),
+        ("Figure 1. Plant cover. See the text.", ["Figure 1. Plant cover.", "See the text."]),
+        (
+            "Table A.2. Sites. It follows Figure 1. Then it ends.",
+            ["Table A.2. Sites.", "It follows Figure 1.", "Then it ends."],
+        ),
         ("no stop at the end", ["no stop at the end"]),
         ("", []),
         (" \n \t ", []),
@@ -58,6 +65,21 @@ def test_lines_of_a_chat_are_apart():
         "See you",
         "Wolfgang Schulz (admin): ok",
     ]
+
+
+def test_lines_of_a_chat_with_times_are_apart():
+    text = (
+        "[2023-07-14 09:02] maya: did the parcel from Zurich come,\n[2023-07-14 09:05] Tom Becker: yes, two\n"
+        "14/07/2023, 09:06 - maya_k: great\n9:15 PM Ann: ok"
+    )
+
+    assert sentences(text) == text.split("\n")
+
+
+def test_salutation_of_a_letter_is_not_run_into_what_follows():
+    text = "Dear Captain Lindqvist,\nthe Board has decided it.\nYours faithfully,\nAxel Thorne"
+
+    assert sentences(text) == text.split("\n")
 
 
 def test_headings_bullets_and_numbered_items_are_apart():
@@ -97,7 +119,10 @@ def test_spans_are_ordered_disjoint_trimmed_and_hold_every_visible_character(tex
     assert {i for i, c in enumerate(text) if not c.isspace()} <= covered
 
 
-@pytest.mark.parametrize("pattern", [".", "a", " ", "a\n", '."', ". ", "A. B. ", "a (b ", "A: ", "a   ", "!" * 9 + "x"])
+@pytest.mark.parametrize(
+    "pattern",
+    [".", "a", " ", "a\n", '."', ". ", "A. B. ", "a (b ", "A: ", "a   ", "!" * 9 + "x", "[1:11] ", "1:11 ", "Dear "],
+)
 @pytest.mark.timeout(20)
 def test_hostile_repetition_is_read_in_linear_time(pattern):
     # A quadratic pass over this much text would take minutes; the limit is there to stop it, not to time it.

@@ -10,7 +10,7 @@ import sys
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from kg.captioning.ocr import OcrCaptioner
+from kg.captioning.ocr import OcrCaptioner, _spaced
 from kg.errors import CaptionError, InputError
 from kg.ports import Captioner, CaptionRequest
 from kg.types import Asset, Modality
@@ -148,6 +148,28 @@ def test_text_around_is_shortened_at_a_sentence_and_does_not_repeat_the_caption(
     (caption,) = brief.caption([request(draw([]), caption="Figure 1: A fox", surrounding_text=around)])
 
     assert caption.text == "Figure 1: A fox\nOne sentence here."
+
+
+def test_sentences_around_a_picture_stay_apart():
+    around = "33 | Pavel | 4473\nRestarting the broker\nFigure 1:\nA fox\nRun it."
+
+    (caption,) = OcrCaptioner().caption([request(draw([]), caption="Figure 1: A fox", surrounding_text=around)])
+
+    assert caption.text == "Figure 1: A fox\n33 | Pavel | 4473\nRestarting the broker\nRun it."
+    assert [line.source for line in caption.lines] == ["caption", "context", "context", "context"]
+
+
+@pytest.mark.parametrize(
+    ("read", "meant"),
+    [
+        ("Nordby,the 3rd of February1911", "Nordby, the 3rd of February 1911"),
+        ("the first ofSeptember.", "the first of September."),
+        ("48,000 crowns, in May", "48,000 crowns, in May"),
+        ("toString Marching Mayor7", "toString Marching Mayor7"),
+    ],
+)
+def test_spaces_that_the_reader_lost_are_put_back(read, meant):
+    assert _spaced(read) == meant
 
 
 def test_lines_below_the_least_score_are_dropped(captioner):

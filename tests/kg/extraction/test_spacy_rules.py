@@ -85,6 +85,16 @@ def test_speaker_of_a_chat_line_is_a_person_and_stands_for_i(read):
     assert not {"Time", ": )", "I", "20260408_08:38"} & set(names(found))
 
 
+def test_speaker_after_a_time_is_a_person_too(read):
+    text = "[2023-07-14 09:02] Alice: I bought a bicycle in Utrecht.\n14/07/2023, 09:06 - Bob Stone: I sold my boat."
+
+    found = read(text)
+
+    assert ("Alice", "buy", "bicycle") in facts(found)
+    assert ("Bob Stone", "sell", "boat") in facts(found)
+    assert names(found)["Alice"] == names(found)["Bob Stone"] == "PERSON"
+
+
 def test_labels_of_a_chart_are_concepts_and_make_no_statements(read):
     text = (
         "Tornadoes in Kansas\nMore strict | About right\nGun owner: 13, 61, 26\nSouth Korea: 18%, 64%\n"

@@ -59,7 +59,7 @@ def test_word_file_gives_headings_lists_tables_and_captioned_pictures_in_order(l
     )
     (asset,) = loaded.assets
     assert (asset.alt_text, asset.caption) == ("A red box", "Figure 1: The box.")
-    assert asset.surrounding_text.endswith("c3 | c4 | c5 Figure 1: The box. Last words.")
+    assert asset.surrounding_text.endswith("c3 | c4 | c5\nFigure 1: The box.\nLast words.")
 
 
 def test_damaged_picture_in_a_word_file_does_not_fail_the_file(load, picture):

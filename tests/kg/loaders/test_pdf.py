@@ -104,7 +104,7 @@ def test_embedded_picture_becomes_an_asset_with_place_caption_and_surroundings(l
     assert asset.box.y0 == pytest.approx(197 / 600, abs=0.003)
     assert asset.box.x1 == pytest.approx(303 / 400, abs=0.003)
     assert asset.box.y1 == pytest.approx(303 / 600, abs=0.003)
-    assert "that year. Figure 2: The market" in asset.surrounding_text
+    assert "that year.\nFigure 2: The market" in asset.surrounding_text
     assert "Nothing else is known" in asset.surrounding_text
 
 

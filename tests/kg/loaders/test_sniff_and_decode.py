@@ -142,6 +142,14 @@ def test_window_takes_whole_words_and_stays_on_its_page():
     assert window(text, at=text.index("gamma"), first=first, last=last, n_chars=8) == "beta gamma"
 
 
+def test_window_begins_and_ends_with_a_sentence_where_it_can():
+    text = "Ann | 4473 | north\n\nThe head. Before it. Behind it.\nThe tail is cut."
+    at = text.index("Behind")
+
+    # 26 characters before "Behind" lies the row, 26 after it the last line; both would be cut, so both go.
+    assert window(text, at=at, first=0, last=len(text), n_chars=26) == "The head.\nBefore it.\nBehind it."
+
+
 @pytest.mark.parametrize("name", ["max_bytes", "max_pixels", "timeout_s", "max_compression_ratio"])
 def test_limits_must_be_positive(name):
     with pytest.raises(ConfigError, match=name):

@@ -70,7 +70,7 @@ def test_markdown_pictures_come_from_beside_the_page_and_from_data_uris_but_neve
     assert (red.alt_text, red.caption, red.media_type) == ("Red box", "Figure 1: A red box.", "image/png")
     assert (green.alt_text, green.caption) == ("Green", "Title")
     assert document.text[red.anchor :].startswith("Figure 1")
-    assert red.surrounding_text == "Before the picture. Figure 1: A red box."
+    assert red.surrounding_text == "Before the picture.\nFigure 1: A red box."
     assert document.metadata["pictures_left_out"] == "1 unreadable, 1 unsafe_path, 2 unsupported"
 
 
@@ -95,6 +95,7 @@ def test_html_gives_what_a_reader_sees(load):
         "page.html",
         b"<html><head><title>My  Page</title><style>p{}</style></head><body><nav>Home</nav><h1>Top</h1>"
         b"<p>First <b>bo</b>ld<br>line &amp; more</p><script>alert(1)</script><div hidden>secret</div>"
+        b"<p style='color:red; DISPLAY : none'>unseen</p>"
         b"<h2>Data</h2><table><caption>Sales</caption><tr><th>Year</th><th>Units</th></tr><tr><td>2020</td><td>7</td></tr>"
         b"</table><ul><li>one</li><li><p>two</p></li></ul><pre>a\n  b</pre><!-- note --></body></html>",
     )
@@ -104,6 +105,22 @@ def test_html_gives_what_a_reader_sees(load):
     assert document.text == (
         "Top\n\nFirst bold line & more\n\nData\n\nSales\n\nYear | Units\n2020 | 7\n\n- one\n\n- two\n\na\n  b"
     )
+
+
+def test_list_or_table_in_a_cell_stays_in_its_row_of_a_table_with_headers(load):
+    nested = "<table><tr><td>G. Holm</td><td>A. Reyes</td></tr></table>"
+    page = (
+        "<table><thead><tr><th>Wing</th><th>Rooms</th><th>Architect</th></tr></thead><tbody>"
+        f"<tr><td>South</td><td><ul><li>herbs</li><li>moss</li></ul></td><td>{nested}</td></tr></tbody></table>"
+    )
+
+    assert load("p.html", page.encode()).text == "Wing | Rooms | Architect\nSouth | herbs moss | G. Holm A. Reyes"
+
+
+def test_table_without_headers_around_lists_is_layout(load):
+    page = b"<table><tr><td><ul><li>one</li><li>two</li></ul></td><td>three</td></tr></table>"
+
+    assert load("p.html", page).text == "- one\n\n- two\n\nthree"
 
 
 def test_html_pictures_carry_alt_text_figcaption_and_the_words_around_them(load, picture):
@@ -116,7 +133,7 @@ def test_html_pictures_carry_alt_text_figcaption_and_the_words_around_them(load,
 
     (asset,) = document.assets
     assert (asset.alt_text, asset.caption) == ("Bars", "Rain by month")
-    assert asset.surrounding_text == "Rain fell. Rain by month End."
+    assert asset.surrounding_text == "Rain fell.\nRain by month\nEnd."
     assert (asset.width_px, asset.height_px) == (64, 48)
 
 
