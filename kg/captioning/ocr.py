@@ -137,7 +137,8 @@ class OcrCaptioner:
         context = asset.surrounding_text
         for said in (asset.caption.split(), asset.alt_text.split()):
             context = re.sub(r"\s+".join(map(re.escape, said)), "\n", context) if said else context
-        lines = [_flat(line) for line in context.splitlines() if line.strip()]
+        # Rows of a table beside a picture say nothing of it, and would be taken for cells of its own.
+        lines = [_flat(line) for line in context.splitlines() if line.strip() and " | " not in line]
         text = _shortened("\n".join(lines), self._max_context_characters)
         return [_line(line, "context") for line in text.splitlines()]
 
