@@ -62,18 +62,18 @@ def _print_report(report: IngestReport, *, workspace: str, quiet: bool) -> None:
         columns = ("file", "outcome", "pages", "pictures", "chunks", "mentions", "statements", "s")
         if rows:
             print_table("", columns, rows, right=columns[2:])
-    for line in _messages(report):
+    for line in _messages(report, failures_only=quiet):
         out.print(line, markup=False, soft_wrap=True)
     if not quiet:
         kept = len(report.outcomes) - report.n_failed
         out.print(f"{kept} of {len(report.outcomes)} files are in workspace {workspace!r} ({report.seconds:.1f} s).")
 
 
-def _messages(report: IngestReport) -> list[str]:
+def _messages(report: IngestReport, *, failures_only: bool) -> list[str]:
     """One line a file that has something to say; files with the same message, such as a full disk, share a line."""
     outcomes_of: dict[tuple[str, str], list[str]] = {}
     for outcome in report.outcomes:
-        if outcome.message:
+        if outcome.message and (outcome.status == "failed" or not failures_only):
             outcomes_of.setdefault((outcome.status, outcome.message), []).append(outcome.name)
     lines = []
     for (status, message), names in outcomes_of.items():

@@ -203,9 +203,8 @@ def complete(
     prediction = result.prediction
     rows = [(p.rank, p.head, p.relation, p.tail, f"{p.probability:.4f}", f"{p.score:.3f}") for p in prediction.links]
     print_table("predicted, not stated by any document", ("#", "head", "relation", "tail", "p", "score"), rows)
-    sizes = (
-        f"{result.n_train} statements between {result.n_entities} entities, {prediction.n_examples} of this relation"
-    )
+    # Links, not statements: that two things are named together counts as well, as "related to".
+    sizes = f"{result.n_train} links between {result.n_entities} entities, {prediction.n_examples} of this relation"
     console().print(f"learned from {sizes}; {prediction.n_known} answers are stated already and left out", markup=False)
     for note in prediction.notes:
         console().print(f"note: {note}", markup=False, soft_wrap=True)

@@ -4,9 +4,12 @@ import json
 import shutil
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from api.cli.app import app
+from api.cli.documents import _messages
+from kg.types import FileOutcome, IngestReport, IngestStatus
 
 pytestmark = pytest.mark.models
 runner = CliRunner()
@@ -123,6 +126,28 @@ def test_a_failure_names_its_file_once(home, tmp_path):
     output = mmkg("ingest", tmp_path / "empty.txt", "-w", "mine", status=1)
 
     assert output.splitlines()[0] == "failed empty.txt: the file is empty (0 bytes)."
+
+
+def test_quiet_ingest_prints_failures_only(home, tmp_path):
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "red.png")
+    (tmp_path / "empty.txt").write_bytes(b"")
+
+    assert "No words were found" in mmkg("ingest", tmp_path / "red.png", "-w", "loud")
+    output = mmkg("ingest", tmp_path / "red.png", tmp_path / "empty.txt", "-w", "mine", "--quiet", status=1)
+
+    assert output.splitlines() == ["failed empty.txt: the file is empty (0 bytes)."]
+
+
+def test_files_that_fail_for_one_reason_share_a_line():
+    reason = "Not tried, because the record failed at a.txt: there is no room left."
+    outcomes = [
+        FileOutcome(source=f"/x/{n}.txt", name=f"{n}.txt", status=IngestStatus.FAILED, seconds=0.0, message=reason)
+        for n in "bcd"
+    ]
+
+    lines = _messages(IngestReport(outcomes=tuple(outcomes), seconds=1.0), failures_only=True)
+
+    assert lines == [f"failed 3 files, b.txt to d.txt: {reason}"]
 
 
 def test_complete_lists_predictions_and_says_that_they_are_not_stated(home):
