@@ -57,7 +57,7 @@ def settings_of(context: typer.Context, *, home: Path | None = None, **overrides
 
     :param context: The command's context; its root holds the global options.
     :param home: The command's own ``--home``.
-    :param overrides: Further settings from options; ``None`` means "not given".
+    :param **overrides: Further settings from options; ``None`` means "not given".
     :returns: The merged settings.
     """
     from api.settings import load_settings
@@ -71,7 +71,7 @@ def service_of(context: typer.Context, *, home: Path | None = None, **overrides:
 
     :param context: The command's context.
     :param home: The command's own ``--home``.
-    :param overrides: Further settings from options.
+    :param **overrides: Further settings from options.
     :returns: The service and the settings that it was built from.
     """
     from api.wiring import build_service
