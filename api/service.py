@@ -10,20 +10,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from api.settings import Settings
 from api.workspaces import Workspace, Workspaces
-from generation.answerer import Answerer
-from generation.completion.predict import Prediction
 from generation.events import AnswerEvent
 from generation.types import Answer
 from kg.errors import InputError, NotFoundError
-from kg.ingest import IngestPipeline
 from kg.ports import RecordStore
 from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, Modality, RawFile
-from retrieval.engine import RetrievalEngine
 from retrieval.types import Evidence, Query, Trace
+
+if TYPE_CHECKING:  # named in signatures only; their packages are loaded by what uses them
+    from generation.answerer import Answerer
+    from generation.completion.predict import Prediction
+    from kg.ingest import IngestPipeline
+    from retrieval.engine import RetrievalEngine
 
 __all__ = ["CompletionResult", "Found", "Parts", "Scope", "SearchResult", "Service", "scope_of"]
 

@@ -43,8 +43,10 @@ STEPS = (
     "the next search",
 )
 BREAKDOWN = """
-import json, sys, time
+import json, os, sys, time
 marks = [time.monotonic()]
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as api.cli.main does
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 def mark():
     marks.append(time.monotonic())
 import api.cli.app
