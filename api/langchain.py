@@ -74,7 +74,7 @@ class MmkgAnswerer(RunnableSerializable[str, dict[str, Any]]):
 
         :param input: The question.
         :param config: LangChain's run configuration (callbacks, tags).
-        :param kwargs: Not used.
+        :param **kwargs: Not used.
         :returns: ``{"question", "status", "answer", "short_answer", "citations", …}``.
         """
         return self._call_with_config(self._answer, input, config)
@@ -84,7 +84,7 @@ class MmkgAnswerer(RunnableSerializable[str, dict[str, Any]]):
 
         :param input: The question.
         :param config: LangChain's run configuration (callbacks, tags).
-        :param kwargs: Not used.
+        :param **kwargs: Not used.
         :returns: What :meth:`invoke` returns.
         """
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from kg.errors import InputError, NotFoundError
 from kg.ports import RecordStore
-from kg.types import Modality
+from kg.types import CaptionLine, Chunk, Modality
 from retrieval.config import RetrievalConfig
 from retrieval.derived import Catalog, DerivedState
 from retrieval.fusion import FusedItem, ScoredPool, fuse_standard_scores
@@ -290,9 +290,17 @@ class RetrievalEngine:
                     document=catalog.documents[chunk.document_id],
                     contributions=tuple(contributions),
                     entities=item.entities,
+                    lines=self._lines(chunk),
                 )
             )
         return evidence
+
+    def _lines(self, chunk: Chunk) -> tuple[CaptionLine, ...]:
+        caption = None if chunk.asset_id is None else self._store.caption(chunk.asset_id)
+        if caption is None:
+            return ()
+        first, last = chunk.span.start, chunk.span.end
+        return tuple(line for line in caption.lines if line.span.start < last and first < line.span.end)
 
 
 def _known(pairs: Sequence[tuple[str, float]], catalog: Catalog) -> list[tuple[str, float]]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kg.errors import InputError
-from kg.types import Chunk, DocumentInfo, Span
+from kg.types import CaptionLine, Chunk, DocumentInfo, Span
 
 __all__ = ["Contribution", "Evidence", "Hit", "Query", "Retriever", "TextEncoder", "Trace", "VectorIndex"]
 
@@ -67,6 +67,10 @@ class Evidence:
     contributions: tuple[Contribution, ...] = ()
     entities: tuple[str, ...] = ()
     """Names of the entities through which graph search reached the chunk, strongest first."""
+    lines: tuple[CaptionLine, ...] = ()
+    """Of a picture's chunk: its caption's lines, in the coordinates of ``chunk.span``. Their ``source`` tells the words
+    that stand on the picture (``ocr``) from what the document says of it (``caption``, ``alt``) and the words around it
+    (``context``), so that nothing passes for something read off the picture that is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

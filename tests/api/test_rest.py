@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from api.settings import load_settings
 from api.wiring import build_service
+from retrieval.types import Query
 
 pytestmark = pytest.mark.models
 
@@ -157,3 +158,14 @@ def test_the_openapi_document_names_every_route(client):
     assert "delete" in paths["/workspaces/{workspace}/documents/{document_id}"]
     for route in ("query", "query/stream", "retrieve", "complete"):
         assert "post" in paths[f"/workspaces/{{workspace}}/{route}"]
+
+
+def test_the_lines_of_a_picture_say_what_was_read_off_it_and_what_the_document_says_of_it(samples_service):
+    found = samples_service.search("demo", Query(text="puffins breeding pairs by year"), k=3).evidence
+    chart = next(item for item in found if item.chunk.asset_id and item.document.name == "seabird-report.pdf")
+
+    sources = {line.text: line.source for line in chart.lines}
+    assert sources["Puffins at Skerrin Point: breeding pairs by year"] == "ocr"
+    assert sources["Figure 1: The yearly count of puffins, made in the second week of June."] == "caption"
+    start = chart.chunk.span.start
+    assert all(chart.chunk.text[max(0, x.span.start - start) :].startswith(x.text[:20]) for x in chart.lines)
