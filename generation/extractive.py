@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from generation.citations import CitationBook
 from generation.question import Question, read_question
-from generation.scoring import MentionLookup, Scored, Scores, score_units
+from generation.scoring import MentionLookup, Scored, Scores, says_nothing_new, score_units
 from generation.short_answer import ShortAnswer, find_short_answer
 from generation.types import AnswerSentence
 from generation.units import Unit, is_picture, picture_noun, units_of
-from generation.words import collapse, content_stems
+from generation.words import collapse, content_stems, stem
 from kg.types import Span
 from retrieval.types import Evidence, TextEncoder
 
@@ -70,30 +70,36 @@ def extract(
     scores = score_units(read, evidence, encoder=encoder, mentions=mentions)
     sufficient = bool(scores.ranked) and scores.answerable >= threshold
     short = find_short_answer(read, scores, evidence, mentions=mentions) if sufficient else None
-    picked = _pick(scores, short, max_sentences=max_sentences)
+    picked = _pick(read, scores, short, max_sentences=max_sentences)
     units = units_of(evidence)
+    beside = (short.beside,) if short is not None and short.beside is not None else ()
     return Extract(
         question=read,
         scores=scores,
-        picks=_without_contained([_with_lead(item.unit, units) for item in picked]),
+        picks=_without_contained([*(_with_lead(item.unit, units) for item in picked), *beside]),
         short=short,
         is_sufficient=sufficient,
     )
 
 
-def _pick(scores: Scores, short: ShortAnswer | None, *, max_sentences: int) -> list[Scored]:
+def _pick(question: Question, scores: Scores, short: ShortAnswer | None, *, max_sentences: int) -> list[Scored]:
     if not scores.ranked:
         return []
     best = scores.ranked[0]
     picked = [short.source if short is not None and short.source is not None else best]
     total = sum(scores.idf.values()) or 1.0
+    names = {stem(name) for name in question.names}
     for item in scores.ranked:
         if len(picked) >= max_sentences or item.score < _NEXT_SHARE * best.score:
             break
         if any(_overlap(item.unit, other.unit) >= _REDUNDANT for other in picked):
             continue
         covered = frozenset().union(*(other.covered for other in picked))
+        if any(other.unit.index == item.unit.index for other in picked):
+            covered |= names  # who speaks is clear within one piece of evidence
         new = sum(scores.idf[found] for found in item.covered - covered) / total
+        if says_nothing_new(question, frozenset(content_stems(item.unit.text)), item.unit):
+            continue
         if item is best or new >= _NEW_SHARE or (item.score >= _NEARLY * best.score and new > 0.0):
             picked.append(item)
     return picked

@@ -128,6 +128,8 @@ def candidates(unit: Unit, kind: QuestionKind, *, mentions: Sequence[Mention] = 
         found += _people(names, unit, mentions) if kind is QuestionKind.PERSON else names
         if kind is QuestionKind.THING:
             found += [_candidate(match, "inside", 0.7) for match in _QUOTED.finditer(unit.text)]
+    if kind is QuestionKind.PERSON:
+        found = [one for one in found if not any(char.isdigit() for char in one.text)]
     best: dict[tuple[int, int], Candidate] = {}
     for candidate in found:
         key = (candidate.start, candidate.end)

@@ -41,7 +41,9 @@ class Question:
     ``stems`` are its content words (:func:`generation.words.content_stems`), ``names`` its capitalised ones,
     ``numbers`` its numbers. ``head`` is the noun that is asked for ("which *city*", "how many *employees*"), empty
     where there is none. ``options`` are the things to choose from or to check together ("A or B", "both A and B"),
-    else empty.
+    else empty. ``focus`` are the content words of the clause that asks, without its head: of "the film that premiered
+    on which date" it is "premiered", and a date beside that word is worth more than one beside "film".
+    ``text`` is what was asked without the wishes about the answer's form.
     """
 
     text: str
@@ -51,6 +53,7 @@ class Question:
     numbers: tuple[str, ...]
     head: str = ""
     options: tuple[str, ...] = ()
+    focus: tuple[str, ...] = ()
 
 
 _AUX = r"(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|may|must|am)"
@@ -106,6 +109,19 @@ _KINDS: tuple[tuple[QuestionKind, re.Pattern[str]], ...] = tuple(
                                    r"\bhow\b.*\bconnected\b"),
     )
 )  # fmt: skip
+_FORM = (
+    re.compile(r"(?:,?\s*(?:\be\.g\.,?|\bfor example,?:?))\s*\[[^\]]*\]\.?", re.I),
+    re.compile(
+        r"(?:^|(?<=[.?!]))\s*(?:please\s+)?(?:directly\s+)?(?:write(?: down)?|give(?: me)?|return(?: me)?|answer|express|"
+        r"round|format|list all|the answer (?:shall|should|must) be)\b(?!\s+(?:the|all|an?)\s+(?!answer|date|result|integer|"
+        r"number|list|float|appropriate|rounded|single|short)\w)[^.?!]*?\b(?:formatt?(?:ed)?|format|integer|float|int|list|"
+        r"decimals?(?: places?)?|order|yyyy-mm(?:-dd)?|'?yes'? or '?no'?|words?|sentences?|number|percentage)\b[^.?!]*[.?!]?\s*$",
+        re.I,
+    ),
+)
+"""Wishes about the form of the answer ("Write the answer as an integer."): they say nothing of its subject."""
+_RELATIVE = re.compile(r",|;|\b(?:that|who|whom|whose|which|where|when|for which|in which)\b", re.I)
+_ASKING = re.compile(r"\b(?:what|which|who|whom|whose|when|where|how (?:many|much|long|old|often|far))\b", re.I)
 _WHO_START = re.compile(r"^(?:\W*)(?:who|whom|whose)\b", re.I)
 _WHAT_IS = re.compile(
     r"^(?:what|who) (?:is|are|was|were) (?:an? |the )?(?P<x>[\w'’. -]{2,60}?)\s*\?*$|^define\b|\bdefine\b.*\?*$|"
@@ -143,13 +159,18 @@ _PLACE_HEADS = word_set(
 _DATE_HEADS = word_set("year date day month decade century time era")
 
 
+_MAX_WISHES = 3
+_OPENING_CHARS = 12
+"""A question word within these first characters ("In what year …") opens the question."""
+
+
 def read_question(text: str) -> Question:
     """Read a question.
 
     :param text: The question as it was asked, one or more sentences.
     :returns: Its kind, content words, names, numbers, the noun that it asks for, and its options.
     """
-    flat = collapse(text)
+    flat = _without_form(collapse(text))
     options = _options(flat)
     head = _head(flat)
     kind = _kind(flat, head=head, options=options)
@@ -161,7 +182,39 @@ def read_question(text: str) -> Question:
         numbers=tuple(numbers_in(flat, spelled=False)),
         head=head,
         options=options,
+        focus=_focus(flat, head),
     )
+
+
+def _without_form(text: str) -> str:
+    """Leave out wishes about the answer's form; a question that is nothing else stays as it is."""
+    left = text
+    for _ in range(_MAX_WISHES):
+        shorter = left
+        for pattern in _FORM:
+            shorter = pattern.sub("", shorter).strip()
+        if shorter == left:
+            break
+        left = shorter
+    return left if len(content_stems(left)) > 1 else text
+
+
+def _focus(text: str, head: str) -> tuple[str, ...]:
+    """Return the content words of the clause around the last question word that is no relative pronoun."""
+    asking = list(_ASKING.finditer(text))
+    if not asking:
+        return ()
+    opens = asking[0].start() <= _OPENING_CHARS
+    word = asking[0] if opens else asking[-1]
+    after = text[word.end() :]
+    stop = _RELATIVE.search(after)
+    clause = after[: stop.start()] if stop else after
+    if not opens:
+        before = text[: word.start()]
+        cuts = [match.end() for match in _RELATIVE.finditer(before)]
+        clause = f"{before[cuts[-1] if cuts else 0 :]} {clause}"
+    heads = set(content_stems(head))
+    return tuple(found for found in content_stems(clause) if found not in heads)
 
 
 def _stems(text: str, kind: QuestionKind) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from generation.words import content_stems, looks_like_instruction, names_in, nu
 from kg.types import Mention
 from retrieval.types import Evidence, TextEncoder
 
-__all__ = ["MentionLookup", "Scored", "Scores", "score_units"]
+__all__ = ["MentionLookup", "Scored", "Scores", "says_nothing_new", "score_units"]
 
 MentionLookup = Callable[[str], Sequence[Mention]]
 """Gives the mentions of a chunk by its id: ``RecordStore.mentions``."""
@@ -43,7 +43,15 @@ _PRIOR_UNITS = 10
 """Units without the question's words, imagined beside the real ones: rarity among three sentences is chance."""
 _STEMS_PER_FACT = 7
 _MAX_FACTS = 3
+_HOP_POOL = 10
+"""The best units among which the second and third fact of a question are looked for."""
 _INSTRUCTION_PENALTY = 0.5
+_ECHO_PENALTY = 0.6
+_MIN_CONFIRMING = 3
+"""Content words from which a sentence can confirm something."""
+_GREETINGS = frozenset(
+    content_stems("hey hi hello dear morning afternoon evening good guys everyone thanks thank bye regards time date subject")
+)
 _TYPED = frozenset(
     {
         QuestionKind.PERSON,
@@ -128,10 +136,25 @@ def score_units(
         total = weights.dense * cosine + weights.lexical * lexical[i] + weights.kind * kind + weights.rank * rank
         if looks_like_instruction(units[i].text):
             total *= _INSTRUCTION_PENALTY
+        if says_nothing_new(question, own[i], units[i]):
+            total *= _ECHO_PENALTY
         held = frozenset(own[i] & idf.keys())
         scored.append(Scored(unit=units[i], score=total, dense=cosine, lexical=lexical[i], kind=kind, covered=held))
     ranked = tuple(sorted(scored, key=lambda item: -item.score))
     return Scores(ranked=ranked, idf=idf, answerable=_answerable(question, ranked, evidence, idf))
+
+
+def says_nothing_new(question: Question, own: frozenset[str], unit: Unit) -> bool:
+    """Tell whether a unit only repeats the question's words: a title, a greeting, the question itself asked in a chat.
+
+    :param question: The question, read.
+    :param own: The unit's content stems.
+    :param unit: The unit.
+    :returns: ``True`` for text that cannot answer; a whole sentence that confirms a question for yes or no can.
+    """
+    if unit.picture or not own <= set(question.stems) | _GREETINGS:
+        return False
+    return question.kind is not QuestionKind.YES_NO or len(own) < _MIN_CONFIRMING or unit.text.rstrip().endswith("?")
 
 
 def _idf(question: Question, own: Sequence[frozenset[str]]) -> dict[str, float]:
@@ -214,7 +237,7 @@ def answerability_features(
     numbers = set(numbers_in(text))
     return {
         "dense": max(item.dense for item in ranked),
-        "lexical": _joint_coverage(ranked[: _facts(question)], evidence, idf),
+        "lexical": _joint_coverage(_complements(ranked, idf, n=_facts(question)), evidence, idf),
         "found": sum(weight for s, weight in idf.items() if s in held) / total,
         "names": _share([stem(name) in held for name in names_in(question.text)]),
         "numbers": _share([number in numbers for number in question.numbers]),
@@ -225,6 +248,17 @@ def answerability_features(
 def _facts(question: Question) -> int:
     """Guess how many sentences a question needs: one for each seven content words begun, at most three."""
     return min(1 + len(question.stems) // _STEMS_PER_FACT, _MAX_FACTS)
+
+
+def _complements(ranked: Sequence[Scored], idf: dict[str, float], *, n: int) -> list[Scored]:
+    """Take the best unit, then those of the next that hold most of what is still missing: the hops of a question."""
+    taken = [ranked[0]]
+    pool = list(ranked[1:_HOP_POOL])
+    while pool and len(taken) < n:
+        covered = frozenset().union(*(item.covered for item in taken))
+        gains = [sum(idf[s] for s in item.covered - covered) for item in pool]
+        taken.append(pool.pop(gains.index(max(gains))))
+    return taken
 
 
 def _joint_coverage(items: Sequence[Scored], evidence: Sequence[Evidence], idf: dict[str, float]) -> float:

@@ -10,10 +10,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from generation.around import around
 from generation.grid import find_cell
 from generation.patterns import Candidate, candidates
 from generation.question import Question, QuestionKind
 from generation.scoring import MentionLookup, Scored, Scores
+from generation.units import Unit
 from generation.verdict import choose_option, decide_yes_no
 from generation.words import Word, collapse, content_stems, stem, words
 from retrieval.types import Evidence
@@ -32,6 +34,10 @@ _AGENT_WORDS = 4
 _ORDER_WEIGHT = 0.04
 _CELL_WEIGHT = 0.5
 """What a cell earns for standing under or beside the label that is asked about: more than nearness in a sentence."""
+_FOCUS_WEIGHT = 0.2
+"""What the words beside the question word earn or cost: "premiered" in "the series that premiered on which date"."""
+_AROUND_WEIGHT = 0.45
+_AROUND_BASE = 0.25
 _MIN_SCORE = 0.72
 _MIN_SCORE_OF_THINGS = 0.82
 """Any name could be a thing, so its type says little and its place must say more."""
@@ -45,11 +51,15 @@ _COPULA = r"(?:\s*\([^)]*\))?,?\s+(?:is|are|was|were|means?|refers? to|denotes?|
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShortAnswer:
-    """The words that answer, the unit they stand in (``None`` for a verdict drawn from several), and their score."""
+    """The words that answer, the unit they stand in (``None`` for a verdict drawn from several), and their score.
+
+    ``beside`` is another unit that shows them, where their own does not: the head of the message.
+    """
 
     text: str
     source: Scored | None
     score: float
+    beside: Unit | None = None
 
 
 def find_short_answer(
@@ -102,11 +112,35 @@ def _typed(
                 + _NEAR_WEIGHT * near
                 + _TRUST_WEIGHT * candidate.trust
                 + _HEAD_WEIGHT * head
+                + _FOCUS_WEIGHT * _focused(question, item, evidence[item.unit.index])
                 - _ORDER_WEIGHT * min(order, 5) / 5
             )
             best = _better(best, ShortAnswer(text=_clean(candidate.text), source=item, score=score))
+        best = _from_around(question, item, evidence[item.unit.index], best, scores)
     least = _MIN_SCORE_OF_THINGS if question.kind is QuestionKind.THING else _MIN_SCORE
     return best if best is not None and best.score >= least else None
+
+
+def _from_around(
+    question: Question, item: Scored, held_by: Evidence, best: ShortAnswer | None, scores: Scores
+) -> ShortAnswer | None:
+    text, beside = around(question, item.unit, held_by)
+    if not text:
+        return best
+    total = sum(scores.idf.values()) or 1.0
+    covered = sum(scores.idf[found] for found in item.covered) / total
+    relative = item.score / (scores.ranked[0].score or 1.0)
+    score = relative * 0.5 + _AROUND_WEIGHT * covered + _AROUND_BASE + _FOCUS_WEIGHT * _focused(question, item, held_by)
+    return _better(best, ShortAnswer(text=_clean(text), source=item, score=score, beside=beside))
+
+
+def _focused(question: Question, item: Scored, held_by: Evidence) -> float:
+    """Return the share of the asking clause's words that the unit or its title holds, less one half: in ``[-0.5, 0.5]``."""
+    asked = set(question.focus) & set(question.stems)
+    if not asked:
+        return 0.0
+    named = content_stems(f"{held_by.document.title} {held_by.chunk.heading}")
+    return len(asked & (item.covered | set(named))) / len(asked) - 0.5
 
 
 def _better(best: ShortAnswer | None, other: ShortAnswer) -> ShortAnswer:

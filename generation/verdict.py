@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from generation.around import defining_sentence
 from generation.patterns import NATIONALITY, PATTERNS
 from generation.question import Question, QuestionKind
 from generation.scoring import Scored, Scores
@@ -30,6 +31,7 @@ _COMPARED = re.compile(
 )
 """Words that compare by something that no year tells: nothing is concluded from them."""
 _YEAR = re.compile(r"\b(1[0-9]{3}|20[0-9]{2})\b")
+_SAME = re.compile(r"\bsame (?P<noun>[a-z]+)\b", re.I)
 _BINARY = 2
 
 
@@ -63,7 +65,10 @@ def _both(question: Question, scores: Scores, evidence: Sequence[Evidence]) -> t
     wanted = set(question.stems) - named - {stem("both"), stem("same"), stem("situated"), stem("located")}
     if re.search(r"\bsame (?:nationality|country)\b", question.text, re.I):
         return _same_nation(per_option)
-    if re.search(r"\bsame\b", question.text, re.I) or not wanted:
+    same = _SAME.search(question.text)
+    if same is not None:
+        return _same_value(same["noun"].lower(), per_option)
+    if not wanted:
         return None
     if all(any(wanted <= item.covered for item in items) for items in per_option):
         return "yes", per_option[0][0]
@@ -73,7 +78,35 @@ def _both(question: Question, scores: Scores, evidence: Sequence[Evidence]) -> t
             stated = {match for item in items for match in NATIONALITY.findall(item.unit.text)}
             if stated and asked_nation[1] not in stated:
                 return "no", items[0]
+    return _defined_otherwise(question, wanted, per_option, evidence)
+
+
+def _defined_otherwise(
+    question: Question, wanted: set[str], per_option: Sequence[Sequence[Scored]], evidence: Sequence[Evidence]
+) -> tuple[str, Scored] | None:
+    """Decide "no" where one of the two is defined in its own passage as something that lacks all that is asked."""
+    for option, items in zip(question.options, per_option, strict=True):
+        for item in items:
+            definition = set(content_stems(defining_sentence(option, evidence[item.unit.index])))
+            if definition and wanted & definition != wanted and definition & set(content_stems(item.unit.text)):
+                others = [one for one in per_option if one is not items]
+                if all(any(wanted <= one.covered for one in other) for other in others):
+                    return "no", item
+                break
     return None
+
+
+def _same_value(noun: str, per_option: Sequence[Sequence[Scored]]) -> tuple[str, Scored] | None:
+    """Compare what is said of each: "Jiangxi province" and "Jiangsu province", "the State of Ohio"."""
+    name = r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)?"
+    pattern = re.compile(rf"\b(?P<a>{name}) (?i:{re.escape(noun)})\b|\b(?i:{re.escape(noun)}) of (?P<b>{name})")
+    stated = [
+        next((((m["a"] or m["b"]), item) for item in items if (m := pattern.search(item.unit.text))), None)
+        for items in per_option
+    ]
+    if stated[0] is None or stated[1] is None:
+        return None
+    return ("yes" if stated[0][0] == stated[1][0] else "no"), stated[0][1]
 
 
 def _same_nation(per_option: Sequence[Sequence[Scored]]) -> tuple[str, Scored] | None:
