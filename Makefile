@@ -48,8 +48,11 @@ lint: $(DEV) ## ruff, ruff format, mypy --strict, pydoclint, import contracts
 check-wheel: $(DEV) ## build the wheel, install it into a clean environment, use it from another folder
 	$(BIN)/python tools/check_wheel.py
 
-bench: $(DEV) ## every benchmark script, one after the other
-	@for script in tests/benchmarks/*.py; do case $$script in */__init__.py) ;; *) echo "== $$script"; $(BIN)/python $$script || exit 1;; esac; done
+# Those that need no argument. The others name what they need with --help: python -m tests.benchmarks.NAME --help
+BENCHMARKS := startup ingest_profile lexical_speed store_speed vector_index_speed
+
+bench: $(DEV) ## the speed tables, one after the other
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name || exit 1; done
 
 eval: $(DEV) ## retrieval and answers on one folder of questions: make eval FOLDER=path
 	$(BIN)/mmkg eval retrieval "$(FOLDER)"
