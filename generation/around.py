@@ -28,6 +28,8 @@ _SAYS = frozenset(
     )
 )
 """What people do by speaking: only to these the speaker of a sentence is an answer."""
+_WHEN_DID = re.compile(r"\bwhen (?:did|was|were|has|have|had)\b|\b(?:which|what) (?:day|date) (?:did|was|were)\b", re.I)
+"""A message's date dates what it tells as done, not what it plans."""
 _COPULA = re.compile(r"\b(?:is|are|was|were)\s+(?:an?|the|one of)\b", re.I)
 _BRACKETS = re.compile(r"\s*\([^)]*\)")
 _SUBJECT_KINDS = frozenset({QuestionKind.THING, QuestionKind.PERSON, QuestionKind.PLACE})
@@ -44,7 +46,7 @@ def around(question: Question, unit: Unit, item: Evidence) -> tuple[str, Unit | 
     """
     if unit.picture:
         return "", None
-    if question.kind is QuestionKind.DATE and not PATTERNS[QuestionKind.DATE].search(unit.text):
+    if question.kind is QuestionKind.DATE and _WHEN_DID.search(question.text) and not PATTERNS[QuestionKind.DATE].search(unit.text):
         header = header_of(unit, item)
         return (header[0], header[1]) if header is not None else ("", None)
     if question.kind is QuestionKind.PERSON and set(question.stems) & _SAYS:

@@ -92,6 +92,7 @@ _LABELS: dict[QuestionKind, frozenset[str]] = {
         {"ORG", "PRODUCT", "WORK_OF_ART", "EVENT", "NORP", "LANGUAGE", "LAW", "PERSON", "GPE", "LOC", "FAC"}
     ),
 }
+_SUBJECT_OF = re.compile(r"[:,]|\s*\(|$|\s+(?:[a-z]+s|[a-z]+ed|are|were|had|will|can|would|and|or|of)\b")
 NOT_NAMES = STOP_WORDS | word_set(
     "however although since despite during thanks hey hi hello yeah yes no ok okay great awesome time sounds i'm "
     "i'll i've"
@@ -183,17 +184,23 @@ def _people(names: Sequence[Candidate], unit: Unit, mentions: Sequence[Mention])
     ]
 
 
+def _opens_a_sentence(text: str, start: int, end: int) -> bool:
+    """Tell whether one capital word owes its capital to standing first ("Enjoy …"), no verb of a subject after it."""
+    before = text[:start].rstrip(" \"“'*•-")
+    return (not before or before.endswith((".", "!", "?", ":", "\n"))) and _SUBJECT_OF.match(text, end) is None
+
+
 def _names(text: str, *, person: bool) -> list[Candidate]:
     found: list[Candidate] = []
     for match in _NAME.finditer(text):
         name, start = match[0], match.start()
         first = name.split(" ", 1)[0]
-        if first.lower().strip(".,'’") in NOT_NAMES:  # a sentence's first word, not a part of the name
+        if first.lower().replace("’", "'").strip(".,'") in NOT_NAMES:  # a sentence's first word, not a part of the name
             if " " not in name:
                 continue
             start += len(first) + 1
             name = name.split(" ", 1)[1]
-        if not name[:1].isupper():
+        if not name[:1].isupper() or (" " not in name and _opens_a_sentence(text, start, start + len(name))):
             continue
         n_words = name.count(" ") + 1
         likely = 0.6 if not person or 2 <= n_words <= 4 else 0.4

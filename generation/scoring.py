@@ -17,6 +17,7 @@ Shape suffixes: U units, D vector width.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,10 +44,14 @@ _PRIOR_UNITS = 10
 """Units without the question's words, imagined beside the real ones: rarity among three sentences is chance."""
 _STEMS_PER_FACT = 7
 _MAX_FACTS = 3
+_EXACT = re.compile(r"\b(?:1[6-9]|20)\d\d\b|\b[A-Za-z]{2,}-\d+[A-Za-z]*\b")
+_EXACT_PENALTY = 2.0
 _HOP_POOL = 10
 """The best units among which the second and third fact of a question are looked for."""
 _INSTRUCTION_PENALTY = 0.5
 _ECHO_PENALTY = 0.6
+_ASKED_PENALTY = 0.85
+"""A question in a chat speaks of the same thing as ours and answers it less often than its neighbours do."""
 _MIN_CONFIRMING = 3
 """Content words from which a sentence can confirm something."""
 _GREETINGS = frozenset(
@@ -138,6 +143,8 @@ def score_units(
             total *= _INSTRUCTION_PENALTY
         if says_nothing_new(question, own[i], units[i]):
             total *= _ECHO_PENALTY
+        elif units[i].text.rstrip().endswith("?"):
+            total *= _ASKED_PENALTY
         held = frozenset(own[i] & idf.keys())
         scored.append(Scored(unit=units[i], score=total, dense=cosine, lexical=lexical[i], kind=kind, covered=held))
     ranked = tuple(sorted(scored, key=lambda item: -item.score))
@@ -210,7 +217,16 @@ def _answerable(
 ) -> float:
     features = answerability_features(question, ranked, evidence, idf)
     logit = BIAS + sum(COEFFICIENTS[name] * value for name, value in features.items())
+    if _lacks_exact(question, evidence):
+        logit -= _EXACT_PENALTY
     return 1.0 / (1.0 + math.exp(-logit))
+
+
+def _lacks_exact(question: Question, evidence: Sequence[Evidence]) -> bool:
+    """Tell whether the question names a year or a model number that no evidence holds: a near one is another thing."""
+    text = " ".join(f"{item.document.title} {item.chunk.heading} {item.chunk.text}" for item in evidence).casefold()
+    asked = {match[0].casefold() for match in _EXACT.finditer(question.text)}
+    return any(re.search(rf"(?<![^\W_]){re.escape(one)}(?![^\W_])", text) is None for one in asked)
 
 
 def answerability_features(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from generation.around import defining_sentence
+from generation.around import defining_sentence, header_of
 from generation.patterns import NATIONALITY, PATTERNS
 from generation.question import Question, QuestionKind
 from generation.scoring import Scored, Scores
@@ -32,6 +32,10 @@ _COMPARED = re.compile(
 """Words that compare by something that no year tells: nothing is concluded from them."""
 _YEAR = re.compile(r"\b(1[0-9]{3}|20[0-9]{2})\b")
 _SAME = re.compile(r"\bsame (?P<noun>[a-z]+)\b", re.I)
+_ORDER = re.compile(r"\b(?P<word>before|after)\b", re.I)
+_STAMP = re.compile(r"\d{4}-?\d{2}-?\d{2}(?:_\d{2}:\d{2})?")
+"""Dates that sort as they are written."""
+_EVENT_COVERAGE = 0.6
 _BINARY = 2
 
 
@@ -45,6 +49,9 @@ def decide_yes_no(question: Question, scores: Scores, evidence: Sequence[Evidenc
     """
     if len(question.options) == _BINARY:
         return _both(question, scores, evidence)
+    ordered = _in_order(question, scores, evidence)
+    if ordered is not None:
+        return ordered
     best = scores.ranked[0]
     reach = best.covered | _title_stems(evidence[best.unit.index])
     total = sum(scores.idf.values()) or 1.0
@@ -54,6 +61,38 @@ def decide_yes_no(question: Question, scores: Scores, evidence: Sequence[Evidenc
     asked = set(question.stems)
     denied = (negated_stems(best.unit.text) & asked) != (negated_stems(question.text) & asked)
     return ("no" if denied or opposed_words(question.text, best.unit.text) else "yes"), best
+
+
+def _in_order(question: Question, scores: Scores, evidence: Sequence[Evidence]) -> tuple[str, Scored] | None:
+    """Decide "Did … before …?" by the dates at the heads of the messages that tell of the one and of the other."""
+    match = _ORDER.search(question.text)
+    if match is None:
+        return None
+    first, second = (
+        _event(part, scores, evidence) for part in (question.text[: match.start()], question.text[match.end() :])
+    )
+    if first is None or second is None or first[0] == second[0] or len(first[0]) != len(second[0]):
+        return None
+    is_before = first[0] < second[0]
+    return ("yes" if is_before == (match["word"].lower() == "before") else "no"), first[1]
+
+
+def _event(text: str, scores: Scores, evidence: Sequence[Evidence]) -> tuple[str, Scored] | None:
+    """Return the stamp and the unit of the message that tells of ``text``: it holds most of its words, and enough."""
+    wanted = set(content_stems(text)) & scores.idf.keys()
+    total = sum(scores.idf[found] for found in wanted)
+    if not total:
+        return None
+    told = []
+    for item in scores.ranked:
+        held = wanted & (item.covered | set(content_stems(evidence[item.unit.index].chunk.text)))
+        share = (sum(scores.idf[s] for s in held) + sum(scores.idf[s] for s in wanted & item.covered)) / (2 * total)
+        told.append((share, item))
+    share, best = max(told, key=lambda pair: pair[0])
+    header = header_of(best.unit, evidence[best.unit.index])
+    if share < _EVENT_COVERAGE or header is None or _STAMP.fullmatch(header[0]) is None:
+        return None
+    return header[0], best
 
 
 def _both(question: Question, scores: Scores, evidence: Sequence[Evidence]) -> tuple[str, Scored] | None:
