@@ -46,7 +46,11 @@ def around(question: Question, unit: Unit, item: Evidence) -> tuple[str, Unit | 
     """
     if unit.picture:
         return "", None
-    if question.kind is QuestionKind.DATE and _WHEN_DID.search(question.text) and not PATTERNS[QuestionKind.DATE].search(unit.text):
+    if (
+        question.kind is QuestionKind.DATE
+        and _WHEN_DID.search(question.text)
+        and not PATTERNS[QuestionKind.DATE].search(unit.text)
+    ):
         header = header_of(unit, item)
         return (header[0], header[1]) if header is not None else ("", None)
     if question.kind is QuestionKind.PERSON and set(question.stems) & _SAYS:
@@ -99,4 +103,4 @@ def defining_sentence(title: str, item: Evidence) -> str:
         return ""
     rest = opening[match.end() :]
     stop = re.search(r"[.!?](?:\s|$)|\n", rest)
-    return rest[: stop.start()] if stop else rest
+    return (rest[: stop.start()] if stop else rest).strip()

@@ -27,11 +27,12 @@ ANSWERABLE = 0.4
 _MAX_SENTENCES = 3
 _NEXT_SHARE = 0.72
 """A further sentence must reach this share of the best one's score …"""
-_NEW_SHARE = 0.12
+_NEW_SHARE = 0.2
 """… and bring this share of the question's weight that is not covered yet, unless it is nearly as good as the best."""
 _NEARLY = 0.93
 _REDUNDANT = 0.6
 _PRONOUN = re.compile(r"^(?:it|he|she|they|this|these|that|those|its|his|her|their|such|both)\b", re.I)
+_BAR = " | "
 _LEAD_CHARS = 220
 _SHOWN_CHARS = 240
 
@@ -72,11 +73,12 @@ def extract(
     short = find_short_answer(read, scores, evidence, mentions=mentions) if sufficient else None
     picked = _pick(read, scores, short, max_sentences=max_sentences)
     units = units_of(evidence)
+    quoted = [_trimmed(_with_lead(item.unit, units), scores, short) for item in picked]
     beside = (short.beside,) if short is not None and short.beside is not None else ()
     return Extract(
         question=read,
         scores=scores,
-        picks=_without_contained([*(_with_lead(item.unit, units) for item in picked), *beside]),
+        picks=_without_contained([*quoted, *beside]),
         short=short,
         is_sufficient=sufficient,
     )
@@ -124,6 +126,30 @@ def _with_lead(unit: Unit, units: Sequence[Unit]) -> Unit:
     gap = " " * (unit.span.start - lead.span.end)
     span = Span(start=lead.span.start, end=unit.span.end)
     return Unit(index=unit.index, text=lead.text + gap + unit.text, span=span, picture=False)
+
+
+def _trimmed(unit: Unit, scores: Scores, short: ShortAnswer | None) -> Unit:
+    """Cut the rows of a table or chart before the first and after the last that matter, where an answer stands in it.
+
+    A row of two cells that holds a word of the question and the answer says all; otherwise rows matter that hold the
+    answer or a word of the question. What is left is one stretch, so the quote stays exact.
+    """
+    lines = unit.text.splitlines(keepends=True)
+    if not unit.picture or short is None or short.source is None or not any(_BAR in line for line in lines):
+        return unit
+    if short.source.unit.span != unit.span or short.source.unit.index != unit.index:
+        return unit
+    matter = [n for n, line in enumerate(lines) if short.text in line or scores.idf.keys() & set(content_stems(line))]
+    answering = [n for n in matter if short.text in lines[n]]
+    if not answering:
+        return unit
+    labelled = [n for n in answering if scores.idf.keys() & set(content_stems(lines[n]))]
+    if len(labelled) == 1 and lines[labelled[0]].count(_BAR.strip()) == 1:
+        matter = labelled
+    start = sum(len(line) for line in lines[: matter[0]])
+    text = "".join(lines[matter[0] : matter[-1] + 1]).rstrip()
+    first = unit.span.start + start
+    return Unit(index=unit.index, text=text, span=Span(start=first, end=first + len(text)), picture=True)
 
 
 def _without_contained(units: Sequence[Unit]) -> tuple[Unit, ...]:

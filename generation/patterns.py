@@ -95,7 +95,7 @@ _LABELS: dict[QuestionKind, frozenset[str]] = {
 _SUBJECT_OF = re.compile(r"[:,]|\s*\(|$|\s+(?:[a-z]+s|[a-z]+ed|are|were|had|will|can|would|and|or|of)\b")
 NOT_NAMES = STOP_WORDS | word_set(
     "however although since despite during thanks hey hi hello yeah yes no ok okay great awesome time sounds i'm "
-    "i'll i've"
+    "i'll i've let let's wow"
 )
 
 
@@ -166,7 +166,10 @@ def _from_mentions(unit: Unit, kind: QuestionKind, mentions: Sequence[Mention]) 
             trust=1.0 if kind is not QuestionKind.THING else 0.8,
         )
         for mention in mentions
-        if mention.label in labels and unit.span.start <= mention.span.start and mention.span.end <= unit.span.end
+        if mention.label in labels
+        and mention.text.lower() not in NOT_NAMES
+        and unit.span.start <= mention.span.start
+        and mention.span.end <= unit.span.end
     ]
 
 

@@ -112,10 +112,13 @@ _KINDS: tuple[tuple[QuestionKind, re.Pattern[str]], ...] = tuple(
 _FORM = (
     re.compile(r"(?:,?\s*(?:\be\.g\.,?|\bfor example,?:?))\s*\[[^\]]*\]\.?", re.I),
     re.compile(
-        r"(?:^|(?<=[.?!]))\s*(?:please\s+)?(?:directly\s+)?(?:write(?: down)?|give(?: me)?|return(?: me)?|answer|express|"
-        r"round|format|list all|the answer (?:shall|should|must) be)\b(?!\s+(?:the|all|an?)\s+(?!answer|date|result|integer|"
-        r"number|list|float|appropriate|rounded|single|short)\w)[^.?!]*?\b(?:formatt?(?:ed)?|format|integer|float|int|list|"
-        r"decimals?(?: places?)?|order|yyyy-mm(?:-dd)?|'?yes'? or '?no'?|words?|sentences?|number|percentage)\b[^.?!]*[.?!]?\s*$",
+        r"(?:^|(?<=[.?!]))\s*(?:please\s+)?(?:directly\s+)?(?:write(?: down)?|give(?: me)?|return(?: me)?|answer|"
+        r"express|round|format|list all|the answer (?:shall|should|must) be)\b(?!\s+(?:the|all|an?)\s+"
+        r"(?!answer|date|result|"
+        r"integer|number|list|float|appropriate|rounded|single|short)\w)[^.?!]*?\b(?:format(?:ted)?|integer|float|"
+        r"int|list|"
+        r"decimals?(?: places?)?|order|yyyy-mm(?:-dd)?|'?yes'? or '?no'?|words?|sentences?|number|"
+        r"percentage)\b[^.?!]*[.?!]?\s*$",
         re.I,
     ),
 )
@@ -196,7 +199,7 @@ def _without_form(text: str) -> str:
         if shorter == left:
             break
         left = shorter
-    return left if len(content_stems(left)) > 1 else text
+    return left if content_stems(left) else text
 
 
 def _focus(text: str, head: str) -> tuple[str, ...]:

@@ -54,8 +54,16 @@ _ASKED_PENALTY = 0.85
 """A question in a chat speaks of the same thing as ours and answers it less often than its neighbours do."""
 _MIN_CONFIRMING = 3
 """Content words from which a sentence can confirm something."""
+_GREETING = re.compile(
+    r"^(?:[A-Z][\w.'’ -]{0,40}: )?(?:hey|hi|hello|dear|thanks|thank you|good (?:morning|afternoon|evening|day))\b"
+    r"[^.!?:;]{0,30}[.!?,]*$",
+    re.I,
+)
+_STAMP_LINE = re.compile(r"^(?:time|date|sent|posted)\s*:[\s\d_:.,/-]+$", re.I)
 _GREETINGS = frozenset(
-    content_stems("hey hi hello dear morning afternoon evening good guys everyone thanks thank bye regards time date subject")
+    content_stems(
+        "hey hi hello dear morning afternoon evening good guys everyone thanks thank bye regards time date subject"
+    )
 )
 _TYPED = frozenset(
     {
@@ -159,7 +167,11 @@ def says_nothing_new(question: Question, own: frozenset[str], unit: Unit) -> boo
     :param unit: The unit.
     :returns: ``True`` for text that cannot answer; a whole sentence that confirms a question for yes or no can.
     """
-    if unit.picture or not own <= set(question.stems) | _GREETINGS:
+    if unit.picture:
+        return False
+    if _GREETING.match(unit.text) or (question.kind is not QuestionKind.DATE and _STAMP_LINE.match(unit.text)):
+        return True
+    if not own <= set(question.stems) | _GREETINGS:
         return False
     return question.kind is not QuestionKind.YES_NO or len(own) < _MIN_CONFIRMING or unit.text.rstrip().endswith("?")
 

@@ -135,7 +135,7 @@ def _from_around(
 
 
 def _focused(question: Question, item: Scored, held_by: Evidence) -> float:
-    """Return the share of the asking clause's words that the unit or its title holds, less one half: in ``[-0.5, 0.5]``."""
+    """Return the share of the asking clause's words that the unit or its title holds, less 0.5."""
     asked = set(question.focus) & set(question.stems)
     if not asked:
         return 0.0
