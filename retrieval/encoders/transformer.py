@@ -40,8 +40,9 @@ __all__ = ["SMALL_REQUEST", "TransformerTextEncoder"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TOKENISED_AT_ONCE = 4096
-SMALL_REQUEST = 256
-"""Tokens, special ones included, up to which NumPy answers sooner than torch can be imported."""
+SMALL_REQUEST = 2048
+"""Tokens, special ones included, up to which NumPy answers sooner than torch can be imported and do it. Measured on two
+cores: 1,088 tokens take .61 s in NumPy and 1.37 s in torch, 2,176 take 1.06 and 1.85 s, its import included."""
 
 
 class TransformerTextEncoder:
