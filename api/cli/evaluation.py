@@ -27,6 +27,7 @@ app = typer.Typer(help="Measure retrieval and answers on a folder of questions."
 FolderArgument = Annotated[
     Path, typer.Argument(help="Holds questions.jsonl and passages.jsonl, images/ or documents/.", show_default=False)
 ]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Read the corpus again, though it was read before.")]
 RecipeOption = Annotated[
     Path | None, typer.Option("--recipe", help="YAML recipe; default: the packaged one.", show_default=False)
 ]
@@ -37,6 +38,7 @@ def retrieval(
     context: typer.Context,
     folder: FolderArgument,
     recipe: RecipeOption = None,
+    fresh: FreshOption = False,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", help="Where the plot goes [default: retrieval-FOLDER.png here].", show_default=False),
@@ -48,7 +50,9 @@ def retrieval(
     with failures_explained(as_json=as_json):
         from api.evaluation.retrieval import evaluate_retrieval, plot_report
 
-        corpus, loaded, service, workspace, ingest = _prepare(settings_of(context, home=home), folder, recipe, as_json)
+        corpus, loaded, service, workspace, ingest = _prepare(
+            settings_of(context, home=home), folder, recipe, fresh=fresh, quiet=as_json
+        )
         n_steps = len(loaded.with_baselines()) * sum(bool(question.gold) for question in corpus.questions)
         with progress("evaluating", total=n_steps, quiet=as_json) as bar:
             report = evaluate_retrieval(corpus, service.engine(workspace), loaded, on_question=bar.advance)
@@ -71,6 +75,7 @@ def answers(
     context: typer.Context,
     folder: FolderArgument,
     recipe: RecipeOption = None,
+    fresh: FreshOption = False,
     generator: Annotated[str, typer.Option("--generator", "-g", help="Who writes.")] = "extractive",
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -79,7 +84,9 @@ def answers(
     with failures_explained(as_json=as_json):
         from api.evaluation.answers import evaluate_answers
 
-        corpus, loaded, service, workspace, _ = _prepare(settings_of(context, home=home), folder, recipe, as_json)
+        corpus, loaded, service, workspace, _ = _prepare(
+            settings_of(context, home=home), folder, recipe, fresh=fresh, quiet=as_json
+        )
         with progress("answering", total=len(corpus.questions), quiet=as_json) as bar:
             report = evaluate_answers(
                 corpus, service, workspace, k=loaded.k_answer, generator=generator, on_question=bar.advance
@@ -92,7 +99,7 @@ def answers(
 
 
 def _prepare(
-    settings: Settings, folder: Path, recipe_file: Path | None, quiet: bool
+    settings: Settings, folder: Path, recipe_file: Path | None, *, fresh: bool, quiet: bool
 ) -> tuple[EvaluationFolder, Recipe, Service, str, IngestReport]:
     from api.evaluation.corpus import evaluation_service, ingest_corpus
     from api.evaluation.dataset import read_folder
@@ -100,7 +107,7 @@ def _prepare(
 
     recipe = load_recipe(recipe_file)
     corpus = read_folder(folder)
-    service, workspace = evaluation_service(settings, folder, retrieval=recipe.retrieval)
+    service, workspace = evaluation_service(settings, folder, retrieval=recipe.retrieval, fresh=fresh)
     with progress("ingesting", quiet=quiet) as bar:
         report = ingest_corpus(
             service,

@@ -7,6 +7,8 @@ starts at once; ingest of what is there already changes nothing.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,23 +23,30 @@ from kg.types import FileOutcome, IngestReport
 __all__ = ["evaluation_service", "ingest_corpus"]
 
 
-def evaluation_service(settings: Settings, folder: Path, *, retrieval: dict[str, object]) -> tuple[Service, str]:
+def evaluation_service(
+    settings: Settings, folder: Path, *, retrieval: dict[str, object], fresh: bool = False
+) -> tuple[Service, str]:
     """Return a service over the evaluation workspaces, and the workspace of this folder.
 
-    :param settings: The user's settings; the home is replaced, so no evaluation touches a user's workspace.
+    A corpus read with other limits or chunking, or by another version, has a workspace of its own.
+
+    :param settings: The user's. The home is replaced, so no evaluation touches a user's workspace, and retrieval is
+        the recipe's alone, so that a recipe means the same everywhere.
     :param folder: The evaluation folder.
-    :param retrieval: The recipe's overrides of the retrieval settings.
+    :param retrieval: The recipe's overrides of the default retrieval settings.
+    :param fresh: Read the corpus again, though it was read before.
     :returns: The service, and the workspace's name.
     :raises ConfigError: If an override is unknown or does not fit.
     """
-    digest = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:12]
-    values = {**settings.model_dump(include={"cache", "threads", "openai"}), "home": settings.cache / "evaluation"}
-    if retrieval:
-        values["retrieval"] = retrieval
-    changed = Settings.model_validate(
-        {**values, "limits": settings.limits, "chunking": settings.chunking, "generator": settings.generator}
-    )
-    return build_service(changed, loaders=(PassageLoader(),)), f"eval-{digest}"
+    home = settings.cache / "evaluation"
+    read_with = (folder.absolute(), settings.limits, settings.chunking, importlib.metadata.version("mmkgrag"))
+    workspace = f"eval-{hashlib.sha256(repr(read_with).encode()).hexdigest()[:12]}"
+    if fresh and (home / workspace).is_dir():
+        shutil.rmtree(home / workspace)
+    values = {"cache": settings.cache, "threads": settings.threads, "openai": settings.openai, "home": home}
+    values |= {"limits": settings.limits, "chunking": settings.chunking, "generator": settings.generator}
+    changed = Settings.model_validate({**values, **({"retrieval": retrieval} if retrieval else {})})
+    return build_service(changed, loaders=(PassageLoader(),)), workspace
 
 
 def ingest_corpus(
