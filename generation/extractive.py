@@ -37,6 +37,9 @@ _LEAD_CHARS = 220
 _SHOWN_CHARS = 240
 
 
+_SAID = {"caption": "caption", "alt": "description"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extract:
     """What was taken from the evidence: units to quote, best first, the short answer, and whether it answers at all."""
@@ -125,7 +128,7 @@ def _with_lead(unit: Unit, units: Sequence[Unit]) -> Unit:
     lead = before[-1]
     gap = " " * (unit.span.start - lead.span.end)
     span = Span(start=lead.span.start, end=unit.span.end)
-    return Unit(index=unit.index, text=lead.text + gap + unit.text, span=span, picture=False)
+    return Unit(index=unit.index, text=lead.text + gap + unit.text, span=span, picture=False, said=unit.said)
 
 
 def _trimmed(unit: Unit, scores: Scores, short: ShortAnswer | None) -> Unit:
@@ -179,7 +182,12 @@ def write_sentence(unit: Unit, evidence: Sequence[Evidence], book: CitationBook)
     """
     item = evidence[unit.index]
     number = book.cite(item, unit.span)
-    text = f"The {picture_noun(item.chunk.modality)} reads: “{unit.flat}”" if is_picture(item) else unit.flat
+    noun = picture_noun(item.chunk.modality)
+    text = unit.flat
+    if unit.said:
+        text = f"The {_SAID[unit.said]} of the {noun} says: “{text}”"
+    elif is_picture(item):
+        text = f"The {noun} reads: “{text}”"
     return AnswerSentence(text=text, citations=(number,), support=1.0, is_supported=True)
 
 

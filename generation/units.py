@@ -35,12 +35,17 @@ _NOUNS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """A stretch of one piece of evidence that can be quoted. ``index`` counts the evidence from 0, in its order."""
+    """A stretch of one piece of evidence that can be quoted. ``index`` counts the evidence from 0, in its order.
+
+    ``picture`` tells words that stand on a picture; ``said`` is ``caption`` or ``alt`` for what the document says of
+    one, and empty for everything else.
+    """
 
     index: int
     text: str
     span: Span
     picture: bool
+    said: str = ""
 
     @property
     def flat(self) -> str:
@@ -68,17 +73,41 @@ def units_of(evidence: Sequence[Evidence]) -> list[Unit]:
     seen: set[str] = set()
     units: list[Unit] = []
     for index, item in enumerate(evidence):
-        picture = is_picture(item)
-        offset = item.chunk.span.start
-        for span in _spans(item.chunk.text, picture=picture):
-            text = item.chunk.text[span.start : span.end]
-            key = collapse(text).casefold()
-            if key in seen or not any(char.isalnum() for char in text):
-                continue
-            seen.add(key)
-            moved = Span(start=offset + span.start, end=offset + span.end)
-            units.append(Unit(index=index, text=text, span=moved, picture=picture))
+        for part, said in _parts(item):
+            picture = is_picture(item) and not said
+            for within in _spans(item.chunk.text[part.start : part.end], picture=picture):
+                span = Span(start=part.start + within.start, end=part.start + within.end)
+                text = item.chunk.text[span.start : span.end]
+                key = collapse(text).casefold()
+                if key in seen or not any(char.isalnum() for char in text):
+                    continue
+                seen.add(key)
+                offset = item.chunk.span.start
+                moved = Span(start=offset + span.start, end=offset + span.end)
+                units.append(Unit(index=index, text=text, span=moved, picture=picture, said=said))
     return units
+
+
+def _parts(item: Evidence) -> list[tuple[Span, str]]:
+    """Split a picture's chunk, in its own coordinates, into what was read off it and what the document says of it.
+
+    The words around the picture are left out: they are the document's text, and are quoted from there.
+    """
+    chunk = item.chunk
+    if not item.lines:
+        return [(Span(start=0, end=len(chunk.text)), "")]
+    parts: list[tuple[Span, str]] = []
+    for line in sorted(item.lines, key=lambda line: line.span.start):
+        start = max(line.span.start, chunk.span.start) - chunk.span.start
+        end = min(line.span.end, chunk.span.end) - chunk.span.start
+        said = line.source if line.source in ("caption", "alt") else ""
+        if line.source == "context" or end <= start:
+            continue
+        if parts and not said and not parts[-1][1] and not chunk.text[parts[-1][0].end : start].strip():
+            parts[-1] = (Span(start=parts[-1][0].start, end=end), "")
+        else:
+            parts.append((Span(start=start, end=end), said))
+    return parts
 
 
 def _spans(text: str, *, picture: bool) -> list[Span]:
