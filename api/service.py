@@ -84,6 +84,10 @@ class Parts(Protocol):
         """Open the workspace of a name in a folder that exists."""
         ...
 
+    def warm(self) -> None:
+        """Load what every question needs."""
+        ...
+
     def discover(self, paths: Sequence[str | Path]) -> Sequence[Found]:
         """Find the files that paths, folders and patterns name, without reading them."""
         ...
@@ -344,6 +348,10 @@ class Service:
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "workspaces": self.workspaces.names(),
         }
+
+    def warm(self) -> None:
+        """Load what every question needs, for a process that answers many."""
+        self._wiring.warm()
 
     def close(self) -> None:
         """Release every record."""

@@ -22,7 +22,6 @@ from api.workspaces import RECORD_FILE, Workspace
 from kg.errors import ConfigError, InputError, LoadError
 from kg.ports import Captioner, CaptionRequest, Extractor, Loader, RecordStore
 from kg.types import FileOutcome, RawFile
-from retrieval.types import TextEncoder
 
 if TYPE_CHECKING:
     from generation.answerer import Answerer
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from kg.ingest import IngestPipeline
     from kg.loaders.discover import Candidate
     from kg.loaders.raw import FileFailure
+    from retrieval.encoders.transformer import TransformerTextEncoder
     from retrieval.engine import RetrievalEngine
 
 __all__ = ["GENERATORS", "Wiring", "build_service"]
@@ -143,10 +143,14 @@ class Wiring:
 
     # ------------------------------------------------------------------ retrieval and generation
 
-    def encoder(self) -> TextEncoder:
+    def warm(self) -> None:
+        """Load what every question needs, so that the first one does not wait for it."""
+        self.encoder().warm()
+
+    def encoder(self) -> TransformerTextEncoder:
         """Return the text encoder."""
 
-        def make() -> TextEncoder:
+        def make() -> TransformerTextEncoder:
             from retrieval.encoders.transformer import TransformerTextEncoder
 
             return TransformerTextEncoder(self.models.path("minilm"))

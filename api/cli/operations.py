@@ -29,6 +29,7 @@ def serve(
         from api.app import create_app
 
         service, settings = service_of(context, home=home, host=host, port=port)
+        service.warm()
         console(stderr=True).print(
             f"mmkg serves {settings.home} at http://{settings.host}:{settings.port} (docs: /docs)"
         )

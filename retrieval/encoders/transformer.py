@@ -140,6 +140,10 @@ class TransformerTextEncoder:
             )
         return vectors_ND
 
+    def warm(self) -> None:
+        """Load the network now, as a process that will answer many questions should: later ones are answered faster."""
+        self._loaded()
+
     def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         clean = [_SURROGATE.sub("\ufffd", text) for text in texts]
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)]
