@@ -39,6 +39,9 @@ _REFUSAL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+_ENDED = re.compile(r"""[.!?…:;]["'”’)\]]*\s*$""")
+"""How a finished sentence closes. The first one may lack it: a model may answer with a bare name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
@@ -85,6 +88,9 @@ class Draft:
             return None
         if any(set(stems(written.text)) == set(stems(other.text)) for other in (*self.sentences, *self.dropped)):
             self._note("The model repeated itself; repeats were left out.")
+            return None
+        if self._accepted and not _ENDED.search(written.text):
+            self._drop(written.text, 0.0, "it breaks off")
             return None
         known = [self._index_of[number] for number in written.numbers if number in self._index_of]
         for number in written.numbers:

@@ -231,3 +231,14 @@ def test_the_json_of_an_answer_is_plain_and_complete():
         "document_id": chart.chunk.document_id,
     }
     assert found["trace"]["stages"][0] == {"stage": "select", "seconds": 1}
+
+
+def test_a_sentence_that_breaks_off_is_dropped_and_said_so():
+    evidence = [make_evidence("The tug Fram was built in 1931 in Narvik. It was sold in 1950.")]
+    reply = "The tug Fram was built in 1931 in Narvik. [1] It was sold in [1]"
+
+    answer = answerer(reply).answer("When was the tug Fram built?", evidence, generator="lm")
+
+    assert "1931 in Narvik" in answer.text
+    assert "It was sold in" not in answer.text
+    assert any("breaks off" in note for note in answer.notes)
