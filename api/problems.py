@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
+from api.reading import validation_text
 from kg.errors import (
     CompletionError,
     ConfigError,
@@ -74,8 +75,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     async def malformed(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, RequestValidationError):  # pragma: no cover - only registered for it
             raise error
-        lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
-        return problem(422, code="input", detail="; ".join(lines), instance=request.url.path)
+        return problem(422, code="input", detail=validation_text(error.errors()), instance=request.url.path)
 
     app.add_exception_handler(MmkgError, explain)
     app.add_exception_handler(RequestValidationError, malformed)

@@ -20,6 +20,7 @@ import platformdirs
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from api.reading import read_mapping, validation_text
 from kg.chunking import ChunkingConfig
 from kg.errors import ConfigError
 from kg.limits import LoadLimits
@@ -28,7 +29,6 @@ from retrieval.config import RetrievalConfig
 __all__ = ["ENVIRONMENT_PREFIX", "ModelServer", "Settings", "load_settings"]
 
 ENVIRONMENT_PREFIX = "MMKG_"
-_NOT_SETTINGS = frozenset({"config"})
 _T = TypeVar("_T")
 
 
@@ -115,14 +115,13 @@ def load_settings(
     home = Path(given.get("home") or from_environment.get("home") or platformdirs.user_data_dir("mmkgrag"))
     file = _config_file(config, environment, home)
     if file is not None:
-        merged = _merge(merged, _read_yaml(file))
+        merged = _merge(merged, read_mapping(file, what="settings file"))
     merged = _merge(_merge(merged, from_environment), given)
     _refuse_unknown(merged, set(Settings.model_fields), where="settings")
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
-        raise ConfigError("These settings do not fit: " + "; ".join(lines)) from error
+        raise ConfigError(f"These settings do not fit: {validation_text(error.errors())}") from error
 
 
 def _config_file(config: Path | None, environment: Mapping[str, str], home: Path) -> Path | None:
@@ -135,25 +134,13 @@ def _config_file(config: Path | None, environment: Mapping[str, str], home: Path
     return usual if usual.is_file() else None
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"The settings file {file} cannot be read: {error}") from error
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"The settings file {file} must hold a mapping of settings, got {type(loaded).__name__}.")
-    return loaded
-
-
 def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for variable, value in environment.items():
         if not variable.startswith(ENVIRONMENT_PREFIX):
             continue
         path = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-        if path[0] not in Settings.model_fields or path[0] in _NOT_SETTINGS:
+        if path[0] not in Settings.model_fields:
             continue  # MMKG_TEST_… and the like belong to others
         place = merged
         for part in path[:-1]:

@@ -15,7 +15,7 @@ from generation.question import QuestionKind
 from generation.units import Unit
 from kg.types import Mention
 
-__all__ = ["Candidate", "candidates", "matches_kind"]
+__all__ = ["Candidate", "candidates"]
 
 _MONTH = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
@@ -137,13 +137,6 @@ def candidates(unit: Unit, kind: QuestionKind, *, mentions: Sequence[Mention] = 
         if key not in best or best[key].trust < candidate.trust:
             best[key] = candidate
     return sorted(best.values(), key=lambda candidate: (candidate.start, candidate.end))
-
-
-def matches_kind(unit: Unit, kind: QuestionKind, *, mentions: Sequence[Mention] = ()) -> bool:
-    """Tell whether ``unit`` holds anything of the type asked for; kinds without a type are matched by everything."""
-    if kind in (QuestionKind.YES_NO, QuestionKind.EXPLANATION, QuestionKind.DEFINITION, QuestionKind.CHOICE):
-        return True
-    return bool(candidates(unit, kind, mentions=mentions))
 
 
 def _candidate(match: re.Match[str], group: int | str, trust: float) -> Candidate:

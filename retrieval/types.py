@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kg.errors import InputError
 from kg.types import CaptionLine, Chunk, DocumentInfo, Span
 
-__all__ = ["Contribution", "Evidence", "Hit", "Query", "Retriever", "TextEncoder", "Trace", "VectorIndex"]
+__all__ = ["Contribution", "Evidence", "Hit", "Query", "TextEncoder", "Trace", "VectorIndex"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,15 +130,4 @@ class VectorIndex(Protocol):
 
     def __len__(self) -> int:
         """Count the vectors."""
-        ...
-
-
-@runtime_checkable
-class Retriever(Protocol):
-    """Finds chunks for a query."""
-
-    name: str
-
-    def search(self, query: Query, *, k: int, allowed: frozenset[str] | None = None) -> list[Hit]:
-        """Return up to ``k`` hits, best first, ranks from 1, ties by id; only ``allowed`` chunk ids if given."""
         ...

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from api.cli import completion, documents, evaluation, models, operations, questions
-from api.cli.options import GlobalOptions
+from api.cli.options import ConfigOption, GlobalOptions, HomeOption
 
 __all__ = ["app"]
 
@@ -35,8 +34,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     context: typer.Context,
-    home: Annotated[Path | None, typer.Option("--home", help="Folder of the workspaces [env MMKG_HOME].")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="YAML file of settings [env MMKG_CONFIG].")] = None,
+    home: HomeOption = None,
+    config: ConfigOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to standard error.")] = False,
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")

@@ -92,20 +92,10 @@ def evaluate(
 
 
 def _read_recipe(file: Path | None) -> CompletionConfig:
+    from api.reading import read_mapping
     from generation.completion.config import CompletionConfig
-    from kg.errors import ConfigError
 
-    if file is None:
-        return CompletionConfig()
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(file.read_text("utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"The recipe {file} cannot be read: {error}") from error
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"The recipe {file} must hold a mapping, got {type(loaded).__name__}.")
-    return CompletionConfig.from_mapping(loaded)
+    return CompletionConfig.from_mapping({} if file is None else read_mapping(file, what="recipe"))
 
 
 def _epoch_line(epoch: Any) -> str:

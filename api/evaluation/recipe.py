@@ -9,9 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from api.reading import read_mapping, validation_text
 from kg.errors import ConfigError
 
 __all__ = ["Recipe", "load_recipe"]
@@ -46,14 +46,9 @@ def load_recipe(file: Path | None) -> Recipe:
     :returns: The validated recipe.
     :raises ConfigError: If it cannot be read or holds something unknown.
     """
+    packaged = resources.files("api.evaluation").joinpath("default.yaml")
+    values = read_mapping(packaged if file is None else file, what="recipe")
     try:
-        if file is None:
-            text = resources.files("api.evaluation").joinpath("default.yaml").read_text("utf-8")
-        else:
-            text = file.read_text("utf-8")
-        return Recipe.model_validate(yaml.safe_load(text) or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"The recipe {file} cannot be read: {error}") from error
+        return Recipe.model_validate(values)
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
-        raise ConfigError(f"The recipe {file} does not fit: {'; '.join(lines)}") from error
+        raise ConfigError(f"The recipe {file} does not fit: {validation_text(error.errors())}") from error
