@@ -220,6 +220,9 @@ class Wiring:
             return self._once("openai", self._server_model)
 
         def make() -> LanguageModel:
+            from retrieval.encoders.torchvision_ops import declare_missing_operators
+
+            declare_missing_operators()
             from generation.models.transformers_lm import TransformersLanguageModel
 
             name = {"lm": "smollm2", "moe": "smollm2-moe"}[generator]

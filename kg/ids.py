@@ -11,7 +11,19 @@ from __future__ import annotations
 
 import hashlib
 
-__all__ = ["asset_id", "chunk_id", "document_id", "entity_id", "mention_id", "relation_id", "sha256_hex", "triple_id"]
+__all__ = [
+    "asset_id",
+    "chunk_id",
+    "document_id",
+    "entity_id",
+    "local_id",
+    "mention_id",
+    "relation_id",
+    "sense_id",
+    "sha256_hex",
+    "table_id",
+    "triple_id",
+]
 
 _DIGITS = 20
 
@@ -40,9 +52,14 @@ def asset_id(document: str, ordinal: int, sha256: str) -> str:
     return _make("a", document, ordinal, sha256)
 
 
-def chunk_id(document: str, asset: str | None, start: int, end: int) -> str:
-    """Name a chunk by its document, the asset whose caption it was cut from (if any), and its span there."""
-    return _make("c", document, asset or "", start, end)
+def chunk_id(document: str, part: str | None, start: int, end: int) -> str:
+    """Name a chunk by its document, the asset or table whose words it was cut from (if any), and its span there."""
+    return _make("c", document, part or "", start, end)
+
+
+def table_id(document: str, asset: str | None, ordinal: int) -> str:
+    """Name the ``ordinal``-th table (from 0) of a document, or of one of its pictures."""
+    return _make("b", document, asset or "", ordinal)
 
 
 def mention_id(chunk: str, start: int, end: int, label: str) -> str:
@@ -53,6 +70,16 @@ def mention_id(chunk: str, start: int, end: int, label: str) -> str:
 def entity_id(key: str) -> str:
     """Name an entity by its resolution key."""
     return _make("e", key)
+
+
+def local_id(document: str, name: str) -> str:
+    """Name what one document calls by one name (the id of :func:`entity_id`): the atom of resolution."""
+    return _make("l", document, name)
+
+
+def sense_id(name: str, local: str) -> str:
+    """Name one of several things that bear the same name, by the smallest local id among its own."""
+    return _make("e", name, local)
 
 
 def relation_id(head: str, name: str, tail: str) -> str:

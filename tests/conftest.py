@@ -6,6 +6,9 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from retrieval.encoders.torchvision_ops import declare_missing_operators
+
+declare_missing_operators()  # before any test module imports transformers itself
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `mmkg` does, before anything loads OpenMP
 
 CACHE = Path(os.environ.get("MMKG_CACHE") or platformdirs.user_cache_dir("mmkgrag"))

@@ -12,12 +12,14 @@ Conventions
 
 from __future__ import annotations
 
-from kg.types.documents import Asset, Box, Document, DocumentInfo, Heading, Modality, Page, RawFile, Span
+from kg.types.documents import Asset, Document, DocumentInfo, Equation, Heading, Modality, Page, RawFile
+from kg.types.geometry import Box, Span
 from kg.types.graph import (
     Caption,
     CaptionLine,
     Chunk,
     Entity,
+    EvidenceLevel,
     Extraction,
     GraphDelta,
     Mention,
@@ -26,6 +28,7 @@ from kg.types.graph import (
     Triple,
 )
 from kg.types.reports import FileOutcome, IngestReport, IngestStatus
+from kg.types.tables import Table
 
 __all__ = [
     "Asset",
@@ -36,6 +39,8 @@ __all__ = [
     "Document",
     "DocumentInfo",
     "Entity",
+    "Equation",
+    "EvidenceLevel",
     "Extraction",
     "FileOutcome",
     "GraphDelta",
@@ -49,5 +54,6 @@ __all__ = [
     "RawFile",
     "Relation",
     "Span",
+    "Table",
     "Triple",
 ]

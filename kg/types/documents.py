@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kg.types.checks import require
+from kg.types.geometry import Box, Span
+from kg.types.tables import Table
 
-__all__ = ["Asset", "Box", "Document", "DocumentInfo", "Heading", "Modality", "Page", "RawFile", "Span"]
+__all__ = ["Asset", "Document", "DocumentInfo", "Equation", "Heading", "Modality", "Page", "RawFile"]
 
 
 class Modality(StrEnum):
@@ -23,40 +25,6 @@ class Modality(StrEnum):
     TABLE = "table"
     PAGE = "page"
     """A whole page seen as a picture, because it has no text layer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """A half-open range of characters ``[start, end)``.
-
-    :raises InputError: If ``start`` is negative or ``end`` is before ``start``.
-    """
-
-    start: int
-    end: int
-
-    def __post_init__(self) -> None:
-        require(0 <= self.start <= self.end, f"Span: need 0 <= start <= end, got [{self.start}, {self.end}).")
-
-    def __len__(self) -> int:
-        return self.end - self.start
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
-    """A rectangle in fractions of its page or picture, origin at the top left, ``0 <= x0 <= x1 <= 1``.
-
-    :raises InputError: If a side lies outside ``[0, 1]`` or the sides are crossed.
-    """
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-
-    def __post_init__(self) -> None:
-        ordered = 0.0 <= self.x0 <= self.x1 <= 1.0 and 0.0 <= self.y0 <= self.y1 <= 1.0
-        require(ordered, f"Box: need fractions with x0 <= x1 and y0 <= y1, got {self}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +72,32 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Equation:
+    """An equation, kept as its source (LaTeX, MathML, OMML as LaTeX) at ``span`` of ``Document.text``.
+
+    ``label`` is what the document refers to it by (``eq:energy``, ``(3)``), empty where it has none.
+    """
+
+    source: str
+    span: Span
+    label: str = ""
+    page: int = 1
+
+    def __post_init__(self) -> None:
+        require(bool(self.source.strip()), "Equation: its source must not be empty.")
+        require(self.page >= 1, f"Equation: pages count from 1, got {self.page}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
     """A picture that belongs to a document: an embedded figure, a page without a text layer, or the file itself.
 
     ``data`` are the bytes of an image file of ``media_type`` (``image/png``, ``image/jpeg``, ``image/webp``).
     ``caption`` is what the document itself says under or over the picture, ``alt_text`` what its markup says, and
     ``surrounding_text`` the words before and after it; each is empty where there is none. ``anchor`` is the character
-    of ``Document.text`` where the picture stands, and ``box`` its place on ``page``.
+    of ``Document.text`` where the picture stands, and ``box`` its place on ``page``. ``label`` is what the document
+    calls it (``Figure 3``, ``fig:tide``), and ``mentioned_at`` are the sentences of ``Document.text`` that refer to
+    that label.
     """
 
     asset_id: str
@@ -128,6 +115,8 @@ class Asset:
     alt_text: str = ""
     caption: str = ""
     surrounding_text: str = ""
+    label: str = ""
+    mentioned_at: tuple[Span, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.width_px >= 1 and self.height_px >= 1, f"Asset {self.asset_id}: empty picture.")
@@ -137,7 +126,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What a loader made of one file: plain text with its pages and headings, and its pictures."""
+    """What a loader made of one file: plain text with its pages, headings, tables and equations, and its pictures."""
 
     document_id: str
     source: str
@@ -151,6 +140,8 @@ class Document:
     is_paged: bool
     headings: tuple[Heading, ...] = ()
     assets: tuple[Asset, ...] = ()
+    tables: tuple[Table, ...] = ()
+    equations: tuple[Equation, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -161,6 +152,17 @@ class Document:
             all(asset.document_id == self.document_id for asset in self.assets),
             f"Document {self.name}: an asset belongs to another document.",
         )
+        for table in self.tables:
+            require(
+                table.document_id == self.document_id and table.span is not None and table.span.end <= len(self.text),
+                f"Document {self.name}: table {table.table_id} is of another document or has no place in the text.",
+            )
+        for equation in self.equations:
+            found = self.text[equation.span.start : equation.span.end]
+            require(
+                found == equation.source,
+                f"Document {self.name}: equation {equation.source!r} is not at {equation.span}: {found!r}.",
+            )
 
     def page_at(self, offset: int) -> int:
         """Return the number of the page that holds character ``offset`` (the last page that starts at or before it)."""

@@ -224,6 +224,9 @@ def _load_network(
         from retrieval.encoders.bert import BertEncoder
 
         return BertEncoder(folder.config, folder.weights_file, device=device, dtype=dtype)
+    from retrieval.encoders.torchvision_ops import declare_missing_operators
+
+    declare_missing_operators()
     from retrieval.encoders.pretrained import PretrainedEncoder
 
     return PretrainedEncoder(folder.path, device=device, dtype=dtype)

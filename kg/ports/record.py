@@ -1,6 +1,6 @@
-"""What ``kg`` needs from others, stated as protocols; ``api.wiring`` alone chooses the implementations.
+"""The record of one workspace, and what can be read from it.
 
-Layer: ``kg``; the standard library and NumPy's type names only.
+Layer: ``kg``; the standard library and NumPy's type names only. Import these from :mod:`kg.ports`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,10 @@ from kg.types import (
     Document,
     DocumentInfo,
     Entity,
-    Extraction,
     GraphDelta,
     IngestStatus,
     Mention,
-    RawFile,
     Relation,
-    Span,
     Triple,
 )
 
@@ -30,77 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = [
-    "CaptionRequest",
-    "Captioner",
-    "Extractor",
-    "Loader",
-    "MentionRow",
-    "RecordStore",
-    "Resolver",
-    "Tokenizer",
-    "TripleRow",
-]
-
-
-@runtime_checkable
-class Loader(Protocol):
-    """Turns the bytes of one media type into a document."""
-
-    media_types: frozenset[str]
-
-    def load(self, raw: RawFile) -> Document:
-        """Parse ``raw``; raise a :class:`kg.errors.LoadError` that says what is wrong with it."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaptionRequest:
-    """A picture to describe, with the document's words that a captioner may use."""
-
-    asset: Asset
-    document_title: str = ""
-    known_entities: tuple[str, ...] = ()
-
-
-@runtime_checkable
-class Captioner(Protocol):
-    """Turns pictures into text: OCR by default, a vision-language model where one is configured."""
-
-    name: str
-
-    def caption(self, requests: Sequence[CaptionRequest]) -> list[Caption | None]:
-        """Describe each picture, in order; ``None`` where nothing could be said. One bad picture fails only itself."""
-        ...
-
-
-@runtime_checkable
-class Tokenizer(Protocol):
-    """Counts in the units of the encoder that will read the chunks."""
-
-    def token_spans(self, text: str) -> list[Span]:
-        """Return the character span of each token of ``text``, in order, without special tokens."""
-        ...
-
-
-@runtime_checkable
-class Extractor(Protocol):
-    """Finds entities and relations in chunks."""
-
-    name: str
-
-    def extract(self, chunks: Sequence[Chunk], *, document: Document) -> Extraction:
-        """Return unresolved mentions and the triples between them."""
-        ...
-
-
-@runtime_checkable
-class Resolver(Protocol):
-    """Decides which mentions name the same thing."""
-
-    def resolve(self, extraction: Extraction) -> Extraction:
-        """Return the same extraction with every mention's ``entity_id`` set."""
-        ...
+__all__ = ["MentionRow", "RecordStore", "TripleRow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
