@@ -5,25 +5,44 @@ Layer: ``kg``; the standard library and NumPy's type names only.
 
 from __future__ import annotations
 
+from kg.ports.curation import (
+    Contradiction,
+    ContradictionSide,
+    Contribution,
+    Decision,
+    DecisionKind,
+    EntityLink,
+    LinkStatus,
+    Sense,
+)
 from kg.ports.entities import EntityMatcher, EntityProfile, LinkProposal, LocalEntity, NameUse
 from kg.ports.ingest import Captioner, CaptionRequest, CaptionScorer, Extractor, Loader, Resolver, Tokenizer
-from kg.ports.record import ChangeSet, MentionRow, RecordStore, TripleRow
+from kg.ports.record import RecordStore
+from kg.ports.record_rows import ChangeSet, MentionRow, TripleRow
 
 __all__ = [
     "CaptionRequest",
     "CaptionScorer",
     "Captioner",
     "ChangeSet",
+    "Contradiction",
+    "ContradictionSide",
+    "Contribution",
+    "Decision",
+    "DecisionKind",
+    "EntityLink",
     "EntityMatcher",
     "EntityProfile",
     "Extractor",
     "LinkProposal",
+    "LinkStatus",
     "Loader",
     "LocalEntity",
     "MentionRow",
     "NameUse",
     "RecordStore",
     "Resolver",
+    "Sense",
     "Tokenizer",
     "TripleRow",
 ]
