@@ -3,7 +3,8 @@
 Layer: ``kg``; the standard library only. Deterministic, and without state.
 
 - A name's features in a document are the other names of the chunks that it stands in.
-- Two documents mean one thing by a name if they share a feature or one has none, or if others link them so.
+- Two documents mean one thing by a name if they share a feature, or if others link them so; where one document names
+  no company, nothing is told apart.
 - Two names may be one thing if they end in the same word and start with the same letter; they are taken for one,
   without a person's word, if they share a feature as well.
 """
@@ -38,13 +39,12 @@ class CompanyMatcher:
     def senses(self, locals_of_name: Sequence[LocalEntity]) -> list[int]:
         """Join what shares a feature, directly or through others."""
         numbers = list(range(len(locals_of_name)))
-        ordered = sorted(range(len(locals_of_name)), key=lambda place: locals_of_name[place].local_id)
-        for place in ordered:
-            for other in ordered:
-                ours, theirs = locals_of_name[place].features, locals_of_name[other].features
-                if (set(ours) & set(theirs)) or not ours or not theirs:
-                    old, new = numbers[other], numbers[place]
-                    numbers = [new if number == old else number for number in numbers]
+        first_with: dict[str, int] = {}
+        for place, local in enumerate(locals_of_name):
+            if not local.features:
+                return [0] * len(numbers)
+            near = {numbers[first_with.setdefault(feature, place)] for feature in local.features} | {numbers[place]}
+            numbers = [min(near) if number in near else number for number in numbers]
         return numbers
 
     def blocks(self, profile: EntityProfile) -> frozenset[str]:
