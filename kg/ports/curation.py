@@ -46,12 +46,16 @@ class DecisionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sense:
-    """One thing that a name means, and the entity that it belongs to."""
+    """One thing that a name means, and the entity that it belongs to.
+
+    ``names`` are the ways in which its sample of documents writes the name, the commonest first.
+    """
 
     sense_id: str
     name_id: str
     entity_id: str
     n_documents: int
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

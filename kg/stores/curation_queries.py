@@ -15,7 +15,8 @@ from kg.errors import NotFoundError
 from kg.ports import Contribution, Decision, DecisionKind, EntityLink, LinkStatus, Sense, TripleRow
 from kg.stores.decisions import read_decisions, senses_meant, sides_of
 from kg.stores.entities import derive_entity
-from kg.stores.locals import read_locals
+from kg.stores.locals import read_locals, read_locals_of_senses
+from kg.stores.profiles import profile_names
 from kg.stores.queries import STATEMENT_COLUMNS, in_batches, to_triple_row
 from kg.stores.schema import chunks, links, locals_, senses, triples
 from kg.types import Entity
@@ -28,10 +29,19 @@ _OF_A_PERSON = ("a person decided it",)
 def read_senses(connection: Connection, *, entity_id: str | None) -> list[Sense]:
     """Return the senses (of one entity), by id."""
     s = senses.c
-    query = select(s.sense_id, s.name_id, s.entity_id, s.n_documents).order_by(s.sense_id)
+    query = select(senses).order_by(s.sense_id)
     if entity_id is not None:
         query = query.where(s.entity_id == entity_id)
-    return [Sense(**row._mapping) for row in connection.execute(query)]
+    return [
+        Sense(
+            sense_id=row.sense_id,
+            name_id=row.name_id,
+            entity_id=row.entity_id,
+            n_documents=row.n_documents,
+            names=profile_names(row.profile),
+        )
+        for row in connection.execute(query)
+    ]
 
 
 def read_links(connection: Connection, *, entity_id: str | None, status: LinkStatus | None) -> list[EntityLink]:
@@ -109,7 +119,9 @@ def contributions_to(connection: Connection, entity_id: str, *, where: str) -> l
     :raises NotFoundError: If there is no such entity.
     """
     uses: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
-    for local in read_locals(connection, locals_.c.entity_id, [entity_id]):
+    for local in read_locals_of_senses(
+        connection, (sense.sense_id for sense in read_senses(connection, entity_id=entity_id))
+    ):
         uses[local.document_id].update(local.uses)
     if not uses:
         raise NotFoundError(

@@ -139,7 +139,7 @@ def _side(connection: Connection, name_id: str, sense_id: str) -> Side:
         return name_id, ()
     c = locals_.c
     found = connection.execute(
-        select(c.source_id).where(c.sense_id == sense_id).order_by(c.local_id).limit(SAMPLE)
+        select(c.source_id).where(c.name_id == name_id, c.sense_id == sense_id).order_by(c.local_id).limit(SAMPLE)
     ).scalars()
     return name_id, tuple(sorted(found))
 

@@ -17,7 +17,7 @@ from kg.ports import EntityMatcher, LocalEntity
 from kg.stores.names import tidy
 from kg.stores.queries import in_batches
 from kg.stores.rows import Values
-from kg.stores.schema import locals_
+from kg.stores.schema import locals_, senses
 from kg.types import GraphDelta
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "as_local_entity",
     "locals_of",
     "read_locals",
+    "read_locals_of_senses",
     "read_smallest",
     "save_locals",
     "to_values",
@@ -131,6 +132,17 @@ def read_locals(connection: Connection, column: ColumnElement[str], wanted: Iter
     return sorted(found, key=lambda local: local.local_id)
 
 
+def read_locals_of_senses(connection: Connection, sense_ids: Iterable[str]) -> list[Local]:
+    """Return the stored locals of these senses, by local id; all that is stored of their names is looked through."""
+    wanted = set(sense_ids)
+    name_ids: set[str] = set()
+    for batch in in_batches(sorted(wanted)):
+        query = select(senses.c.name_id).where(senses.c.sense_id.in_(batch))
+        name_ids |= set(connection.execute(query).scalars())
+    found = read_locals(connection, locals_.c.name_id, name_ids) if name_ids else []
+    return [local for local in found if local.sense_id in wanted]
+
+
 def read_smallest(connection: Connection, condition: ColumnElement[bool], *, n: int) -> list[Local]:
     """Return the ``n`` stored locals with the smallest ids of those that meet ``condition`` (which has an index)."""
     query = select(locals_).where(condition).order_by(locals_.c.local_id).limit(n)
@@ -142,6 +154,9 @@ def save_locals(connection: Connection, *, added: Sequence[Local], moved: Sequen
     if added:
         connection.execute(insert(locals_), [to_values(local) for local in added])
     if moved:
-        this = locals_.c.local_id == bindparam("k_local")
-        rows = [{"k_local": one.local_id, "sense_id": one.sense_id, "entity_id": one.entity_id} for one in moved]
+        this = (locals_.c.name_id == bindparam("k_name")) & (locals_.c.local_id == bindparam("k_local"))
+        rows = [
+            {"k_name": one.name_id, "k_local": one.local_id, "sense_id": one.sense_id, "entity_id": one.entity_id}
+            for one in moved
+        ]
         connection.execute(update(locals_).where(this), rows)

@@ -63,7 +63,6 @@ def _to_schema_2(connection: Connection) -> None:
     for column in younger:
         _add_column(connection, column)
     metadata.create_all(connection)
-    next(index for index in mentions.indexes if index.name == "mentions_of_local").create(connection)
     columns = ["kind", "item_id", "version"]
     version = select(meta.c.version).scalar_subquery()
     for kind, key in (("document", documents.c.document_id), ("entity", entities.c.entity_id)):

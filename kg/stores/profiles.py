@@ -92,6 +92,14 @@ def _to_profile(sense_id: str, stored: Sequence[object]) -> EntityProfile:
     )
 
 
+def profile_names(stored: Sequence[Any]) -> tuple[str, ...]:
+    """Return the surface forms of a stored profile, the commonest first, ties by the alphabet."""
+    counts: Counter[str] = Counter()
+    for surface, _, count in stored[0]:
+        counts[surface] += count
+    return tuple(sorted(counts, key=lambda surface: (-counts[surface], surface)))
+
+
 def read_profiles(connection: Connection, wanted: Iterable[str]) -> dict[str, tuple[str, EntityProfile]]:
     """Return the name id and the profile of each of these senses."""
     found: dict[str, tuple[str, EntityProfile]] = {}

@@ -127,7 +127,9 @@ def whole_change(connection: Connection, document_id: str) -> GraphDelta:
     found = [caption(connection, asset.asset_id) for asset in whole.assets]
     m, t, c = mentions.c, triples.c, chunks.c
     ours = select(c.chunk_id).where(c.document_id == document_id)
-    named = select(mentions, locals_.c.name_id).join(locals_, locals_.c.local_id == m.local_id)
+    named = select(mentions, locals_.c.name_id).join(
+        locals_, (locals_.c.local_id == m.local_id) & (locals_.c.document_id == document_id)
+    )
     read = connection.execute(named.where(m.chunk_id.in_(ours)).order_by(m.mention_id))
     said = connection.execute(select(triples).where(t.chunk_id.in_(ours)).order_by(t.triple_id))
     return GraphDelta(

@@ -64,12 +64,13 @@ def resolve_anew(connection: Connection, matcher: EntityMatcher, *, progress: Pr
 
 def _read_features(connection: Connection, matcher: EntityMatcher, tell: Progress) -> None:
     document_ids = sorted(connection.execute(select(documents.c.document_id)).scalars())
-    this = locals_.c.local_id == bindparam("k_local")
+    this = (locals_.c.name_id == bindparam("k_name")) & (locals_.c.local_id == bindparam("k_local"))
     for done, document_id in enumerate(document_ids, start=1):
         found = matcher.features(whole_change(connection, document_id))
         query = select(locals_.c.local_id, locals_.c.name_id).where(locals_.c.document_id == document_id)
         rows = [
-            {"k_local": row.local_id, "features": list(found.get(row.name_id, ()))} for row in connection.execute(query)
+            {"k_name": row.name_id, "k_local": row.local_id, "features": list(found.get(row.name_id, ()))}
+            for row in connection.execute(query)
         ]
         if rows:
             connection.execute(update(locals_).where(this), rows)

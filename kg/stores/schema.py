@@ -217,22 +217,21 @@ entity_names = Table(
 locals_ = Table(
     "locals",
     metadata,
+    Column("name_id", _ID, primary_key=True),
     Column("local_id", _ID, primary_key=True),
     Column("document_id", _ID, _owned_by("documents.document_id"), nullable=False),
     Column("source_id", _ID, nullable=False),
-    Column("name_id", _ID, nullable=False),
     Column("sense_id", _ID, nullable=False),
     Column("entity_id", _ID, nullable=False),
     Column("uses", JSON, nullable=False),
     Column("features", JSON, nullable=False),
     Index("locals_of_document", "document_id"),
-    Index("locals_of_name", "name_id", "local_id"),
-    Index("locals_of_sense", "sense_id", "local_id"),
-    Index("locals_of_entity", "entity_id", "document_id"),
-    Index("locals_of_source", "source_id", "name_id"),
+    Index("locals_of_source", "source_id"),
+    sqlite_with_rowid=False,
 )
 """What one document says of one name: its contribution, kept apart from all others, with the surface forms and labels
-it uses and how often."""
+it uses and how often. Rows of a name lie together, and there is no index by sense or entity: ids are hashes, so each
+further index would dirty a page for every name of a document. ``senses`` leads from an entity to its names."""
 
 names = Table(
     "names",
@@ -241,6 +240,7 @@ names = Table(
     Column("n_locals", Integer, nullable=False),
     Column("n_senses", Integer, nullable=False),
     Column("last_sampled", _ID, nullable=False),
+    sqlite_with_rowid=False,
 )
 """``last_sampled`` is the largest local id of the name's sample, empty where the sample is all there is."""
 
@@ -254,6 +254,7 @@ senses = Table(
     Column("profile", JSON, nullable=False),
     Index("senses_of_name", "name_id"),
     Index("senses_of_entity", "entity_id"),
+    sqlite_with_rowid=False,
 )
 
 blocks = Table(
@@ -320,7 +321,6 @@ mentions = Table(
     Column("text", Text, nullable=False),
     Index("mentions_of_chunk", "chunk_id", "start"),
     Index("mentions_of_entity", "entity_id"),
-    Index("mentions_of_local", "local_id"),
 )
 
 triples = Table(

@@ -22,7 +22,7 @@ from kg.stores.decisions import decisions_on, splits_among
 from kg.stores.entities import Move, move_shares
 from kg.stores.joining import rejoin
 from kg.stores.links import relink
-from kg.stores.locals import Local, read_locals, save_locals
+from kg.stores.locals import Local, read_locals, read_locals_of_senses, save_locals
 from kg.stores.profiles import save_profiles
 from kg.stores.queries import in_batches
 from kg.stores.schema import locals_, mentions, senses, triples
@@ -82,7 +82,7 @@ def _carry_out(
 ) -> Settled:
     """Move local entities, their mentions and their statements to the entities that were decided."""
     moving = {local.local_id: local for local in regrouped.moved}
-    for local in read_locals(connection, locals_.c.sense_id, changed):
+    for local in read_locals_of_senses(connection, changed):
         moving.setdefault(local.local_id, local)
     entity_of = _entities_of(connection, {local.sense_id for local in (*added, *moving.values())})
     moves = [Move(local, local.entity_id, "") for local in gone]
@@ -105,9 +105,9 @@ def _carry_out(
 def realign(connection: Connection) -> Settled:
     """Move every stored local entity that stands elsewhere than its sense: the last step of resolving all."""
     ours, theirs = locals_.c, senses.c
-    query = select(ours.local_id).join(senses, theirs.sense_id == ours.sense_id)
-    misplaced = connection.execute(query.where(ours.entity_id != theirs.entity_id)).scalars().all()
-    moving = Regrouped(moved=read_locals(connection, ours.local_id, misplaced))
+    query = select(ours.name_id).join(senses, theirs.sense_id == ours.sense_id)
+    misplaced = connection.execute(query.where(ours.entity_id != theirs.entity_id).distinct()).scalars().all()
+    moving = Regrouped(moved=read_locals(connection, ours.name_id, misplaced))
     return _carry_out(connection, moving, {}, gone=(), added=())
 
 
@@ -124,17 +124,28 @@ def _move_statements(connection: Connection, moves: Iterable[Move]) -> set[str]:
 
     A relation of theirs leads somewhere else now.
     """
-    by_entity: dict[str, list[str]] = defaultdict(list)
+    by_entity: dict[tuple[str, str], list[str]] = defaultdict(list)
     for move in moves:
-        by_entity[move.new].append(move.local.local_id)
+        by_entity[(move.old, move.new)].append(move.local.local_id)
+    others: set[str] = set()
+    m = mentions.c
+    for (old, new), local_ids in sorted(by_entity.items()):
+        for batch in in_batches(sorted(local_ids)):
+            moving = (m.entity_id == old) & m.local_id.in_(batch)
+            ours = connection.execute(select(m.mention_id).where(moving)).scalars().all()
+            others |= _lead_on(connection, ours, new)
+    return others
+
+
+def _lead_on(connection: Connection, mention_ids: Sequence[str], new: str) -> set[str]:
+    """Give these mentions and the ends of their statements the entity ``new``; return all ends of the statements."""
     others: set[str] = set()
     t, m = triples.c, mentions.c
-    for entity_id, local_ids in sorted(by_entity.items()):
-        for batch in in_batches(sorted(local_ids)):
-            ours = select(m.mention_id).where(m.local_id.in_(batch))
-            ends = select(t.head_id, t.tail_id).where(or_(t.head_mention_id.in_(ours), t.tail_mention_id.in_(ours)))
-            others |= {end for row in connection.execute(ends.distinct()) for end in row}
-            connection.execute(update(mentions).where(m.local_id.in_(batch)).values(entity_id=entity_id))
-            connection.execute(update(triples).where(t.head_mention_id.in_(ours)).values(head_id=entity_id))
-            connection.execute(update(triples).where(t.tail_mention_id.in_(ours)).values(tail_id=entity_id))
+    for batch in in_batches(mention_ids):
+        touching = or_(t.head_mention_id.in_(batch), t.tail_mention_id.in_(batch))
+        ends = select(t.head_id, t.tail_id).where(touching).distinct()
+        others |= {end for row in connection.execute(ends) for end in row}
+        connection.execute(update(mentions).where(m.mention_id.in_(batch)).values(entity_id=new))
+        connection.execute(update(triples).where(t.head_mention_id.in_(batch)).values(head_id=new))
+        connection.execute(update(triples).where(t.tail_mention_id.in_(batch)).values(tail_id=new))
     return others
