@@ -5,6 +5,7 @@ Layer: ``kg``; RapidFuzz (MIT), and NumPy where vectors are used.
 
 from __future__ import annotations
 
-from kg.resolution.names import NameResolver, entity_key, normalise_name
+from kg.resolution.in_document import NameResolver
+from kg.resolution.names import entity_key, normalise_name
 
 __all__ = ["NameResolver", "entity_key", "normalise_name"]

@@ -114,8 +114,8 @@ def test_order_of_documents_does_not_matter():
 def test_mention_that_only_refers_back_belongs_to_its_entity_and_gives_it_no_name():
     name, pronoun = (
         Mention(
-            mention_id=f"m_{start}", chunk_id=ALPHA.chunks[0].chunk_id, text=text, span=Span(start=start, end=start + 4),
-            label="PERSON", source="ner", entity_id="e_1", refers_to=refers_to,
+            mention_id=f"m_{start}", chunk_id=ALPHA.chunks[0].chunk_id, text=text,
+            span=Span(start=start, end=start + 4), label="PERSON", source="ner", entity_id="e_1", refers_to=refers_to,
         )
         for start, text, refers_to in ((0, "Anna", ""), (10, "she ", "m_0"))
     )  # fmt: skip

@@ -1,0 +1,214 @@
+"""What is known of one thing, and how much two such bodies of knowledge speak against their being one.
+
+Layer: ``kg``; the standard library only.
+
+Signs against add up; from :data:`APART` on two things are apart. Each sign's weight is set by hand so that a statement
+of the text that only one of two things can satisfy (year of birth, region of a town, person and river) suffices alone,
+that two softer ones are needed otherwise (trades that seldom go together, nations, no common context), and that labels
+of an entity recogniser, which err most on rare names, never suffice without a lack of any common context. A name that
+is split wrongly is lost to every search over more than one document, so in doubt there is one thing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+from kg.ports import NameUse
+from kg.resolution.kinds import LABEL_GROUPS, Kind, class_conflict, group_conflict, kinds_of
+from kg.resolution.regions import can_be_one_region
+
+__all__ = ["APART", "Evidence", "Sign", "are_apart", "evidence_of", "shared_context", "signs_against"]
+
+APART = 1.0
+"""The sum of signs from which two things of one name are apart."""
+
+_NATION = 0.3
+_NO_CONTEXT = 0.4
+_PARTS = 0.4
+_SHARED_COMPANION = 0.35
+_SHARED_WORD = 0.1
+_LABELS_AGAINST_TEXT = 0.4
+_LABELS_AGAINST_LABELS = 0.6
+_ENOUGH_CONTEXT = 4
+_ENOUGH_MENTIONS = 3
+_UNANIMOUS = 0.8
+_SOLID = frozenset({"person", "place", "organisation", "work"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """One thing that speaks against two being one: how much, and why in words."""
+
+    weight: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known of one thing, sorted by what it can decide.
+
+    ``kinds`` are what the text says it is; ``group`` is what most of its labels say, empty where they disagree, and
+    ``n_labels`` how many say so. ``companions`` and ``words`` are its context.
+    """
+
+    kinds: frozenset[Kind]
+    group: str
+    n_labels: int
+    born: frozenset[int]
+    made: frozenset[int]
+    regions: frozenset[str]
+    nations: frozenset[str]
+    parts: frozenset[str]
+    companions: frozenset[str]
+    words: frozenset[str]
+    documents: frozenset[str]
+    aliases: frozenset[str]
+    is_read_off: bool
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The groups that the text states or, where it states none, that of the labels."""
+        return frozenset(kind.group for kind in self.kinds) or frozenset({self.group} if self.group else ())
+
+
+def evidence_of(uses: Mapping[NameUse, int], features: Mapping[str, int]) -> Evidence:
+    """Sort what is known of one thing.
+
+    :param uses: Its names and labels, with their counts.
+    :param features: Its features (:mod:`kg.resolution.features`), with their counts.
+    :returns: The evidence.
+    """
+    by_kind: dict[str, dict[str, int]] = defaultdict(dict)
+    for feature, count in features.items():
+        kind, _, what = feature.partition(":")
+        by_kind[kind][what] = count
+    group, n_labels = _label_group(uses)
+    n_documents = sum(count for mark, count in by_kind["doc"].items() if not mark.startswith("/"))
+    return Evidence(
+        kinds=_kinds({**by_kind["is"], **by_kind["part"]}),
+        group=group,
+        n_labels=n_labels,
+        born=_years(by_kind["born"]),
+        made=_years(by_kind["made"]),
+        regions=frozenset(by_kind["where"]),
+        nations=frozenset(by_kind["of"]),
+        parts=frozenset(by_kind["part"]),
+        companions=frozenset(by_kind["with"]),
+        words=frozenset((*by_kind["near"], *by_kind["topic"], *by_kind["is"], *by_kind["year"])),
+        documents=frozenset(by_kind["doc"]),
+        aliases=frozenset(by_kind["aka"]),
+        is_read_off=0 < n_documents <= sum(by_kind["pic"].values()),
+    )
+
+
+def signs_against(left: Evidence, right: Evidence) -> list[Sign]:
+    """Return what speaks against two bodies of evidence being of one thing.
+
+    :param left: One side.
+    :param right: The other.
+    :returns: The signs, heaviest first; what speaks for it is among them with a negative weight.
+    """
+    hard = list(_hard_signs(left, right))
+    signs = hard or [*_kind_signs(left, right), *_soft_signs(left, right)]
+    return sorted(signs, key=lambda sign: (-sign.weight, sign.reason))
+
+
+def are_apart(left: Evidence, right: Evidence) -> bool:
+    """Tell whether two bodies of evidence of one name are of two things."""
+    return sum(sign.weight for sign in signs_against(left, right)) >= APART - 1e-9
+
+
+def shared_context(left: Evidence, right: Evidence) -> float:
+    """Return how much context two share: one for each companion, 0.3 for each word."""
+    return len(left.companions & right.companions) + 0.3 * len(left.words & right.words)
+
+
+def _hard_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
+    """Yield what no one thing can satisfy."""
+    if _years_differ(left.born, right.born):
+        yield Sign(weight=APART, reason=f"born in {_list(left.born)} and in {_list(right.born)}")
+    if _years_differ(left.made, right.made):
+        yield Sign(weight=APART, reason=f"made in {_list(left.made)} and in {_list(right.made)}")
+    are_places = bool(left.regions and right.regions) and _may_be_place(left) and _may_be_place(right)
+    if are_places and not any(can_be_one_region(a, b) for a, b in product(left.regions, right.regions)):
+        yield Sign(weight=APART, reason=f"in {_list(left.regions)} and in {_list(right.regions)}")
+
+
+def _kind_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
+    if left.kinds and right.kinds:
+        weight = class_conflict(left.kinds, right.kinds)
+        if weight:
+            yield Sign(weight=weight, reason=f"{_kind_words(left)} and {_kind_words(right)}")
+        return
+    for side, other in ((left, right), (right, left)):
+        if side.kinds and other.group and other.n_labels >= _ENOUGH_MENTIONS:
+            weight = min(group_conflict(group, other.group) for group in side.groups)
+            if weight >= 1.0:
+                yield Sign(weight=_LABELS_AGAINST_TEXT, reason=f"{_kind_words(side)}, and labelled {other.group}")
+            return
+    are_solid = {left.group, right.group} <= _SOLID and min(left.n_labels, right.n_labels) >= _ENOUGH_MENTIONS
+    if are_solid and group_conflict(left.group, right.group) >= 1.0:
+        yield Sign(weight=_LABELS_AGAINST_LABELS, reason=f"labelled {left.group} and {right.group}")
+
+
+def _soft_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
+    if left.nations and right.nations and left.nations.isdisjoint(right.nations):
+        yield Sign(weight=_NATION, reason=f"{_list(left.nations)} and {_list(right.nations)}")
+    if left.parts and right.parts and left.parts.isdisjoint(right.parts):
+        yield Sign(weight=_PARTS, reason=f"({_list(left.parts)}) and ({_list(right.parts)})")
+    companions, words = left.companions & right.companions, left.words & right.words
+    if companions:
+        weight = -_SHARED_COMPANION * min(3, len(companions))
+        yield Sign(weight=weight, reason=f"both mentioned with {_list(companions)}")
+    if words:
+        yield Sign(weight=-_SHARED_WORD * min(3, len(words)), reason=f"the words {_list(words)} stand near both")
+    if not companions and not words and min(_n_context(left), _n_context(right)) >= _ENOUGH_CONTEXT:
+        yield Sign(weight=_NO_CONTEXT, reason="nothing near the one stands near the other")
+
+
+def _n_context(evidence: Evidence) -> int:
+    return len(evidence.companions) + len(evidence.words)
+
+
+def _label_group(uses: Mapping[NameUse, int]) -> tuple[str, int]:
+    counts: Counter[str] = Counter()
+    for (_, label), count in uses.items():
+        if label in LABEL_GROUPS:
+            counts[LABEL_GROUPS[label]] += count
+    if not counts:
+        return "", 0
+    group = min(counts, key=lambda group: (-counts[group], group))
+    return (group, counts[group]) if counts[group] >= _UNANIMOUS * counts.total() else ("", 0)
+
+
+def _kinds(words: Mapping[str, int]) -> frozenset[Kind]:
+    """Return the kinds that are stated at least a quarter as often as the one stated most."""
+    counts: Counter[Kind] = Counter()
+    for word, count in words.items():
+        counts.update(dict.fromkeys(kinds_of(word), count))
+    most = max(counts.values(), default=0)
+    return frozenset(kind for kind, count in counts.items() if 4 * count >= most)
+
+
+def _may_be_place(evidence: Evidence) -> bool:
+    return evidence.groups <= {"place", "institution"} if evidence.groups else True
+
+
+def _years(words: Iterable[str]) -> frozenset[int]:
+    return frozenset(int(word) for word in words if word.isdigit())
+
+
+def _years_differ(left: frozenset[int], right: frozenset[int]) -> bool:
+    """Tell whether years are more than one apart; one year off is a slip or a turn of the year."""
+    return bool(left and right) and min(abs(a - b) for a, b in product(left, right)) > 1
+
+
+def _kind_words(evidence: Evidence) -> str:
+    return "/".join(sorted(f"{kind.class_} ({kind.group})" for kind in evidence.kinds)[:3])
+
+
+def _list(items: Iterable[object]) -> str:
+    return ", ".join(sorted(str(item) for item in items)[:3])

@@ -1,0 +1,201 @@
+"""Read off a document, for each name, what tells it from others of that name and what ties it to other names.
+
+Layer: ``kg``; the standard library only.
+
+A feature is ``kind:what``. The kinds, in the order in which they are kept where a name has more than its share:
+
+=========  ==============================================================  =============================
+``aka``    another name that the text states for it                        ``aka:nora vale``
+``born``   a person's year of birth                                        ``born:1921``
+``made``   the year of a work                                              ``made:1994``
+``part``   what stands behind its name in parentheses                      ``part:footballer``
+``where``  the region behind its name ("Springfield, Ohio")                ``where:ohio``
+``is``     what the text says it is                                        ``is:painter``
+``of``     a nation before what it is                                      ``of:welsh``
+``pic``    it was read off a picture, and never stands in the text         ``pic:only``
+``doc``    the document, and the folder it comes from                      ``doc:1f3a…``, ``doc:/9bc0…``
+``with``   a name in the same sentence, or nearest in its chunk            ``with:skerrin``
+``year``   a year in the same sentence                                     ``year:1984``
+``topic``  a word of the document's title                                  ``topic:harbour``
+``near``   a common noun in the same sentence                              ``near:canvas``
+=========  ==============================================================  =============================
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from kg.ids import sha256_hex
+from kg.resolution.name_forms import SMALL_WORDS, fold_latin
+from kg.resolution.names import COMMON_LABELS, VALUE_LABELS, normalise_name
+from kg.resolution.statements import Statement, aliases_after, said_of, years_of
+from kg.sentences import sentence_spans
+from kg.types import GraphDelta, Mention
+
+__all__ = ["MAX_FEATURES", "document_features"]
+
+MAX_FEATURES = 32
+"""The most features of one name in one document."""
+
+_MAX_MENTIONS = 40
+"""The most mentions of one name in one document that are read; what a thing is stands where it is first spoken of."""
+
+_ORDER = {kind: rank for rank, kind in enumerate(
+    ("aka", "born", "made", "part", "where", "is", "of", "pic", "doc", "with", "year", "topic", "near")
+)}  # fmt: skip
+_SHARE = {"aka": 4, "is": 6, "of": 2, "where": 3, "part": 2, "with": 12, "year": 4, "topic": 4, "near": 6}
+_YEAR = re.compile(r"(?<!\d)(1[0-9]{3}|20[0-9]{2})(?!\d)")
+_READ_OFF = frozenset({"ocr", "table"})
+
+
+def document_features(delta: GraphDelta) -> dict[str, tuple[str, ...]]:
+    """Return the features of each name id of a document.
+
+    :param delta: The document's resolved change.
+    :returns: For each name id of a mention, at most :data:`MAX_FEATURES` features, sorted.
+    """
+    reading = _Reading(delta)
+    return {name: reading.features(name) for name in reading.mentions}
+
+
+class _Reading:
+    """One document, with what the features of all its names share."""
+
+    def __init__(self, delta: GraphDelta) -> None:
+        self._delta = delta
+        self._chunks = {chunk.chunk_id: chunk for chunk in delta.chunks}
+        self._sentences: dict[str, list[tuple[int, int]]] = {}
+        self._read_off = _pieces_read_off(delta)
+        self.mentions: dict[str, list[Mention]] = defaultdict(list)
+        self._in_chunk: dict[str, list[Mention]] = defaultdict(list)
+        for mention in sorted(delta.extraction.mentions, key=lambda m: (m.chunk_id, m.span.start, m.mention_id)):
+            self.mentions[mention.entity_id].append(mention)
+            self._in_chunk[mention.chunk_id].append(mention)
+        self._names = {name: _name_of(mentions) for name, mentions in self.mentions.items()}
+        self._counts = Counter(m.entity_id for m in delta.extraction.mentions)
+        self._rarity = {self._names[name]: count for name, count in sorted(self._counts.items())}
+        self._stated = self._of_triples()
+        self._document = _document_marks(delta)
+
+    def features(self, name: str) -> tuple[str, ...]:
+        found: dict[str, Counter[str]] = defaultdict(Counter)
+        mentions = self.mentions[name]
+        for mention in mentions[:_MAX_MENTIONS]:
+            for kind, what in self._of_mention(mention):
+                found[kind][what] += 1
+        for kind, what in self._stated.get(name, ()):
+            found[kind][what] += 1
+        if "with" not in found:  # a label on a chart has no neighbour in its line
+            found["with"].update(self._around(name, mentions[0].chunk_id))
+        if all(self._is_read_off(mention) for mention in mentions):
+            found["pic"]["only"] += 1
+        own = set(self._names[name].split())
+        for what in self._document["doc"]:
+            found["doc"][what] += 1
+        for what in self._document["topic"]:
+            if what not in own:
+                found["topic"][what] += 1
+        return _bounded(found, rarity=self._rarity)
+
+    def _of_mention(self, mention: Mention) -> Iterator[Statement]:
+        chunk = self._chunks[mention.chunk_id]
+        start, end = mention.span.start - chunk.span.start, mention.span.end - chunk.span.start
+        first, last = self._sentence(mention.chunk_id, start)
+        before, after = chunk.text[first:start], chunk.text[end:last]
+        yield from said_of(before, after, is_value=mention.label in VALUE_LABELS)
+        if not mention.refers_to:
+            yield from aliases_after(mention.text, after)
+        yield from years_of(after, label=mention.label)
+        for year in _YEAR.findall(chunk.text[first:last]):
+            yield Statement("year", year)
+        yield from self._companions(mention, first + chunk.span.start, last + chunk.span.start)
+
+    def _companions(self, mention: Mention, first: int, last: int) -> Iterator[Statement]:
+        for other in self._in_chunk[mention.chunk_id]:
+            if other.entity_id == mention.entity_id or other.label in VALUE_LABELS:
+                continue
+            if first <= other.span.start < last:
+                name = self._names[other.entity_id]
+                if other.label in COMMON_LABELS:
+                    yield Statement("near", name.rsplit(" ", 1)[-1])
+                elif name:
+                    yield Statement("with", name)
+
+    def _around(self, name: str, chunk_id: str) -> list[str]:
+        return [
+            self._names[other.entity_id]
+            for other in self._in_chunk[chunk_id]
+            if other.entity_id != name and other.label not in VALUE_LABELS | COMMON_LABELS
+            if self._names[other.entity_id]
+        ]
+
+    def _sentence(self, chunk_id: str, offset: int) -> tuple[int, int]:
+        spans = self._sentences.get(chunk_id)
+        text = self._chunks[chunk_id].text
+        if spans is None:
+            spans = [(span.start, span.end) for span in sentence_spans(text)]
+            self._sentences[chunk_id] = spans
+        position = bisect_right(spans, (offset, len(text) + 1)) - 1
+        if position < 0 or spans[position][1] < offset:
+            return 0, len(text)
+        return spans[position]
+
+    def _is_read_off(self, mention: Mention) -> bool:
+        asset = self._chunks[mention.chunk_id].asset_id
+        if asset is None:
+            return False
+        pieces = self._read_off.get(asset)
+        return pieces is None or any(a <= mention.span.start < b for a, b in pieces)
+
+    def _of_triples(self) -> dict[str, list[Statement]]:
+        """Read "is a" and "in" off the document's statements, which have resolved pronouns already."""
+        by_id = {mention.mention_id: mention for mention in self._delta.extraction.mentions}
+        found: dict[str, list[Statement]] = defaultdict(list)
+        for triple in self._delta.extraction.triples:
+            head, tail = by_id[triple.head_mention_id], by_id[triple.tail_mention_id]
+            if triple.name in ("is a", "is") and tail.label in COMMON_LABELS:
+                found[head.entity_id].append(Statement("is", normalise_name(tail.text).rsplit(" ", 1)[-1]))
+            elif triple.name == "in" and head.label == tail.label == "GPE":
+                found[head.entity_id].append(Statement("where", normalise_name(tail.text)))
+        return found
+
+
+def _name_of(mentions: Sequence[Mention]) -> str:
+    """Return the longest name among the mentions, normalised; ties by spelling."""
+    names = {normalise_name(m.text) for m in mentions if not m.refers_to and m.label not in VALUE_LABELS}
+    return fold_latin(min(names, key=lambda name: (-len(name), name))) if names else ""
+
+
+def _pieces_read_off(delta: GraphDelta) -> dict[str, list[tuple[int, int]] | None]:
+    """Return, for each captioned picture, the parts of its caption that were read off it (``None``: all)."""
+    return {
+        caption.asset_id: [(line.span.start, line.span.end) for line in caption.lines if line.source in _READ_OFF]
+        if caption.lines
+        else None
+        for caption in delta.captions
+    }
+
+
+def _document_marks(delta: GraphDelta) -> dict[str, list[str]]:
+    document = delta.document
+    folder = document.source.rpartition("/")[0]
+    marks = [sha256_hex(document.document_id.encode())[:10]]
+    if folder:
+        marks.append("/" + sha256_hex(folder.encode())[:9])
+    words = fold_latin(normalise_name(document.title)).split()
+    topic = [word for word in words if len(word) > 2 and word not in SMALL_WORDS and not word.isdigit()]
+    return {"doc": marks, "topic": sorted(set(topic))}
+
+
+def _bounded(found: Mapping[str, Counter[str]], *, rarity: Mapping[str, int]) -> tuple[str, ...]:
+    kept: list[str] = []
+    for kind in sorted(found, key=lambda kind: _ORDER[kind]):
+        if kind == "with":
+            ranked = sorted(found[kind], key=lambda what: (rarity.get(what, 0), what))
+        else:
+            ranked = sorted(found[kind], key=lambda what: (-found[kind][what], what))
+        kept.extend(f"{kind}:{what}" for what in ranked[: _SHARE.get(kind, 2)])
+    return tuple(sorted(kept[:MAX_FEATURES]))
