@@ -11,7 +11,7 @@ Each likeness of :mod:`kg.resolution.spelling` that can make an automatic link h
 - ``a:``, the initials, or the acronym itself;
 - ``p:``, the last word of what may be a person: initials, nicknames, middle names;
 - ``w:``, each word that is not common, of what is no person: parts of names;
-- ``x:``, the name itself and each alias that a text states.
+- ``x:``, the name itself, without the region behind it, and each alias that a text states.
 
 Common nouns have only their letters without spaces (``c:``), values have none.
 """
@@ -90,6 +90,9 @@ def _of_aliases(aliases: Iterable[str]) -> Iterator[str]:
 
 def _of_name(forms: NameForms, is_person: bool) -> Iterator[str]:
     yield "x:" + " ".join(forms.words)
+    place, comma, _ = forms.text.partition(", ")
+    if comma and place:
+        yield "x:" + " ".join(name_forms(place).words)
     yield "g:" + forms.glyphs
     yield from _halves(forms.glyphs)
     yield "b:" + " ".join(forms.bare)

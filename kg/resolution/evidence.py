@@ -18,6 +18,7 @@ from itertools import product
 
 from kg.ports import NameUse
 from kg.resolution.kinds import LABEL_GROUPS, Kind, class_conflict, group_conflict, kinds_of
+from kg.resolution.names import COMMON_LABELS
 from kg.resolution.regions import can_be_one_region
 
 __all__ = ["APART", "Evidence", "Sign", "are_apart", "evidence_of", "shared_context", "signs_against"]
@@ -32,6 +33,7 @@ _SHARED_COMPANION = 0.35
 _SHARED_WORD = 0.1
 _LABELS_AGAINST_TEXT = 0.4
 _LABELS_AGAINST_LABELS = 0.6
+_COMMON_NOUN = 0.6
 _ENOUGH_CONTEXT = 4
 _ENOUGH_MENTIONS = 3
 _UNANIMOUS = 0.8
@@ -51,7 +53,7 @@ class Evidence:
     """What is known of one thing, sorted by what it can decide.
 
     ``kinds`` are what the text says it is; ``group`` is what most of its labels say, empty where they disagree, and
-    ``n_labels`` how many say so. ``companions`` and ``words`` are its context.
+    ``n_labels`` how many say so. ``is_common_noun``: it is only ever written as one. ``companions`` and ``words`` are its context.
     """
 
     kinds: frozenset[Kind]
@@ -67,6 +69,7 @@ class Evidence:
     documents: frozenset[str]
     aliases: frozenset[str]
     is_read_off: bool
+    is_common_noun: bool
 
     @property
     def groups(self) -> frozenset[str]:
@@ -101,6 +104,7 @@ def evidence_of(uses: Mapping[NameUse, int], features: Mapping[str, int]) -> Evi
         documents=frozenset(by_kind["doc"]),
         aliases=frozenset(by_kind["aka"]),
         is_read_off=0 < n_documents <= sum(by_kind["pic"].values()),
+        is_common_noun=bool(uses) and all(label in COMMON_LABELS and name[:1].islower() for name, label in uses),
     )
 
 
@@ -144,6 +148,9 @@ def _kind_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
             yield Sign(weight=weight, reason=f"{_kind_words(left)} and {_kind_words(right)}")
         return
     for side, other in ((left, right), (right, left)):
+        if side.is_common_noun and other.group in _SOLID:
+            yield Sign(weight=_COMMON_NOUN, reason=f"a common noun, and a name labelled {other.group}")
+            return
         if side.kinds and other.group and other.n_labels >= _ENOUGH_MENTIONS:
             weight = min(group_conflict(group, other.group) for group in side.groups)
             if weight >= 1.0:

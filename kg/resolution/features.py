@@ -31,7 +31,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from kg.ids import sha256_hex
 from kg.resolution.name_forms import SMALL_WORDS, fold_latin
 from kg.resolution.names import COMMON_LABELS, VALUE_LABELS, normalise_name
-from kg.resolution.statements import Statement, aliases_after, said_of, years_of
+from kg.resolution.statements import Statement, aliases_after, region_in, said_of, years_of
 from kg.sentences import sentence_spans
 from kg.types import GraphDelta, Mention
 
@@ -46,6 +46,7 @@ _MAX_MENTIONS = 40
 _ORDER = {kind: rank for rank, kind in enumerate(
     ("aka", "born", "made", "part", "where", "is", "of", "pic", "doc", "with", "year", "topic", "near")
 )}  # fmt: skip
+_OF_COMMON_NOUNS = frozenset({"with", "topic", "near"})
 _SHARE = {"aka": 4, "is": 6, "of": 2, "where": 3, "part": 2, "with": 12, "year": 4, "topic": 4, "near": 6}
 _YEAR = re.compile(r"(?<!\d)(1[0-9]{3}|20[0-9]{2})(?!\d)")
 _READ_OFF = frozenset({"ocr", "table"})
@@ -81,8 +82,12 @@ class _Reading:
         self._document = _document_marks(delta)
 
     def features(self, name: str) -> tuple[str, ...]:
-        found: dict[str, Counter[str]] = defaultdict(Counter)
+        """Return the features of one name; none for dates and quantities, and only the context of common nouns."""
         mentions = self.mentions[name]
+        labels = {mention.label for mention in mentions if not mention.refers_to}
+        if labels <= VALUE_LABELS:
+            return ()
+        found: dict[str, Counter[str]] = defaultdict(Counter)
         for mention in mentions[:_MAX_MENTIONS]:
             for kind, what in self._of_mention(mention):
                 found[kind][what] += 1
@@ -98,14 +103,19 @@ class _Reading:
         for what in self._document["topic"]:
             if what not in own:
                 found["topic"][what] += 1
-        return _bounded(found, rarity=self._rarity)
+        kept = _OF_COMMON_NOUNS if labels <= COMMON_LABELS | VALUE_LABELS else _ORDER.keys()
+        return _bounded({kind: found[kind] for kind in found if kind in kept}, rarity=self._rarity)
 
     def _of_mention(self, mention: Mention) -> Iterator[Statement]:
         chunk = self._chunks[mention.chunk_id]
         start, end = mention.span.start - chunk.span.start, mention.span.end - chunk.span.start
         first, last = self._sentence(mention.chunk_id, start)
         before, after = chunk.text[first:start], chunk.text[end:last]
-        yield from said_of(before, after, is_value=mention.label in VALUE_LABELS)
+        if mention.label in VALUE_LABELS | COMMON_LABELS:
+            yield from self._companions(mention, first + chunk.span.start, last + chunk.span.start)
+            return
+        yield from said_of(before, after)
+        yield from region_in(mention.text, label=mention.label)
         if not mention.refers_to:
             yield from aliases_after(mention.text, after)
         yield from years_of(after, label=mention.label)

@@ -9,6 +9,7 @@ led to one key where exactly one fits:
 - "Skerrin Boats" to "Skerrin Boats Ltd", for organisations;
 - "WHO" to "World Health Organization", where the text says "World Health Organization (WHO)" or the other way round;
 - "SKERRINPOINT" and "Skerrin-Point" to "Skerrin Point", "Muller" to "Müller", to the spelling used most;
+- "Springfield, Ohio" to "Springfield", where the document says both;
 - a date or quantity to its value: "March 2021" and "2021-03";
 - a pronoun or description to what it refers to.
 
@@ -30,6 +31,7 @@ from kg.types import Extraction, Mention
 __all__ = ["NameResolver"]
 
 _MAX_ACRONYM_GAP = 3  # " (" stands between the name and its acronym; a line break or a quote mark may, too.
+_PLACES = frozenset({"GPE", "LOC", "FAC"})
 _NEVER_SHORT = frozenset({*VALUE_LABELS, *COMMON_LABELS, "GPE", "LOC"})
 
 
@@ -46,6 +48,7 @@ class NameResolver:
         keys = [_key(mention) for mention in named]
         keys = _as_named(named, keys)
         keys = _as_mostly_spelt(named, keys)
+        keys = _without_region(named, keys)
         aliases = _acronyms(named, keys)
         keys = [aliases.get(key, key) for key in keys]
         people, companies = _short_names(named, keys), _company_names(named, keys)
@@ -107,6 +110,17 @@ def _as_mostly_spelt(mentions: Sequence[Mention], keys: Sequence[str]) -> list[s
         chosen.get(key, key) if mention.label not in VALUE_LABELS else key
         for mention, key in zip(mentions, keys, strict=True)
     ]
+
+
+def _without_region(mentions: Sequence[Mention], keys: Sequence[str]) -> list[str]:
+    """Lead a place with its region to the place alone, where the document names that too."""
+    places = {key for mention, key in zip(mentions, keys, strict=True) if mention.label in _PLACES}
+    result = []
+    for mention, key in zip(mentions, keys, strict=True):
+        place, comma, _ = mention.text.partition(", ")
+        short = normalise_name(place) if comma and place and mention.label in _PLACES else key
+        result.append(short if short in places else key)
+    return result
 
 
 def _acronyms(mentions: Sequence[Mention], keys: Sequence[str]) -> dict[str, str]:

@@ -48,6 +48,7 @@ _AGAINST = 2.5
 _SAME_PICTURE, _SAME_FOLDER = 1.2, 0.5
 _SIDE_BY_SIDE = 2.0
 _VECTOR, _VECTOR_FROM = 0.8, 0.5
+_REGION = 3.0
 _HYPHEN = 3.5
 
 
@@ -103,7 +104,7 @@ class GraphEntityMatcher:
         if are_apart(known, known_other):
             return None
         people = may_be_person(left) and may_be_person(right)
-        stated = _alias(names, known, others, known_other)
+        stated = _alias(names, known, others, known_other) or _regional(names, known, others, known_other)
         like = stated or _likest(
             names, others, are_people=people, is_read_off=known.is_read_off or known_other.is_read_off
         )
@@ -152,6 +153,21 @@ def _alias(
                 return Likeness(
                     kind="alias", weight=weight, reason=f"a text says that {forms[0].text!r} is also {other.text!r}"
                 )
+    return None
+
+
+def _regional(
+    names: Sequence[NameForms], known: Evidence, others: Sequence[NameForms], known_other: Evidence
+) -> Likeness | None:
+    """Return the likeness of "Springfield, Ohio" and a Springfield of which a text says that it is in Ohio."""
+    for whole, short, regions in ((names, others, known_other.regions), (others, names, known.regions)):
+        for full in whole:
+            for place in short:
+                region = " ".join(full.words[len(place.words) :])
+                if region in regions and full.words[: len(place.words)] == place.words:
+                    return Likeness(
+                        kind="region", weight=_REGION, reason=f"{place.text!r} is in {region}: {full.text!r}"
+                    )
     return None
 
 

@@ -19,8 +19,13 @@ from dataclasses import dataclass, field
 
 from kg.ports import LocalEntity, NameUse
 from kg.resolution.evidence import Evidence, are_apart, evidence_of, shared_context
+from kg.resolution.names import COMMON_LABELS, VALUE_LABELS
 
 __all__ = ["cluster_senses"]
+
+
+_UNSPLIT = COMMON_LABELS | VALUE_LABELS
+# A bank by the river and a bank with money stay one common noun.
 
 
 @dataclass(slots=True)
@@ -46,6 +51,8 @@ def cluster_senses(locals_of_name: Sequence[LocalEntity]) -> list[int]:
     :param locals_of_name: All local entities of one name, in any order.
     :returns: For each, in the order given, the number of its cluster; 0 is the largest.
     """
+    if all(label in _UNSPLIT for local in locals_of_name for _, label in local.uses):
+        return [0] * len(locals_of_name)
     ordered = sorted(locals_of_name, key=lambda local: local.local_id)
     evidence = {local.local_id: _evidence([local]) for local in ordered}
     told = [local for local in ordered if _is_told(evidence[local.local_id])]

@@ -15,7 +15,7 @@ from kg.resolution.name_forms import fold_latin
 from kg.resolution.names import normalise_name
 from kg.wordlists import word_set
 
-__all__ = ["Statement", "aliases_after", "said_of", "years_of"]
+__all__ = ["Statement", "aliases_after", "region_in", "said_of", "years_of"]
 
 
 class Statement(NamedTuple):
@@ -32,7 +32,8 @@ _IS_A = re.compile(
     r"(?P<what>[^.;:!?()\n]{3,120})"
 )
 _CLOSED = re.compile(r"\s*\((?P<what>[^()\n]{3,60})\)")
-_BEFORE = re.compile(r"(?P<words>(?:[^\W\d_][\w'’-]* ){1,3})(?P<of>(?:of|called|named) )?(?:the )?[\"“‘']?\Z")
+_BEFORE = re.compile(r"(?P<words>(?:[^\W\d_][\w'’-]* ){1,3})(?P<link>(?:of|called|named) )?(?:the )?[\"“‘']?\Z")
+_NAMED_WITH_OF = frozenset({"settlement", "area", "land"})
 _STOP = word_set(
     "of in on from who whom which that whose with for by at to near where when while as than under over between "
     "along beside is was are were has had born made based located situated written directed founded built known "
@@ -79,16 +80,13 @@ _NEE = re.compile(
 )
 
 
-def said_of(before: str, after: str, *, is_value: bool) -> Iterator[Statement]:
+def said_of(before: str, after: str) -> Iterator[Statement]:
     """Yield what a sentence says of the name that stands between two parts of it.
 
     :param before: The sentence up to the name.
     :param after: The sentence from the name on.
-    :param is_value: Whether the name is a date or quantity, of which nothing is read.
     :yields: Statements of the kinds ``is``, ``of``, ``part`` and ``where``.
     """
-    if is_value:
-        return
     description = _IS_A.match(after)
     if description:
         yield from _described(description["what"])
@@ -97,7 +95,7 @@ def said_of(before: str, after: str, *, is_value: bool) -> Iterator[Statement]:
         yield from _closed(closed["what"])
     title = _BEFORE.search(before)
     if title:
-        yield from _titled(title["words"].split(), has_of=bool(title["of"]))
+        yield from _titled(title["words"].split(), link=(title["link"] or "").strip())
     yield from _region(before, after)
 
 
@@ -137,6 +135,18 @@ def years_of(after: str, *, label: str) -> Iterator[Statement]:
         yield Statement("born", born["year"])
 
 
+def region_in(name: str, *, label: str) -> Iterator[Statement]:
+    """Yield the region that a place's name holds itself: "Springfield, Ohio".
+
+    :param name: The name as it stands.
+    :param label: Its label.
+    :yields: Statements of the kind ``where``.
+    """
+    place, comma, region = name.partition(", ")
+    if comma and label in ("GPE", "LOC", "FAC") and place and region[:1].isupper():
+        yield Statement("where", _alias(region))
+
+
 def _alias(name: str) -> str:
     return fold_latin(normalise_name(name.rstrip(".")))
 
@@ -168,12 +178,13 @@ def _closed(text: str) -> Iterator[Statement]:
     yield from (Statement("of", word.lower()) for word in words if word.lower() in NATIONS)
 
 
-def _titled(words: list[str], *, has_of: bool) -> Iterator[Statement]:
-    """Read "the painter NAME", "Welsh footballer NAME", "the city of NAME"."""
+def _titled(words: list[str], *, link: str) -> Iterator[Statement]:
+    """Read "the painter NAME", "Welsh footballer NAME", "a ship called NAME", "the city of NAME"."""
     last = words[-1].lower()
-    if words[-1][0].islower() and kinds_of(last):
-        if not has_of or len(words) == 1 or words[-2].lower() in ("the", "a", "an") or words[-2][0].islower():
-            yield Statement("is", last)
+    kinds = kinds_of(last) if words[-1][0].islower() else ()
+    # "The city of NAME" is NAME, "the club of NAME" is not.
+    if kinds and (link != "of" or {kind.class_ for kind in kinds} <= _NAMED_WITH_OF):
+        yield Statement("is", last)
         yield from (Statement("of", word.lower()) for word in words[:-1] if word.lower() in NATIONS)
 
 
