@@ -32,7 +32,7 @@ _MAX_NAMES = 6
 _SHORTEST_HALVED = 6
 _SHORTEST_SOUND = 4
 _SHORTEST_WORD = 3
-_NOT_PEOPLE = frozenset({"GPE", "LOC", "FAC", "WORK_OF_ART", "LAW", "EVENT", "LANGUAGE", "NORP"})
+_MAYBE_PEOPLE = frozenset({"PERSON", "MISC"})
 
 
 def names_of(profile: EntityProfile) -> list[NameForms]:
@@ -59,9 +59,9 @@ def names_of(profile: EntityProfile) -> list[NameForms]:
 
 
 def may_be_person(profile: EntityProfile) -> bool:
-    """Tell whether a sense may be a person: its labels are not mostly those of places, works and events."""
-    not_people = sum(count for (_, label), count in profile.uses.items() if label in _NOT_PEOPLE)
-    return 2 * not_people <= sum(profile.uses.values())
+    """Tell whether a sense may be a person: at least half its labels say so, or say nothing."""
+    maybe = sum(count for (_, label), count in profile.uses.items() if label in _MAYBE_PEOPLE)
+    return 2 * maybe >= sum(profile.uses.values())
 
 
 def block_keys(profile: EntityProfile) -> frozenset[str]:

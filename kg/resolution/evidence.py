@@ -19,7 +19,7 @@ from itertools import product
 from kg.ports import NameUse
 from kg.resolution.kinds import LABEL_GROUPS, Kind, class_conflict, group_conflict, kinds_of
 from kg.resolution.names import COMMON_LABELS
-from kg.resolution.regions import can_be_one_region
+from kg.resolution.regions import are_known_regions, can_be_one_region
 
 __all__ = ["APART", "Evidence", "Sign", "are_apart", "evidence_of", "shared_context", "signs_against"]
 
@@ -27,12 +27,15 @@ APART = 1.0
 """The sum of signs from which two things of one name are apart."""
 
 _NATION = 0.3
+_REGIONS = 0.7
 _NO_CONTEXT = 0.4
 _PARTS = 0.4
 _SHARED_COMPANION = 0.35
 _SHARED_WORD = 0.1
 _LABELS_AGAINST_TEXT = 0.4
 _LABELS_AGAINST_LABELS = 0.6
+_ENOUGH_LABELS = 5
+_AGAINST_OWN_LABELS = 0.5
 _COMMON_NOUN = 0.6
 _ENOUGH_CONTEXT = 4
 _ENOUGH_MENTIONS = 3
@@ -53,7 +56,8 @@ class Evidence:
     """What is known of one thing, sorted by what it can decide.
 
     ``kinds`` are what the text says it is; ``group`` is what most of its labels say, empty where they disagree, and
-    ``n_labels`` how many say so. ``is_common_noun``: it is only ever written as one. ``companions`` and ``words`` are its context.
+    ``n_labels`` how many say so. ``is_common_noun``: it is only ever written as one. ``companions`` and ``words`` are
+    its context.
     """
 
     kinds: frozenset[Kind]
@@ -136,19 +140,20 @@ def _hard_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
         yield Sign(weight=APART, reason=f"born in {_list(left.born)} and in {_list(right.born)}")
     if _years_differ(left.made, right.made):
         yield Sign(weight=APART, reason=f"made in {_list(left.made)} and in {_list(right.made)}")
-    are_places = bool(left.regions and right.regions) and _may_be_place(left) and _may_be_place(right)
-    if are_places and not any(can_be_one_region(a, b) for a, b in product(left.regions, right.regions)):
+    if _regions_differ(left, right) and all(are_known_regions(a, b) for a, b in product(left.regions, right.regions)):
         yield Sign(weight=APART, reason=f"in {_list(left.regions)} and in {_list(right.regions)}")
 
 
 def _kind_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
     if left.kinds and right.kinds:
         weight = class_conflict(left.kinds, right.kinds)
+        if left.group == right.group and left.group and not left.groups & right.groups:
+            weight *= _AGAINST_OWN_LABELS  # one side's words contradict its own labels, which the other side has, too
         if weight:
             yield Sign(weight=weight, reason=f"{_kind_words(left)} and {_kind_words(right)}")
         return
     for side, other in ((left, right), (right, left)):
-        if side.is_common_noun and other.group in _SOLID:
+        if side.is_common_noun and other.group in _SOLID and other.n_labels > 1:
             yield Sign(weight=_COMMON_NOUN, reason=f"a common noun, and a name labelled {other.group}")
             return
         if side.kinds and other.group and other.n_labels >= _ENOUGH_MENTIONS:
@@ -156,7 +161,7 @@ def _kind_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
             if weight >= 1.0:
                 yield Sign(weight=_LABELS_AGAINST_TEXT, reason=f"{_kind_words(side)}, and labelled {other.group}")
             return
-    are_solid = {left.group, right.group} <= _SOLID and min(left.n_labels, right.n_labels) >= _ENOUGH_MENTIONS
+    are_solid = {left.group, right.group} <= _SOLID and min(left.n_labels, right.n_labels) >= _ENOUGH_LABELS
     if are_solid and group_conflict(left.group, right.group) >= 1.0:
         yield Sign(weight=_LABELS_AGAINST_LABELS, reason=f"labelled {left.group} and {right.group}")
 
@@ -164,6 +169,8 @@ def _kind_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
 def _soft_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
     if left.nations and right.nations and left.nations.isdisjoint(right.nations):
         yield Sign(weight=_NATION, reason=f"{_list(left.nations)} and {_list(right.nations)}")
+    if _regions_differ(left, right):
+        yield Sign(weight=_REGIONS, reason=f"in {_list(left.regions)} and in {_list(right.regions)}")
     if left.parts and right.parts and left.parts.isdisjoint(right.parts):
         yield Sign(weight=_PARTS, reason=f"({_list(left.parts)}) and ({_list(right.parts)})")
     companions, words = left.companions & right.companions, left.words & right.words
@@ -198,6 +205,11 @@ def _kinds(words: Mapping[str, int]) -> frozenset[Kind]:
         counts.update(dict.fromkeys(kinds_of(word), count))
     most = max(counts.values(), default=0)
     return frozenset(kind for kind, count in counts.items() if 4 * count >= most)
+
+
+def _regions_differ(left: Evidence, right: Evidence) -> bool:
+    are_places = bool(left.regions and right.regions) and _may_be_place(left) and _may_be_place(right)
+    return are_places and not any(can_be_one_region(a, b) for a, b in product(left.regions, right.regions))
 
 
 def _may_be_place(evidence: Evidence) -> bool:

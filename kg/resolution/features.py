@@ -14,10 +14,10 @@ A feature is ``kind:what``. The kinds, in the order in which they are kept where
 ``of``     a nation before what it is                                      ``of:welsh``
 ``pic``    it was read off a picture, and never stands in the text         ``pic:only``
 ``doc``    the document, and the folder it comes from                      ``doc:1f3a…``, ``doc:/9bc0…``
-``with``   a name in the same sentence, or nearest in its chunk            ``with:skerrin``
+``with``   a name in the same sentence, or in its chunk; no country        ``with:skerrin``
 ``year``   a year in the same sentence                                     ``year:1984``
 ``topic``  a word of the document's title                                  ``topic:harbour``
-``near``   a common noun in the same sentence                              ``near:canvas``
+``near``   a common noun, nation or country in the same sentence           ``near:canvas``
 =========  ==============================================================  =============================
 """
 
@@ -31,9 +31,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from kg.ids import sha256_hex
 from kg.resolution.name_forms import SMALL_WORDS, fold_latin
 from kg.resolution.names import COMMON_LABELS, VALUE_LABELS, normalise_name
-from kg.resolution.statements import Statement, aliases_after, region_in, said_of, years_of
+from kg.resolution.regions import is_country
+from kg.resolution.statements import Statement, aliases_after, region_after, region_in, said_of, years_of
 from kg.sentences import sentence_spans
-from kg.types import GraphDelta, Mention
+from kg.types import GraphDelta, Mention, Triple
 
 __all__ = ["MAX_FEATURES", "document_features"]
 
@@ -46,6 +47,7 @@ _MAX_MENTIONS = 40
 _ORDER = {kind: rank for rank, kind in enumerate(
     ("aka", "born", "made", "part", "where", "is", "of", "pic", "doc", "with", "year", "topic", "near")
 )}  # fmt: skip
+_PLACES = frozenset({"GPE", "LOC", "FAC"})
 _OF_COMMON_NOUNS = frozenset({"with", "topic", "near"})
 _SHARE = {"aka": 4, "is": 6, "of": 2, "where": 3, "part": 2, "with": 12, "year": 4, "topic": 4, "near": 6}
 _YEAR = re.compile(r"(?<!\d)(1[0-9]{3}|20[0-9]{2})(?!\d)")
@@ -116,6 +118,10 @@ class _Reading:
             return
         yield from said_of(before, after)
         yield from region_in(mention.text, label=mention.label)
+        region = self._region_of(mention)
+        if region is not None:
+            rest = chunk.text[region.span.end - chunk.span.start : last]
+            yield from region_after(before, region.text, rest)
         if not mention.refers_to:
             yield from aliases_after(mention.text, after)
         yield from years_of(after, label=mention.label)
@@ -129,7 +135,7 @@ class _Reading:
                 continue
             if first <= other.span.start < last:
                 name = self._names[other.entity_id]
-                if other.label in COMMON_LABELS:
+                if other.label in COMMON_LABELS or other.label == "NORP" or is_country(name):
                     yield Statement("near", name.rsplit(" ", 1)[-1])
                 elif name:
                     yield Statement("with", name)
@@ -139,8 +145,20 @@ class _Reading:
             self._names[other.entity_id]
             for other in self._in_chunk[chunk_id]
             if other.entity_id != name and other.label not in VALUE_LABELS | COMMON_LABELS
-            if self._names[other.entity_id]
+            if self._names[other.entity_id] and not is_country(self._names[other.entity_id])
         ]
+
+    def _region_of(self, mention: Mention) -> Mention | None:
+        """Return the place named right after another and a comma."""
+        if mention.label not in _PLACES or is_country(self._names[mention.entity_id]):
+            return None
+        start = mention.span.end + len(", ")
+        chunk = self._chunks[mention.chunk_id]
+        if not chunk.text.startswith(", ", mention.span.end - chunk.span.start):
+            return None
+        return next(
+            (m for m in self._in_chunk[mention.chunk_id] if m.span.start == start and m.label in ("GPE", "LOC")), None
+        )
 
     def _sentence(self, chunk_id: str, offset: int) -> tuple[int, int]:
         spans = self._sentences.get(chunk_id)
@@ -168,9 +186,13 @@ class _Reading:
             head, tail = by_id[triple.head_mention_id], by_id[triple.tail_mention_id]
             if triple.name in ("is a", "is") and tail.label in COMMON_LABELS:
                 found[head.entity_id].append(Statement("is", normalise_name(tail.text).rsplit(" ", 1)[-1]))
-            elif triple.name == "in" and head.label == tail.label == "GPE":
+            elif _lies_in(triple, head, tail) and not is_country(self._names[head.entity_id]):
                 found[head.entity_id].append(Statement("where", normalise_name(tail.text)))
         return found
+
+
+def _lies_in(triple: Triple, head: Mention, tail: Mention) -> bool:
+    return triple.name == "in" and head.label == "GPE" and tail.label == "GPE"
 
 
 def _name_of(mentions: Sequence[Mention]) -> str:

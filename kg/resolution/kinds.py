@@ -38,7 +38,8 @@ _WORDS = {
     "ceramicist cartoonist designer watercolourist",
     Kind("person", "music"): "singer composer musician pianist violinist guitarist drummer rapper conductor organist "
     "cellist songwriter soprano tenor bassist fiddler",
-    Kind("person", "stage"): "actor actress director filmmaker comedian dancer screenwriter choreographer presenter",
+    Kind("person", "stage"): "actor actress director filmmaker comedian dancer screenwriter choreographer presenter "
+    "star",
     Kind("person", "letters"): "writer novelist poet playwright journalist author essayist translator editor "
     "columnist biographer",
     Kind("person", "science"): "physicist chemist biologist botanist geologist astronomer mathematician zoologist "

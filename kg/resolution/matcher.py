@@ -38,7 +38,7 @@ AUTOMATIC_SCORE = 0.9
 """The score from which a link needs nobody's word."""
 
 REVIEW_SCORE = 0.5
-"""The score from which a pair is worth a person's look."""
+"""The score from which a pair is worth a person's look. A name that is only part of the other's never gets further."""
 
 _ALIAS, _ALIAS_WORD = 3.5, 2.0
 _COMPANION, _MAX_COMPANIONS = 0.7, 3
@@ -87,16 +87,16 @@ class GraphEntityMatcher:
         judged = self._judge(one, other)
         if judged is None or judged[0] < REVIEW_SCORE:
             return None
-        score, reasons = judged
+        score, kind, reasons = judged
         return LinkProposal(
             left_id=left.sense_id,
             right_id=right.sense_id,
             score=score,
             reasons=reasons,
-            is_automatic=score >= AUTOMATIC_SCORE,
+            is_automatic=score >= AUTOMATIC_SCORE and kind != "part",
         )
 
-    def _judge(self, left: EntityProfile, right: EntityProfile) -> tuple[float, tuple[str, ...]] | None:
+    def _judge(self, left: EntityProfile, right: EntityProfile) -> tuple[float, str, tuple[str, ...]] | None:
         names, others = names_of(left), names_of(right)
         if not names or not others:
             return None if names or others else _judge_common_nouns(left, right)
@@ -118,14 +118,14 @@ class GraphEntityMatcher:
         if self._nearness is not None:
             terms.append(self._nearness(_described(names, known), _described(others, known_other)))
         score = _logistic(sum(weight for weight, _ in terms))
-        return round(score, 4), tuple(reason for weight, reason in terms if weight)
+        return round(score, 4), like.kind, tuple(reason for weight, reason in terms if weight)
 
 
 def _logistic(log_odds: float) -> float:
     return 1.0 / (1.0 + math.exp(-log_odds))
 
 
-def _judge_common_nouns(left: EntityProfile, right: EntityProfile) -> tuple[float, tuple[str, ...]] | None:
+def _judge_common_nouns(left: EntityProfile, right: EntityProfile) -> tuple[float, str, tuple[str, ...]] | None:
     """Judge two common nouns, which are one only where they differ in a hyphen: "e-mail" and "emails"."""
     keys, others = (
         {
@@ -138,7 +138,7 @@ def _judge_common_nouns(left: EntityProfile, right: EntityProfile) -> tuple[floa
     for compact in sorted(keys.keys() & others.keys()):
         first, second = sorted((keys[compact], others[compact]))
         if "-" in first or "-" in second:
-            return round(_logistic(_HYPHEN), 4), (f"{first!r} and {second!r} differ in a hyphen only",)
+            return round(_logistic(_HYPHEN), 4), "hyphen", (f"{first!r} and {second!r} differ in a hyphen only",)
     return None
 
 

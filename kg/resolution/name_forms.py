@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 LEGAL_FORMS = word_set(
-    "inc incorporated ltd limited corp corporation co company plc llc llp gmbh ag sa nv bv ab oy spa srl pty group "
+    "inc incorporated ltd limited corp corporation co company plc llc llp gmbh ag sa nv bv ab oy spa srl pty "
     "holdings holding"
 )
 """What may stand behind a company's name and be left out; also handled by name resolution within one document."""

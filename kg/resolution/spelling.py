@@ -22,7 +22,7 @@ _SAME, _SAME_WORD, _SAME_ACRONYM = 3.0, 1.2, 0.6
 _SPACING, _ACCENT = 3.0, 2.2
 _ORDER, _LEGAL_FORM = 2.4, 1.6
 _INITIALS, _ONE_INITIAL = 2.0, 0.6
-_MIDDLE_NAME, _NICKNAME = 1.3, 1.0
+_MIDDLE_NAME, _NICKNAME = 1.0, 1.0
 _ACRONYM, _SHORT_ACRONYM = 0.9, 0.2
 _SOUND, _SOUND_WORD = 1.2, 0.6
 _OCR, _OCR_ONE_OFF = 2.4, 1.4
@@ -54,7 +54,7 @@ def likeness(left: NameForms, right: NameForms, *, are_people: bool, is_read_off
     """
     if _numbers(left, is_read_off) != _numbers(right, is_read_off):
         return None
-    found = [*_equal_forms(left, right), *_spelt_alike(left, right), *_shortened(left, right)]
+    found = [*_equal_forms(left, right), *_spelt_alike(left, right, are_people), *_shortened(left, right)]
     if is_read_off:
         found.extend(_misread(left, right))
     if are_people:
@@ -83,22 +83,24 @@ def _equal_forms(left: NameForms, right: NameForms) -> Iterator[Likeness]:
         yield Likeness(kind="same", weight=weight, reason=f"both are called {min(left.text, right.text)!r}")
     elif left.compact == right.compact:
         yield Likeness(kind="spacing", weight=_SPACING, reason=f"{_both(left, right)} differ in spaces or hyphens only")
-    elif left.bare == right.bare:
+    elif left.bare == right.bare and not set(left.bare) <= COMMON_WORDS:
         only_forms = set(left.words) ^ set(right.words) <= LEGAL_FORMS and len(left.bare) == 1
         weight = _LEGAL_FORM if only_forms else _ORDER
         yield Likeness(kind="order", weight=weight, reason=f"{_both(left, right)} have the same main words")
 
 
-def _spelt_alike(left: NameForms, right: NameForms) -> Iterator[Likeness]:
+def _spelt_alike(left: NameForms, right: NameForms, are_people: bool) -> Iterator[Likeness]:
     if left.compact == right.compact:
         return
     n_shorter = min(len(left.compact), len(right.compact))
     sounds_alike = left.sound == right.sound and len(left.sound) >= _SHORTEST_SOUND
-    is_alike = sounds_alike and JaroWinkler.similarity(left.compact, right.compact) >= _ALIKE
-    if is_alike and len(left.words) == len(right.words):
+    is_grown = left.compact.startswith(right.compact) or right.compact.startswith(left.compact)  # German, Germany
+    is_alike = sounds_alike and not is_grown and JaroWinkler.similarity(left.compact, right.compact) >= _ALIKE
+    # Of single words only people's names: "Argentine" sounds like "Argentina".
+    if is_alike and len(left.words) == len(right.words) and (are_people or len(left.words) > 1):
         weight = _SOUND if len(left.words) > 1 else _SOUND_WORD
         yield Likeness(kind="sound", weight=weight, reason=f"{_both(left, right)} sound alike")
-    is_close = n_shorter >= _SHORTEST_TYPO and _distance(left.glyphs, right.glyphs) <= 1
+    is_close = not is_grown and n_shorter >= _SHORTEST_TYPO and _distance(left.glyphs, right.glyphs) <= 1
     if is_close and _distance(left.compact, right.compact) <= 1 and _may_be_slip(left, right):
         weight = _TYPO_LONG if n_shorter >= _LONG_NAME else _TYPO
         yield Likeness(kind="typo", weight=weight, reason=f"{_both(left, right)} differ in one letter")

@@ -15,7 +15,7 @@ from kg.resolution.name_forms import fold_latin
 from kg.resolution.names import normalise_name
 from kg.wordlists import word_set
 
-__all__ = ["Statement", "aliases_after", "region_in", "said_of", "years_of"]
+__all__ = ["Statement", "aliases_after", "region_after", "region_in", "said_of", "years_of"]
 
 
 class Statement(NamedTuple):
@@ -41,15 +41,9 @@ _STOP = word_set(
     "found kept sold shown worn drawn lying living working standing belonging using serving"
 )
 _WORD = re.compile(r"[^\W\d_][\w'’-]*|,")
-_REGION_AFTER = re.compile(
-    r"(?:,| in) (?P<where>[^\W\d_a-z][\w'’-]+(?: [^\W\d_a-z][\w'’-]+){0,2})(?P<next>, and|, [^\W\d_a-z]| and | or |&)?"
-)
+_LIST_GOES_ON = re.compile(r",? (?:and|or) |, [^\W\d_a-z]| ?&")
 _PLACE_BEFORE = re.compile(
     r"\b(?:in|at|of|from|near|to|around|outside|for|near) (?:the (?:city|town|village) of )?\Z", re.I
-)
-_NOT_PLACES = word_set(
-    "january february march april may june july august september october november december monday tuesday wednesday "
-    "thursday friday saturday sunday spring summer autumn winter"
 )
 _BORN = re.compile(
     r"\s*(?:\((?:[^()\n]{0,40}?\b)??(?:born|b\.)[^()\n]{0,30}?|"
@@ -85,7 +79,7 @@ def said_of(before: str, after: str) -> Iterator[Statement]:
 
     :param before: The sentence up to the name.
     :param after: The sentence from the name on.
-    :yields: Statements of the kinds ``is``, ``of``, ``part`` and ``where``.
+    :yields: Statements of the kinds ``is``, ``of`` and ``part``.
     """
     description = _IS_A.match(after)
     if description:
@@ -96,7 +90,6 @@ def said_of(before: str, after: str) -> Iterator[Statement]:
     title = _BEFORE.search(before)
     if title:
         yield from _titled(title["words"].split(), link=(title["link"] or "").strip())
-    yield from _region(before, after)
 
 
 def aliases_after(name: str, after: str) -> Iterator[Statement]:
@@ -147,6 +140,18 @@ def region_in(name: str, *, label: str) -> Iterator[Statement]:
         yield Statement("where", _alias(region))
 
 
+def region_after(before: str, region: str, after: str) -> Iterator[Statement]:
+    """Yield the region that follows a place's name: "in Springfield, Ohio"; a list ("in Paris, London") has none.
+
+    :param before: The sentence up to the place's name.
+    :param region: The place named next, after a comma.
+    :param after: The sentence from that on.
+    :yields: Statements of the kind ``where``.
+    """
+    if not _LIST_GOES_ON.match(after) and (_PLACE_BEFORE.search(before) or not before.strip()):
+        yield Statement("where", _alias(region))
+
+
 def _alias(name: str) -> str:
     return fold_latin(normalise_name(name.rstrip(".")))
 
@@ -186,13 +191,3 @@ def _titled(words: list[str], *, link: str) -> Iterator[Statement]:
     if kinds and (link != "of" or {kind.class_ for kind in kinds} <= _NAMED_WITH_OF):
         yield Statement("is", last)
         yield from (Statement("of", word.lower()) for word in words[:-1] if word.lower() in NATIONS)
-
-
-def _region(before: str, after: str) -> Iterator[Statement]:
-    """Read the region of "in Springfield, Ohio"; a list ("in Paris, London and Rome") gives none."""
-    match = _REGION_AFTER.match(after)
-    if match is None or match["next"] or match["where"].lower() in _NOT_PLACES:
-        return
-    is_in = after.startswith(" in ")
-    if is_in or _PLACE_BEFORE.search(before) or not before.strip():
-        yield Statement("where", fold_latin(normalise_name(match["where"])))

@@ -313,4 +313,187 @@ DEVELOPMENT: dict[str, tuple[Story, ...]] = {
             "[Halvorsen Lamps|ORG|halvorsen-lamps] makes [lamps|CONCEPT] in [Upper Fen|LOC|upper-fen].",
         ),
     ),
+    "redmere": (
+        Story(
+            "Flood",
+            "The river broke its bank in [Redmere|GPE|redmere-anders], [Anders County|GPE|anders-county], on "
+            "[Sunday|DATE]. [Boats|CONCEPT] took people from their roofs.",
+        ),
+        Story(
+            "Glass",
+            "[Redmere|GPE|redmere-tolvar] in [Tolvar|GPE|tolvar] has made [glass|CONCEPT] since [1702|DATE]. The "
+            "[ovens|CONCEPT] of [Redmere|GPE|redmere-tolvar], [Tolvar|GPE|tolvar], burn [peat|CONCEPT].",
+        ),
+        Story(
+            "Relief",
+            "Money for [Redmere|GPE|redmere-anders] came from all of [Anders County|GPE|anders-county].",
+        ),
+        Story(
+            "Glass fair",
+            "Blowers from [Redmere|GPE|redmere-tolvar], [Tolvar|GPE|tolvar], sold [vases|CONCEPT].",
+        ),
+    ),
+    "iris-cove": (
+        Story(
+            "Iris Cove",
+            "[Iris Cove|PERSON|iris-village] is a [village|CONCEPT] of ninety [houses|CONCEPT]. The "
+            "[ferry|CONCEPT] from [Hammel|GPE|hammel] calls twice a day.",
+        ),
+        Story(
+            "Poet at ninety",
+            "[Iris Cove|PERSON|iris-poet] is a [poet|CONCEPT]. [Cove|PERSON|iris-poet] reads at the [Garnet "
+            "Library|ORG|garnet-library] tonight.",
+        ),
+        Story(
+            "Timetable",
+            "From [Hammel|GPE|hammel] to [Iris Cove|LOC|iris-village]: 8.10 and 17.40.",
+        ),
+        Story(
+            "Collected poems",
+            "The [Garnet Library|ORG|garnet-library] has bought the letters of the poet [Iris Cove|PERSON|iris-poet].",
+        ),
+    ),
+    "two-doctors": (
+        Story(
+            "Hugo Lind (1871-1940)",
+            "[Hugo Lind|PERSON|lind-elder] (1871–1940) was a [surgeon|CONCEPT] in [Varde|GPE|varde].",
+        ),
+        Story(
+            "Staff",
+            "[Hugo Lind|PERSON|lind-younger], born 1979, is a [surgeon|CONCEPT] at [Mercy Hospital|ORG|mercy].",
+        ),
+        Story(
+            "Operations",
+            "[Dr Hugo Lind|PERSON|lind-younger] of [Mercy Hospital|ORG|mercy] sewed the [hand|CONCEPT] back.",
+        ),
+        Story(
+            "History of a town",
+            "In [1902|DATE] [Hugo Lind|PERSON|lind-elder] opened a [clinic|CONCEPT] in [Varde|GPE|varde].",
+        ),
+    ),
+    "castle-and-cheese": (
+        Story(
+            "Visit",
+            "[Dornay|FAC|dornay-castle] is a [castle|CONCEPT] above the [Wend|LOC|wend].",
+        ),
+        Story(
+            "Cheese",
+            "[Dornay|PRODUCT|dornay-cheese] is a [cheese|CONCEPT] made of [goat|CONCEPT] milk by [Anton "
+            "Reus|PERSON|reus].",
+        ),
+        Story(
+            "Tour",
+            "Boats on the [Wend|LOC|wend] pass below [Dornay|FAC|dornay-castle] at noon.",
+        ),
+        Story(
+            "Tasting",
+            "[Anton Reus|PERSON|reus] brought his [Dornay|ORG|dornay-cheese] to the [market|CONCEPT].",
+        ),
+    ),
+    "one-person": (
+        Story(
+            "Marta Kell",
+            "[Marta Kell|PERSON|marta-kell] is an [actress|CONCEPT] from [Brandal|GPE|brandal].",
+        ),
+        Story(
+            "Vote",
+            "[Marta Kell|PERSON|marta-kell], a former [swimmer|CONCEPT], was elected [mayor|CONCEPT] of "
+            "[Brandal|GPE|brandal].",
+        ),
+        Story(
+            "Library evening",
+            "The writer [Marta Kell|PERSON|marta-kell] spoke of her [childhood|CONCEPT].",
+        ),
+        Story(
+            "Parking",
+            "[Marta Kell|ORG|marta-kell] wants fewer [cars|CONCEPT] in the old [streets|CONCEPT] by the "
+            "[quay|CONCEPT] and more [trees|CONCEPT].",
+        ),
+    ),
+    "one-town": (
+        Story(
+            "Aldra",
+            "[Aldra|GPE|aldra] is a [town|CONCEPT] on the [Silver Fjord|LOC|silver-fjord].",
+        ),
+        Story(
+            "Port",
+            "The [port|CONCEPT] of [Aldra|ORG|aldra] ships [ore|CONCEPT].",
+        ),
+        Story(
+            "Census",
+            "[Aldra|GPE|aldra], a [municipality|CONCEPT] in [Norland|GPE|norland], counts 9,000 [people|CONCEPT].",
+        ),
+        Story(
+            "Chronicle",
+            "[Aldra|PERSON|aldra] burned twice. Wooden [houses|CONCEPT] stood close, and the [wind|CONCEPT] was "
+            "strong.",
+        ),
+    ),
+    "radio": (
+        Story(
+            "Station",
+            "[Kilo FM|ORG|kilo-fm], previously known as Harbour Radio, is a [broadcaster|CONCEPT] in [Tarn "
+            "Quay|GPE|tarn-quay].",
+        ),
+        Story(
+            "Closing down",
+            "[Harbour Radio|ORG|kilo-fm] of [Tarn Quay|GPE|tarn-quay] played its last [record|CONCEPT] in [1998|DATE].",
+        ),
+        Story(
+            "Two masts",
+            "[Kilo TV|ORG|kilo-tv] and [Kilo FM|ORG|kilo-fm] share a [mast|CONCEPT].",
+        ),
+        Story(
+            "Song",
+            "[Harbour Radio|WORK_OF_ART|harbour-song] is a [song|CONCEPT] by [The Dories|ORG|dories].",
+        ),
+    ),
+    "apple-farm": (
+        Story(
+            "Pear Systems",
+            "[Quince|ORG|quince-company] is a [manufacturer|CONCEPT] of [keyboards|CONCEPT] led by [Dana "
+            "Ruiz|PERSON|dana-ruiz].",
+        ),
+        Story(
+            "Jam",
+            "Cut the [quince|CONCEPT|quince-fruit] into [slices|CONCEPT] and cook it with [sugar|CONCEPT] and "
+            "[lemon|CONCEPT].",
+        ),
+        Story(
+            "Shares",
+            "[Quince|ORG|quince-company] rose after [Dana Ruiz|PERSON|dana-ruiz] spoke.",
+        ),
+        Story(
+            "Orchard",
+            "The [quince|CONCEPT|quince-fruit] flowers in [May|DATE], after the [pear|CONCEPT].",
+        ),
+    ),
+    "scanned-letter": (
+        Story(
+            "Letter",
+            "The letter was signed by [Clement Varga|PERSON|varga] in [Illmitz Harbour|LOC|illmitz].",
+            picture="[Clernent Varga|PERSON|varga]\n[lllmitz Harbour|ORG|illmitz]\n[VESTRY OFFICE|ORG|vestry]",
+        ),
+        Story(
+            "Vestry",
+            "The [Vestry Office|ORG|vestry] stands in [Illmitz Harbour|LOC|illmitz]. [Clemens Vargo|PERSON|vargo] "
+            "sweeps it.",
+        ),
+    ),
+    "numbers": (
+        Story(
+            "Trains",
+            "The [Class 66|PRODUCT|class-66] pulled the [coal|CONCEPT], the [Class 68|PRODUCT|class-68] the "
+            "[guests|CONCEPT].",
+        ),
+        Story(
+            "Depot",
+            "A [Class-66|PRODUCT|class-66] stood in [Wexcombe|GPE|wexcombe] beside [Louis IV|PERSON|louis-iv], "
+            "the [tug|CONCEPT].",
+        ),
+        Story(
+            "Kings",
+            "[Louis IV|PERSON|king-louis-iv] was a [king|CONCEPT], and so was his son [Louis V|PERSON|king-louis-v].",
+        ),
+    ),
 }
