@@ -27,17 +27,16 @@ APART = 1.0
 """The sum of signs from which two things of one name are apart."""
 
 _NATION = 0.3
-_REGIONS = 0.7
-_NO_CONTEXT = 0.4
+_REGIONS = 0.8
+_NO_CONTEXT, _LITTLE_CONTEXT = 0.4, 0.2
 _PARTS = 0.4
 _SHARED_COMPANION = 0.35
 _SHARED_WORD = 0.1
 _LABELS_AGAINST_TEXT = 0.4
 _LABELS_AGAINST_LABELS = 0.6
 _ENOUGH_LABELS = 5
-_AGAINST_OWN_LABELS = 0.5
-_COMMON_NOUN = 0.6
-_ENOUGH_CONTEXT = 4
+_COMMON_NOUN, _COMMON_NOUN_AND_KIND = 0.6, 0.8
+_ENOUGH_CONTEXT, _SOME_CONTEXT = 4, 2
 _ENOUGH_MENTIONS = 3
 _UNANIMOUS = 0.8
 _SOLID = frozenset({"person", "place", "organisation", "work"})
@@ -147,14 +146,13 @@ def _hard_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
 def _kind_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
     if left.kinds and right.kinds:
         weight = class_conflict(left.kinds, right.kinds)
-        if left.group == right.group and left.group and not left.groups & right.groups:
-            weight *= _AGAINST_OWN_LABELS  # one side's words contradict its own labels, which the other side has, too
         if weight:
             yield Sign(weight=weight, reason=f"{_kind_words(left)} and {_kind_words(right)}")
         return
     for side, other in ((left, right), (right, left)):
-        if side.is_common_noun and other.group in _SOLID and other.n_labels > 1:
-            yield Sign(weight=_COMMON_NOUN, reason=f"a common noun, and a name labelled {other.group}")
+        if side.is_common_noun and (other.kinds or (other.group in _SOLID and other.n_labels > 1)):
+            weight = _COMMON_NOUN_AND_KIND if other.kinds else _COMMON_NOUN
+            yield Sign(weight=weight, reason=f"a common noun, and a name of the group {other.group or 'unknown'}")
             return
         if side.kinds and other.group and other.n_labels >= _ENOUGH_MENTIONS:
             weight = min(group_conflict(group, other.group) for group in side.groups)
@@ -179,8 +177,10 @@ def _soft_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
         yield Sign(weight=weight, reason=f"both mentioned with {_list(companions)}")
     if words:
         yield Sign(weight=-_SHARED_WORD * min(3, len(words)), reason=f"the words {_list(words)} stand near both")
-    if not companions and not words and min(_n_context(left), _n_context(right)) >= _ENOUGH_CONTEXT:
-        yield Sign(weight=_NO_CONTEXT, reason="nothing near the one stands near the other")
+    n_context = min(_n_context(left), _n_context(right))
+    if not companions and not words and n_context >= _SOME_CONTEXT:
+        weight = _NO_CONTEXT if n_context >= _ENOUGH_CONTEXT else _LITTLE_CONTEXT
+        yield Sign(weight=weight, reason="nothing near the one stands near the other")
 
 
 def _n_context(evidence: Evidence) -> int:

@@ -1,6 +1,7 @@
 """Read off a document, for each name, what tells it from others of that name and what ties it to other names.
 
-Layer: ``kg``; the standard library only.
+Layer: ``kg``; the standard library only. What a thing is, is read off the words beside its name and beside the pronouns
+that stand for it; an extractor's statements are not used, because one wrong "is a" would part what is one.
 
 A feature is ``kind:what``. The kinds, in the order in which they are kept where a name has more than its share:
 
@@ -34,7 +35,7 @@ from kg.resolution.names import COMMON_LABELS, VALUE_LABELS, normalise_name
 from kg.resolution.regions import is_country
 from kg.resolution.statements import Statement, aliases_after, region_after, region_in, said_of, years_of
 from kg.sentences import sentence_spans
-from kg.types import GraphDelta, Mention, Triple
+from kg.types import GraphDelta, Mention
 
 __all__ = ["MAX_FEATURES", "document_features"]
 
@@ -80,7 +81,6 @@ class _Reading:
         self._names = {name: _name_of(mentions) for name, mentions in self.mentions.items()}
         self._counts = Counter(m.entity_id for m in delta.extraction.mentions)
         self._rarity = {self._names[name]: count for name, count in sorted(self._counts.items())}
-        self._stated = self._of_triples()
         self._document = _document_marks(delta)
 
     def features(self, name: str) -> tuple[str, ...]:
@@ -93,8 +93,6 @@ class _Reading:
         for mention in mentions[:_MAX_MENTIONS]:
             for kind, what in self._of_mention(mention):
                 found[kind][what] += 1
-        for kind, what in self._stated.get(name, ()):
-            found[kind][what] += 1
         if "with" not in found:  # a label on a chart has no neighbour in its line
             found["with"].update(self._around(name, mentions[0].chunk_id))
         if all(self._is_read_off(mention) for mention in mentions):
@@ -177,22 +175,6 @@ class _Reading:
             return False
         pieces = self._read_off.get(asset)
         return pieces is None or any(a <= mention.span.start < b for a, b in pieces)
-
-    def _of_triples(self) -> dict[str, list[Statement]]:
-        """Read "is a" and "in" off the document's statements, which have resolved pronouns already."""
-        by_id = {mention.mention_id: mention for mention in self._delta.extraction.mentions}
-        found: dict[str, list[Statement]] = defaultdict(list)
-        for triple in self._delta.extraction.triples:
-            head, tail = by_id[triple.head_mention_id], by_id[triple.tail_mention_id]
-            if triple.name in ("is a", "is") and tail.label in COMMON_LABELS:
-                found[head.entity_id].append(Statement("is", normalise_name(tail.text).rsplit(" ", 1)[-1]))
-            elif _lies_in(triple, head, tail) and not is_country(self._names[head.entity_id]):
-                found[head.entity_id].append(Statement("where", normalise_name(tail.text)))
-        return found
-
-
-def _lies_in(triple: Triple, head: Mention, tail: Mention) -> bool:
-    return triple.name == "in" and head.label == "GPE" and tail.label == "GPE"
 
 
 def _name_of(mentions: Sequence[Mention]) -> str:

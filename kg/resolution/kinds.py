@@ -201,4 +201,4 @@ def _pair_conflict(a: Kind, b: Kind) -> float:
         return _CLASS_WEIGHTS.get(pair, _OTHER_CLASSES)
     if "kin" in pair or pair in _SAME_PERSON:
         return 0.0
-    return 0.7 if "sport" in pair and pair & _FAR_FROM_SPORT else 0.4
+    return 0.8 if "sport" in pair and pair & _FAR_FROM_SPORT else 0.4

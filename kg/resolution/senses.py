@@ -74,14 +74,14 @@ def _evidence(members: Iterable[LocalEntity]) -> Evidence:
 
 
 def _is_told(evidence: Evidence) -> bool:
-    return bool(evidence.kinds or evidence.born or evidence.made or evidence.regions)
+    return bool(evidence.is_common_noun or evidence.kinds or evidence.born or evidence.made or evidence.regions)
 
 
 def _by_statement(told: Iterable[LocalEntity], evidence: dict[str, Evidence]) -> list[_Cluster]:
     groups: dict[object, list[LocalEntity]] = defaultdict(list)
     for local in told:
         known = evidence[local.local_id]
-        groups[known.kinds, known.born, known.made, known.regions].append(local)
+        groups[known.is_common_noun, known.kinds, known.born, known.made, known.regions].append(local)
     return [_Cluster(group) for group in groups.values()]
 
 

@@ -1,7 +1,7 @@
 """Read what the words right before and after a name say of it, by patterns.
 
 Layer: ``kg``; the standard library only. The patterns read plain text, so they work on a caption as on prose and
-whatever extractor found the name; what the extractor's own statements say is added by the caller.
+whatever extractor found the name.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ _CLOSED = re.compile(r"\s*\((?P<what>[^()\n]{3,60})\)")
 _BEFORE = re.compile(r"(?P<words>(?:[^\W\d_][\w'’-]* ){1,3})(?P<link>(?:of|called|named) )?(?:the )?[\"“‘']?\Z")
 _NAMED_WITH_OF = frozenset({"settlement", "area", "land"})
 _STOP = word_set(
-    "of in on from who whom which that whose with for by at to near where when while as than under over between "
-    "along beside is was are were has had born made based located situated written directed founded built known "
-    "called named set owned published released recorded but because about into seen held run won led sung spoken grown "
-    "found kept sold shown worn drawn lying living working standing belonging using serving"
+    "of in on from who whom which that whose with for by at to near where when while as than under over between along "
+    "beside above below before after against beneath beyond behind opposite across around through towards outside "
+    "inside within during since until upon off is was are were has had born made based located situated written "
+    "directed founded built known called named set owned published released recorded but because about into seen held "
+    "run won led sung spoken grown found kept sold shown worn drawn lying living working standing belonging using "
+    "serving"
 )
 _WORD = re.compile(r"[^\W\d_][\w'’-]*|,")
 _LIST_GOES_ON = re.compile(r",? (?:and|or) |, [^\W\d_a-z]| ?&")
