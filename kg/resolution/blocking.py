@@ -9,19 +9,18 @@ Each likeness of :mod:`kg.resolution.spelling` that can make an automatic link h
 - ``b:``, the main words sorted: word order, small words, legal forms;
 - ``s:``, the rough sound: transliterations;
 - ``a:``, the initials, or the acronym itself;
-- ``p:``, the last word of what may be a person: initials, nicknames, middle names;
-- ``w:``, each word that is not common, of what is no person: parts of names;
+- ``p:``, the last word of what may be a person: initials, nicknames, middle names, last names alone;
 - ``x:``, the name itself, without the region behind it, and each alias that a text states.
 
-Common nouns have only their letters without spaces (``c:``), values have none.
+No single word but a last name is a key. Common nouns have only their letters without spaces (``c:``), values none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from kg.ports import EntityProfile
-from kg.resolution.name_forms import COMMON_WORDS, NameForms, name_forms
+from kg.resolution.name_forms import NameForms, name_forms
 from kg.resolution.names import COMMON_LABELS, VALUE_LABELS, entity_key
 
 __all__ = ["block_keys", "may_be_person", "names_of"]
@@ -31,7 +30,7 @@ _MAX_NAMES = 6
 
 _SHORTEST_HALVED = 6
 _SHORTEST_SOUND = 4
-_SHORTEST_WORD = 3
+_LONGEST_KEY = 120
 _MAYBE_PEOPLE = frozenset({"PERSON", "MISC"})
 
 
@@ -68,24 +67,21 @@ def block_keys(profile: EntityProfile) -> frozenset[str]:
     """Return the keys under which other senses are looked for.
 
     :param profile: The sense.
-    :returns: Keys; two senses that share none are never compared.
+    :returns: Keys of at most 120 characters; two senses that share none are never compared.
     """
     names = names_of(profile)
     if not names:
-        return frozenset(_of_common_nouns(profile))
+        return frozenset(key[:_LONGEST_KEY] for key in _of_common_nouns(profile))
     is_person = may_be_person(profile)
     aliases = [feature[4:] for feature in profile.features if feature.startswith("aka:")]
-    return frozenset(key for forms in names for key in _of_name(forms, is_person)) | frozenset(_of_aliases(aliases))
+    keys = [key for forms in names for key in _of_name(forms, is_person)]
+    return frozenset(key[:_LONGEST_KEY] for key in (*keys, *("x:" + alias for alias in aliases)))
 
 
 def _of_common_nouns(profile: EntityProfile) -> Iterator[str]:
     for name, label in profile.uses:
         if label in COMMON_LABELS:
             yield "c:" + entity_key(name, label).replace(" ", "")
-
-
-def _of_aliases(aliases: Iterable[str]) -> Iterator[str]:
-    return ("x:" + alias for alias in aliases)
 
 
 def _of_name(forms: NameForms, is_person: bool) -> Iterator[str]:
@@ -103,10 +99,6 @@ def _of_name(forms: NameForms, is_person: bool) -> Iterator[str]:
         yield "a:" + forms.compact
     if is_person:
         yield "p:" + forms.words[-1]
-    if not is_person or len(forms.words) == 1:
-        yield from ("w:" + word for word in forms.words if len(word) >= _SHORTEST_WORD and word not in COMMON_WORDS)
-    elif forms.words[-1] not in COMMON_WORDS:
-        yield "w:" + forms.words[-1]
 
 
 def _halves(letters: str) -> Iterator[str]:

@@ -38,8 +38,9 @@ AUTOMATIC_SCORE = 0.9
 """The score from which a link needs nobody's word."""
 
 REVIEW_SCORE = 0.5
-"""The score from which a pair is worth a person's look. A name that is only part of the other's never gets further."""
+"""The score from which a pair is worth a person's look. A last name alone never gets further."""
 
+_AUTOMATIC_ODDS, _REVIEW_ODDS = (math.log(score / (1.0 - score)) for score in (AUTOMATIC_SCORE, REVIEW_SCORE))
 _ALIAS, _ALIAS_WORD = 3.5, 2.0
 _COMPANION, _MAX_COMPANIONS = 0.7, 3
 _WORD, _MAX_WORDS = 0.15, 4
@@ -115,9 +116,13 @@ class GraphEntityMatcher:
             terms.extend(_same_place(known, known_other))
         if stated is None and _side_by_side(names, known, others, known_other):
             terms.append((-_SIDE_BY_SIDE, "one sentence names both"))
-        if self._nearness is not None:
+        log_odds = sum(weight for weight, _ in terms)
+        if (
+            self._nearness is not None and _REVIEW_ODDS - _VECTOR <= log_odds < _AUTOMATIC_ODDS
+        ):  # else it decides nothing
             terms.append(self._nearness(_described(names, known), _described(others, known_other)))
-        score = _logistic(sum(weight for weight, _ in terms))
+            log_odds += terms[-1][0]
+        score = _logistic(log_odds)
         return round(score, 4), like.kind, tuple(reason for weight, reason in terms if weight)
 
 

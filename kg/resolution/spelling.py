@@ -16,7 +16,7 @@ from rapidfuzz.distance import JaroWinkler, Levenshtein
 
 from kg.resolution.name_forms import COMMON_WORDS, LEGAL_FORMS, NameForms, are_nicknames, is_initials_of
 
-__all__ = ["Likeness", "is_short_form", "likeness"]
+__all__ = ["Likeness", "likeness"]
 
 _SAME, _SAME_WORD, _SAME_ACRONYM = 3.0, 1.2, 0.6
 _SPACING, _ACCENT = 3.0, 2.2
@@ -60,11 +60,6 @@ def likeness(left: NameForms, right: NameForms, *, are_people: bool, is_read_off
     if are_people:
         found.extend(_of_people(left, right))
     return max(found, key=lambda like: (like.weight, like.kind), default=None)
-
-
-def is_short_form(short: NameForms, full: NameForms) -> bool:
-    """Tell whether one name's words are some of the other's, which has more: "Nolan" beside "Christopher Nolan"."""
-    return len(short.words) < len(full.words) and set(short.words) < set(full.words)
 
 
 def _numbers(name: NameForms, is_read_off: bool) -> tuple[str, ...]:
@@ -131,12 +126,13 @@ def _shortened(left: NameForms, right: NameForms) -> Iterator[Likeness]:
         if short.is_acronym and len(short.compact) >= 3 and short.compact in full.initials:
             weight = _ACRONYM if len(short.compact) >= 4 else _SHORT_ACRONYM
             yield Likeness(kind="acronym", weight=weight, reason=f"{short.text!r} are the initials of {full.text!r}")
-        if is_short_form(short, full) and not set(short.words) <= COMMON_WORDS:
-            yield Likeness(kind="part", weight=_PART, reason=f"{short.text!r} is part of {full.text!r}")
 
 
 def _of_people(left: NameForms, right: NameForms) -> Iterator[Likeness]:
     a, b = left.words, right.words
+    for short, full in ((left, right), (right, left)):
+        if len(short.words) == 1 and 2 <= len(full.words) <= 4 and short.words[0] == full.words[-1]:
+            yield Likeness(kind="part", weight=_PART, reason=f"{short.text!r} is the last name of {full.text!r}")
     if a == b or len(a) < 2 or len(b) < 2 or a[-1] != b[-1]:
         return
     for short, full in ((left, right), (right, left)):

@@ -21,7 +21,8 @@ from kg.ports import EntityMatcher, EntityProfile, LinkProposal, LocalEntity
 from kg.resolution import entity_key
 from kg.resolution.matcher import GraphEntityMatcher
 from kg.resolution.reference import Resolution, resolve_with_reasons
-from tests.kg.resolution.labelled import HALVES, Labelled, labelled_deltas
+from tests.benchmarks.machine import describe_machine
+from tests.kg.resolution.labelled import HALVES, Labelled, as_found, labelled_deltas
 
 Clusters = Mapping[str, str]
 
@@ -151,12 +152,21 @@ def main() -> None:
     arguments = parser.parse_args()
     encode = None
     if arguments.encoder is not None:
-        from retrieval.encoders.minilm import MiniLmEncoder
+        from retrieval.encoders.transformer import TransformerTextEncoder
 
-        encode = MiniLmEncoder(arguments.encoder).encode
+        encode = TransformerTextEncoder(arguments.encoder).encode
     for half in sorted(HALVES):
-        documents = labelled_deltas(half)
-        table(half, documents, encode)
+        table(half, labelled_deltas(half), encode)
+    if arguments.spacy is not None:
+        from kg.extraction.spacy_rules import SpacyExtractor
+
+        extractor = SpacyExtractor(arguments.spacy)
+        for half in sorted(HALVES):
+            labelled = labelled_deltas(half)
+            documents = [as_found(document, extractor) for document in labelled]
+            n_found, n_all = (sum(len(d.gold) for d in found) for found in (documents, labelled))
+            table(f"{half}, mentions found by spaCy ({n_found} of {n_all})", documents, encode)
+    print("\n" + describe_machine("rapidfuzz", "spacy"))
     if arguments.errors is not None:
         errors(labelled_deltas(arguments.errors), GraphEntityMatcher())
 

@@ -11,9 +11,10 @@ Nothing here is about anything real: names that also exist do not mean what they
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kg.ids import asset_id, chunk_id, document_id, mention_id, sha256_hex
+from kg.ports import Extractor
 from kg.resolution import NameResolver
 from kg.types import (
     Asset,
@@ -32,7 +33,7 @@ from tests.kg.resolution.labelled_development import DEVELOPMENT
 from tests.kg.resolution.labelled_families import Story
 from tests.kg.resolution.labelled_held_out import HELD_OUT
 
-__all__ = ["HALVES", "Labelled", "labelled_deltas", "make_labelled"]
+__all__ = ["HALVES", "Labelled", "as_found", "labelled_deltas", "make_labelled"]
 
 HALVES = {"development": DEVELOPMENT, "held-out": HELD_OUT}
 
@@ -99,6 +100,23 @@ def make_labelled(family: str, number: int, story: Story) -> Labelled:
         extraction=NameResolver().resolve(Extraction(mentions=tuple(mentions))),
     )  # fmt: skip
     return Labelled(family=family, delta=delta, gold=gold)
+
+
+def as_found(labelled: Labelled, extractor: Extractor) -> Labelled:
+    """Return the same document with the mentions that an extractor really finds.
+
+    A found mention is scored as the labelled one that it covers at least half of, and that covers half of it.
+    """
+    delta = labelled.delta
+    found = NameResolver().resolve(extractor.extract(delta.chunks, document=delta.document))
+    gold = {}
+    for mention in found.mentions:
+        for other in delta.extraction.mentions:
+            common = min(mention.span.end, other.span.end) - max(mention.span.start, other.span.start)
+            is_same = mention.chunk_id == other.chunk_id and 2 * common >= max(len(mention.span), len(other.span))
+            if is_same and other.mention_id in labelled.gold:
+                gold[mention.mention_id] = labelled.gold[other.mention_id]
+    return Labelled(family=labelled.family, delta=replace(delta, extraction=found), gold=gold)
 
 
 def _read(marked: str) -> _Marked:
