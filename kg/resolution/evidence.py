@@ -18,7 +18,7 @@ from itertools import product
 
 from kg.ports import NameUse
 from kg.resolution.kinds import LABEL_GROUPS, Kind, class_conflict, group_conflict, kinds_of
-from kg.resolution.names import COMMON_LABELS
+from kg.resolution.names import is_common_noun
 from kg.resolution.regions import are_known_regions, can_be_one_region
 
 __all__ = ["APART", "Evidence", "Sign", "are_apart", "evidence_of", "shared_context", "signs_against"]
@@ -107,7 +107,7 @@ def evidence_of(uses: Mapping[NameUse, int], features: Mapping[str, int]) -> Evi
         documents=frozenset(by_kind["doc"]),
         aliases=frozenset(by_kind["aka"]),
         is_read_off=0 < n_documents <= sum(by_kind["pic"].values()),
-        is_common_noun=bool(uses) and all(label in COMMON_LABELS and name[:1].islower() for name, label in uses),
+        is_common_noun=bool(uses) and all(is_common_noun(name, label) for name, label in uses),
     )
 
 

@@ -31,7 +31,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kg.ids import sha256_hex
 from kg.resolution.name_forms import SMALL_WORDS, fold_latin
-from kg.resolution.names import COMMON_LABELS, VALUE_LABELS, normalise_name
+from kg.resolution.names import VALUE_LABELS, is_common_noun, name_and_rest, normalise_name
 from kg.resolution.regions import is_country
 from kg.resolution.statements import Statement, aliases_after, region_after, region_in, said_of, years_of
 from kg.sentences import sentence_spans
@@ -86,8 +86,8 @@ class _Reading:
     def features(self, name: str) -> tuple[str, ...]:
         """Return the features of one name; none for dates and quantities, and only the context of common nouns."""
         mentions = self.mentions[name]
-        labels = {mention.label for mention in mentions if not mention.refers_to}
-        if labels <= VALUE_LABELS:
+        naming = [mention for mention in mentions if not mention.refers_to]
+        if all(mention.label in VALUE_LABELS for mention in naming):
             return ()
         found: dict[str, Counter[str]] = defaultdict(Counter)
         for mention in mentions[:_MAX_MENTIONS]:
@@ -103,25 +103,27 @@ class _Reading:
         for what in self._document["topic"]:
             if what not in own:
                 found["topic"][what] += 1
-        kept = _OF_COMMON_NOUNS if labels <= COMMON_LABELS | VALUE_LABELS else _ORDER.keys()
+        is_common = all(mention.label in VALUE_LABELS or _is_common(mention) for mention in naming)
+        kept = _OF_COMMON_NOUNS if is_common else _ORDER.keys()
         return _bounded({kind: found[kind] for kind in found if kind in kept}, rarity=self._rarity)
 
     def _of_mention(self, mention: Mention) -> Iterator[Statement]:
         chunk = self._chunks[mention.chunk_id]
         start, end = mention.span.start - chunk.span.start, mention.span.end - chunk.span.start
         first, last = self._sentence(mention.chunk_id, start)
-        before, after = chunk.text[first:start], chunk.text[end:last]
-        if mention.label in VALUE_LABELS | COMMON_LABELS:
+        name, rest = name_and_rest(mention.text)
+        before, after = chunk.text[first:start], rest + chunk.text[end:last]
+        if mention.label in VALUE_LABELS or _is_common(mention):
             yield from self._companions(mention, first + chunk.span.start, last + chunk.span.start)
             return
         yield from said_of(before, after)
-        yield from region_in(mention.text, label=mention.label)
+        yield from region_in(name, label=mention.label)
         region = self._region_of(mention)
         if region is not None:
-            rest = chunk.text[region.span.end - chunk.span.start : last]
-            yield from region_after(before, region.text, rest)
+            behind = chunk.text[region.span.end - chunk.span.start : last]
+            yield from region_after(before, region.text, behind)
         if not mention.refers_to:
-            yield from aliases_after(mention.text, after)
+            yield from aliases_after(name, after)
         yield from years_of(after, label=mention.label)
         for year in _YEAR.findall(chunk.text[first:last]):
             yield Statement("year", year)
@@ -133,7 +135,7 @@ class _Reading:
                 continue
             if first <= other.span.start < last:
                 name = self._names[other.entity_id]
-                if other.label in COMMON_LABELS or other.label == "NORP" or is_country(name):
+                if _is_common(other) or other.label == "NORP" or is_country(name):
                     yield Statement("near", name.rsplit(" ", 1)[-1])
                 elif name:
                     yield Statement("with", name)
@@ -142,7 +144,7 @@ class _Reading:
         return [
             self._names[other.entity_id]
             for other in self._in_chunk[chunk_id]
-            if other.entity_id != name and other.label not in VALUE_LABELS | COMMON_LABELS
+            if other.entity_id != name and other.label not in VALUE_LABELS and not _is_common(other)
             if self._names[other.entity_id] and not is_country(self._names[other.entity_id])
         ]
 
@@ -177,9 +179,15 @@ class _Reading:
         return pieces is None or any(a <= mention.span.start < b for a, b in pieces)
 
 
+def _is_common(mention: Mention) -> bool:
+    return is_common_noun(mention.text, mention.label)
+
+
 def _name_of(mentions: Sequence[Mention]) -> str:
     """Return the longest name among the mentions, normalised; ties by spelling."""
-    names = {normalise_name(m.text) for m in mentions if not m.refers_to and m.label not in VALUE_LABELS}
+    names = {
+        normalise_name(name_and_rest(m.text)[0]) for m in mentions if not m.refers_to and m.label not in VALUE_LABELS
+    }
     return fold_latin(min(names, key=lambda name: (-len(name), name))) if names else ""
 
 

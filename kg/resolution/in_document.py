@@ -9,6 +9,7 @@ led to one key where exactly one fits:
 - "Skerrin Boats" to "Skerrin Boats Ltd", for organisations;
 - "WHO" to "World Health Organization", where the text says "World Health Organization (WHO)" or the other way round;
 - "SKERRINPOINT" and "Skerrin-Point" to "Skerrin Point", "Muller" to "Müller", to the spelling used most;
+- "Hugo Lind (1871-1940)" to what stands before the parenthesis;
 - "Springfield, Ohio" to "Springfield", where the document says both;
 - a date or quantity to its value: "March 2021" and "2021-03";
 - a pronoun or description to what it refers to.
@@ -25,7 +26,7 @@ from dataclasses import replace
 
 from kg.ids import entity_id
 from kg.resolution.name_forms import LEGAL_FORMS, fold_latin, is_initials_of
-from kg.resolution.names import COMMON_LABELS, HONORIFICS, VALUE_LABELS, entity_key, normalise_name
+from kg.resolution.names import COMMON_LABELS, HONORIFICS, VALUE_LABELS, entity_key, name_and_rest, normalise_name
 from kg.types import Extraction, Mention
 
 __all__ = ["NameResolver"]
@@ -62,7 +63,8 @@ class NameResolver:
 def _key(mention: Mention) -> str:
     if mention.value and mention.label in VALUE_LABELS:
         return f"{mention.label.lower()}:{normalise_name(mention.value)}"
-    return entity_key(mention.text, mention.label)
+    is_name = mention.label not in VALUE_LABELS and mention.label not in COMMON_LABELS
+    return entity_key(name_and_rest(mention.text)[0] if is_name else mention.text, mention.label)
 
 
 def _follow_references(mentions: Sequence[Mention], of_mention: dict[str, str]) -> None:

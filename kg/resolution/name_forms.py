@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from kg.resolution.names import HONORIFICS, normalise_name
+from kg.resolution.names import HONORIFICS, name_and_rest, normalise_name
 from kg.wordlists import word_set
 
 __all__ = [
@@ -125,7 +125,7 @@ def name_forms(name: str) -> NameForms:
     :param name: The name.
     :returns: Its forms.
     """
-    key = fold_latin(normalise_name(name))
+    key = fold_latin(normalise_name(name_and_rest(name)[0]))
     spelt = [_WRITTEN_OUT.get(word, word) for word in key.split()]
     words = tuple(word for word in spelt if word not in HONORIFICS) or tuple(spelt)
     compact = "".join(words)

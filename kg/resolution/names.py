@@ -14,7 +14,15 @@ import unicodedata
 
 from kg.wordlists import word_set
 
-__all__ = ["COMMON_LABELS", "HONORIFICS", "VALUE_LABELS", "entity_key", "normalise_name"]
+__all__ = [
+    "COMMON_LABELS",
+    "HONORIFICS",
+    "VALUE_LABELS",
+    "entity_key",
+    "is_common_noun",
+    "name_and_rest",
+    "normalise_name",
+]
 
 VALUE_LABELS = frozenset({"DATE", "TIME", "MONEY", "QUANTITY", "PERCENT", "CARDINAL", "ORDINAL"})
 """Labels of values, which name nothing."""
@@ -78,6 +86,22 @@ def entity_key(name: str, label: str) -> str:
         *words, last = key.split(" ")
         return " ".join([*words, _singular(last)])
     return key
+
+
+def is_common_noun(name: str, label: str) -> bool:
+    """Tell whether a mention is a common noun: labelled as one and not written with a capital, as unknown names are."""
+    return label in COMMON_LABELS and not name[:1].isupper()
+
+
+def name_and_rest(text: str) -> tuple[str, str]:
+    """Part a mention from what stands in parentheses at its end: ``Hugo Lind (1871-1940`` is Hugo Lind.
+
+    :param text: A name as an extractor found it; the closing parenthesis may be lost.
+    :returns: The name, and the rest from the white space before the parenthesis on, empty where there is none.
+    """
+    name, bracket, _ = text.partition("(")
+    bare = name.rstrip()
+    return (bare, text[len(bare) :]) if bracket and bare else (text, "")
 
 
 def _singular(word: str) -> str:

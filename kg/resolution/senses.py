@@ -19,13 +19,9 @@ from dataclasses import dataclass, field
 
 from kg.ports import LocalEntity, NameUse
 from kg.resolution.evidence import Evidence, are_apart, evidence_of, shared_context
-from kg.resolution.names import COMMON_LABELS, VALUE_LABELS
+from kg.resolution.names import VALUE_LABELS, is_common_noun
 
 __all__ = ["cluster_senses"]
-
-
-_UNSPLIT = COMMON_LABELS | VALUE_LABELS
-# A bank by the river and a bank with money stay one common noun.
 
 
 @dataclass(slots=True)
@@ -51,7 +47,7 @@ def cluster_senses(locals_of_name: Sequence[LocalEntity]) -> list[int]:
     :param locals_of_name: All local entities of one name, in any order.
     :returns: For each, in the order given, the number of its cluster; 0 is the largest.
     """
-    if all(label in _UNSPLIT for local in locals_of_name for _, label in local.uses):
+    if all(_is_never_parted(*use) for local in locals_of_name for use in local.uses):
         return [0] * len(locals_of_name)
     ordered = sorted(locals_of_name, key=lambda local: local.local_id)
     evidence = {local.local_id: _evidence([local]) for local in ordered}
@@ -62,6 +58,11 @@ def cluster_senses(locals_of_name: Sequence[LocalEntity]) -> list[int]:
     clusters.sort(key=lambda cluster: cluster.rank)
     number = {local.local_id: i for i, cluster in enumerate(clusters) for local in cluster.members}
     return [number[local.local_id] for local in locals_of_name]
+
+
+def _is_never_parted(name: str, label: str) -> bool:
+    """Tell whether a use is of a value or a common noun: the bank of a river and one with money stay one word."""
+    return label in VALUE_LABELS or is_common_noun(name, label)
 
 
 def _evidence(members: Iterable[LocalEntity]) -> Evidence:
