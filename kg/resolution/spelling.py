@@ -31,6 +31,7 @@ _PART = -0.6
 _LONG_NAME = 12
 _SHORTEST_TYPO = 6
 _SHORTEST_SOUND = 4
+_SHORTEST_HEARD = 5
 _ALIKE = 0.86
 
 
@@ -92,13 +93,21 @@ def _spelt_alike(left: NameForms, right: NameForms, are_people: bool) -> Iterato
     is_grown = left.compact.startswith(right.compact) or right.compact.startswith(left.compact)  # German, Germany
     is_alike = sounds_alike and not is_grown and JaroWinkler.similarity(left.compact, right.compact) >= _ALIKE
     # Of single words only people's names: "Argentine" sounds like "Argentina".
-    if is_alike and len(left.words) == len(right.words) and (are_people or len(left.words) > 1):
+    if is_alike and _may_sound_alike(left, right) and (are_people or len(left.words) > 1):
         weight = _SOUND if len(left.words) > 1 else _SOUND_WORD
         yield Likeness(kind="sound", weight=weight, reason=f"{_both(left, right)} sound alike")
     is_close = not is_grown and n_shorter >= _SHORTEST_TYPO and _distance(left.glyphs, right.glyphs) <= 1
     if is_close and _distance(left.compact, right.compact) <= 1 and _may_be_slip(left, right):
         weight = _TYPO_LONG if n_shorter >= _LONG_NAME else _TYPO
         yield Likeness(kind="typo", weight=weight, reason=f"{_both(left, right)} differ in one letter")
+
+
+def _may_sound_alike(left: NameForms, right: NameForms) -> bool:
+    """Tell whether the words that differ are long enough to be spellings by ear: "Jon" and "Jan" are two names."""
+    if len(left.words) != len(right.words):
+        return False
+    changed = [(a, b) for a, b in zip(left.words, right.words, strict=True) if a != b]
+    return all(min(len(a), len(b)) >= _SHORTEST_HEARD for a, b in changed)
 
 
 def _distance(left: str, right: str) -> int:
