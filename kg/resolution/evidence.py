@@ -12,8 +12,9 @@ is split wrongly is lost to every search over more than one document, so in doub
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 from kg.ports import NameUse
@@ -39,7 +40,12 @@ _COMMON_NOUN, _COMMON_NOUN_AND_KIND = 0.6, 0.8
 _ENOUGH_CONTEXT, _SOME_CONTEXT = 4, 2
 _ENOUGH_MENTIONS = 3
 _UNANIMOUS = 0.8
+_MOST = 8
 _SOLID = frozenset({"person", "place", "organisation", "work"})
+
+
+_Raw = tuple[float, Callable[[], str]]
+# A sign whose words are made only where somebody reads them: clustering weighs thousands of pairs.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +60,13 @@ class Sign:
 class Evidence:
     """What is known of one thing, sorted by what it can decide.
 
-    ``kinds`` are what the text says it is; ``group`` is what most of its labels say, empty where they disagree, and
-    ``n_labels`` how many say so. ``is_common_noun``: it is only ever written as one. ``companions`` and ``words`` are
-    its context.
+    ``kinds`` are what the text says it is, and ``groups`` their groups; where it says nothing, ``groups`` is
+    ``group``: what most of its labels say, empty where they disagree. ``n_labels`` is how many say so.
+    ``is_common_noun``: it is only ever written as one. ``companions`` and ``words`` are its context.
     """
 
     kinds: frozenset[Kind]
+    groups: frozenset[str]
     group: str
     n_labels: int
     born: frozenset[int]
@@ -73,11 +80,6 @@ class Evidence:
     aliases: frozenset[str]
     is_read_off: bool
     is_common_noun: bool
-
-    @property
-    def groups(self) -> frozenset[str]:
-        """The groups that the text states or, where it states none, that of the labels."""
-        return frozenset(kind.group for kind in self.kinds) or frozenset({self.group} if self.group else ())
 
 
 def evidence_of(uses: Mapping[NameUse, int], features: Mapping[str, int]) -> Evidence:
@@ -93,13 +95,15 @@ def evidence_of(uses: Mapping[NameUse, int], features: Mapping[str, int]) -> Evi
         by_kind[kind][what] = count
     group, n_labels = _label_group(uses)
     n_documents = sum(count for mark, count in by_kind["doc"].items() if not mark.startswith("/"))
+    kinds = _kinds({**by_kind["is"], **by_kind["part"]})
     return Evidence(
-        kinds=_kinds({**by_kind["is"], **by_kind["part"]}),
+        kinds=kinds,
+        groups=frozenset(kind.group for kind in kinds) or frozenset({group} if group else ()),
         group=group,
         n_labels=n_labels,
-        born=_years(by_kind["born"]),
-        made=_years(by_kind["made"]),
-        regions=frozenset(by_kind["where"]),
+        born=_years(_most(by_kind["born"])),
+        made=_years(_most(by_kind["made"])),
+        regions=frozenset(_most(by_kind["where"])),
         nations=frozenset(by_kind["of"]),
         parts=frozenset(by_kind["part"]),
         companions=frozenset(by_kind["with"]),
@@ -118,14 +122,13 @@ def signs_against(left: Evidence, right: Evidence) -> list[Sign]:
     :param right: The other.
     :returns: The signs, heaviest first; what speaks for it is among them with a negative weight.
     """
-    hard = list(_hard_signs(left, right))
-    signs = hard or [*_kind_signs(left, right), *_soft_signs(left, right)]
+    signs = [Sign(weight=weight, reason=say()) for weight, say in _raw_signs(left, right)]
     return sorted(signs, key=lambda sign: (-sign.weight, sign.reason))
 
 
 def are_apart(left: Evidence, right: Evidence) -> bool:
     """Tell whether two bodies of evidence of one name are of two things."""
-    return sum(sign.weight for sign in signs_against(left, right)) >= APART - 1e-9
+    return sum(weight for weight, _ in _raw_signs(left, right)) >= APART - 1e-9
 
 
 def shared_context(left: Evidence, right: Evidence) -> float:
@@ -133,54 +136,61 @@ def shared_context(left: Evidence, right: Evidence) -> float:
     return len(left.companions & right.companions) + 0.3 * len(left.words & right.words)
 
 
-def _hard_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
+def _raw_signs(left: Evidence, right: Evidence) -> list[_Raw]:
+    return list(_hard_signs(left, right)) or [*_kind_signs(left, right), *_soft_signs(left, right)]
+
+
+def _hard_signs(left: Evidence, right: Evidence) -> Iterator[_Raw]:
     """Yield what no one thing can satisfy."""
-    if _years_differ(left.born, right.born):
-        yield Sign(weight=APART, reason=f"born in {_list(left.born)} and in {_list(right.born)}")
-    if _years_differ(left.made, right.made):
-        yield Sign(weight=APART, reason=f"made in {_list(left.made)} and in {_list(right.made)}")
+    if left.born and right.born and _years_differ(left.born, right.born):
+        yield APART, lambda: f"born in {_list(left.born)} and in {_list(right.born)}"
+    if left.made and right.made and _years_differ(left.made, right.made):
+        yield APART, lambda: f"made in {_list(left.made)} and in {_list(right.made)}"
     if _regions_differ(left, right) and all(are_known_regions(a, b) for a, b in product(left.regions, right.regions)):
-        yield Sign(weight=APART, reason=f"in {_list(left.regions)} and in {_list(right.regions)}")
+        yield APART, lambda: f"in {_list(left.regions)} and in {_list(right.regions)}"
 
 
-def _kind_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
+def _kind_signs(left: Evidence, right: Evidence) -> Iterator[_Raw]:
     if left.kinds and right.kinds:
         weight = class_conflict(left.kinds, right.kinds)
         if weight:
-            yield Sign(weight=weight, reason=f"{_kind_words(left)} and {_kind_words(right)}")
+            yield weight, lambda: f"{_kind_words(left)} and {_kind_words(right)}"
         return
     for side, other in ((left, right), (right, left)):
         if side.is_common_noun and (other.kinds or (other.group in _SOLID and other.n_labels > 1)):
             weight = _COMMON_NOUN_AND_KIND if other.kinds else _COMMON_NOUN
-            yield Sign(weight=weight, reason=f"a common noun, and a name of the group {other.group or 'unknown'}")
+            yield weight, lambda: "the one is only written as a common noun"
             return
         if side.kinds and other.group and other.n_labels >= _ENOUGH_MENTIONS:
-            weight = min(group_conflict(group, other.group) for group in side.groups)
-            if weight >= 1.0:
-                yield Sign(weight=_LABELS_AGAINST_TEXT, reason=f"{_kind_words(side)}, and labelled {other.group}")
+            if min(group_conflict(group, other.group) for group in side.groups) >= 1.0:
+                yield _LABELS_AGAINST_TEXT, partial(_say_kind_and_label, side, other)
             return
     are_solid = {left.group, right.group} <= _SOLID and min(left.n_labels, right.n_labels) >= _ENOUGH_LABELS
     if are_solid and group_conflict(left.group, right.group) >= 1.0:
-        yield Sign(weight=_LABELS_AGAINST_LABELS, reason=f"labelled {left.group} and {right.group}")
+        yield _LABELS_AGAINST_LABELS, lambda: f"labelled {left.group} and {right.group}"
 
 
-def _soft_signs(left: Evidence, right: Evidence) -> Iterator[Sign]:
+def _say_kind_and_label(told: Evidence, labelled: Evidence) -> str:
+    return f"{_kind_words(told)}, and labelled {labelled.group}"
+
+
+def _soft_signs(left: Evidence, right: Evidence) -> Iterator[_Raw]:
     if left.nations and right.nations and left.nations.isdisjoint(right.nations):
-        yield Sign(weight=_NATION, reason=f"{_list(left.nations)} and {_list(right.nations)}")
+        yield _NATION, lambda: f"{_list(left.nations)} and {_list(right.nations)}"
     if _regions_differ(left, right):
-        yield Sign(weight=_REGIONS, reason=f"in {_list(left.regions)} and in {_list(right.regions)}")
+        yield _REGIONS, lambda: f"in {_list(left.regions)} and in {_list(right.regions)}"
     if left.parts and right.parts and left.parts.isdisjoint(right.parts):
-        yield Sign(weight=_PARTS, reason=f"({_list(left.parts)}) and ({_list(right.parts)})")
+        yield _PARTS, lambda: f"({_list(left.parts)}) and ({_list(right.parts)})"
     companions, words = left.companions & right.companions, left.words & right.words
     if companions:
         weight = -_SHARED_COMPANION * min(3, len(companions))
-        yield Sign(weight=weight, reason=f"both mentioned with {_list(companions)}")
+        yield weight, lambda: f"both mentioned with {_list(companions)}"
     if words:
-        yield Sign(weight=-_SHARED_WORD * min(3, len(words)), reason=f"the words {_list(words)} stand near both")
+        yield -_SHARED_WORD * min(3, len(words)), lambda: f"the words {_list(words)} stand near both"
     n_context = min(_n_context(left), _n_context(right))
     if not companions and not words and n_context >= _SOME_CONTEXT:
         weight = _NO_CONTEXT if n_context >= _ENOUGH_CONTEXT else _LITTLE_CONTEXT
-        yield Sign(weight=weight, reason="nothing near the one stands near the other")
+        yield weight, lambda: "nothing near the one stands near the other"
 
 
 def _n_context(evidence: Evidence) -> int:
@@ -207,9 +217,15 @@ def _kinds(words: Mapping[str, int]) -> frozenset[Kind]:
     return frozenset(kind for kind, count in counts.items() if 4 * count >= most)
 
 
+def _most(counts: Mapping[str, int]) -> list[str]:
+    """Return what is said most often, so that the cost of comparing stays bounded."""
+    return sorted(counts, key=lambda what: (-counts[what], what))[:_MOST]
+
+
 def _regions_differ(left: Evidence, right: Evidence) -> bool:
-    are_places = bool(left.regions and right.regions) and _may_be_place(left) and _may_be_place(right)
-    return are_places and not any(can_be_one_region(a, b) for a, b in product(left.regions, right.regions))
+    if not (left.regions and right.regions and _may_be_place(left) and _may_be_place(right)):
+        return False
+    return not any(can_be_one_region(a, b) for a, b in product(left.regions, right.regions))
 
 
 def _may_be_place(evidence: Evidence) -> bool:
@@ -222,7 +238,7 @@ def _years(words: Iterable[str]) -> frozenset[int]:
 
 def _years_differ(left: frozenset[int], right: frozenset[int]) -> bool:
     """Tell whether years are more than one apart; one year off is a slip or a turn of the year."""
-    return bool(left and right) and min(abs(a - b) for a, b in product(left, right)) > 1
+    return all(abs(a - b) > 1 for a in left for b in right)
 
 
 def _kind_words(evidence: Evidence) -> str:

@@ -9,7 +9,7 @@ group count by the weight of their pair, because people do change trades and tow
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from kg.wordlists import word_set
@@ -180,15 +180,15 @@ def group_conflict(left: str, right: str) -> float:
     return 0.0 if left == right else _GROUP_WEIGHTS.get(frozenset({left, right}), 1.0)
 
 
-def class_conflict(left: Iterable[Kind], right: Iterable[Kind]) -> float:
+@lru_cache(maxsize=4096)
+def class_conflict(left: frozenset[Kind], right: frozenset[Kind]) -> float:
     """Return how much it speaks against one thing that these were stated of it: the least of all pairs, in ``[0, 1]``.
 
     :param left: The kinds of one side.
     :param right: The kinds of the other.
     :returns: 0 where either side is empty or the two share a kind.
     """
-    other = tuple(right)
-    return min((_pair_conflict(a, b) for a in left for b in other), default=0.0)
+    return min((_pair_conflict(a, b) for a in left for b in right), default=0.0)
 
 
 def _pair_conflict(a: Kind, b: Kind) -> float:

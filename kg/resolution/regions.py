@@ -6,6 +6,8 @@ is, so only two unknown regions, or two known ones that exclude each other, tell
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 __all__ = ["are_known_regions", "can_be_one_region", "is_country"]
 
 _PARTS = {
@@ -45,6 +47,7 @@ def are_known_regions(left: str, right: str) -> bool:
     return all(_OTHER_NAMES.get(name, name) in _COUNTRY_OF for name in (left, right))
 
 
+@lru_cache(maxsize=65536)
 def can_be_one_region(left: str, right: str) -> bool:
     """Tell whether one town can be said to lie in both regions.
 

@@ -24,6 +24,9 @@ from kg.resolution.names import VALUE_LABELS, is_common_noun
 __all__ = ["cluster_senses"]
 
 
+_Rank = tuple[int, str]
+
+
 @dataclass(slots=True)
 class _Cluster:
     """Local entities taken for one thing, by id, with what they say together."""
@@ -36,7 +39,7 @@ class _Cluster:
         self.evidence = _evidence(self.members)
 
     @property
-    def rank(self) -> tuple[int, str]:
+    def rank(self) -> _Rank:
         """Larger clusters first, then by the smallest id."""
         return (-len(self.members), self.members[0].local_id)
 
@@ -87,23 +90,48 @@ def _by_statement(told: Iterable[LocalEntity], evidence: dict[str, Evidence]) ->
 
 
 def _joined(clusters: list[_Cluster]) -> list[_Cluster]:
-    """Join what nothing keeps apart, the pair with the most common context first, ties by rank."""
-    clusters = sorted(clusters, key=lambda cluster: cluster.rank)
-    bonds: dict[tuple[int, int], float] = {}
-    alive = dict(enumerate(clusters))
-    pairs = [(i, j) for i in alive for j in alive if i < j]
-    while True:
-        for i, j in pairs:
-            one, other = alive[i].evidence, alive[j].evidence
-            if not are_apart(one, other):
-                bonds[i, j] = shared_context(one, other)
-        if not bonds:
-            return list(alive.values())
-        best = min(bonds, key=lambda pair: (-bonds[pair], alive[pair[0]].rank, alive[pair[1]].rank))
-        kept, gone = best
-        alive[kept] = _Cluster(alive[kept].members + alive.pop(gone).members)
-        bonds = {pair: bond for pair, bond in bonds.items() if kept not in pair and gone not in pair}
-        pairs = [(min(kept, other), max(kept, other)) for other in alive if other != kept]
+    """Join what nothing keeps apart, in rounds, until all that is left is apart.
+
+    In a round those two join that share more context with none than with each other; of equals, the pair with the
+    smallest ranks first. The pair with the most common context always does, so the rounds end.
+    """
+    alive = {cluster.rank: cluster for cluster in clusters}
+    bonds: dict[_Rank, dict[_Rank, float]] = {rank: {} for rank in alive}
+    fresh = sorted(alive)
+    while fresh:
+        _bind(fresh, alive, bonds)
+        fresh = []
+        for one, other in _closest_pairs(bonds):
+            grown = _Cluster(alive.pop(one).members + alive.pop(other).members)
+            for gone in (one, other):
+                for near in bonds.pop(gone):
+                    bonds.get(near, {}).pop(gone, None)
+            alive[grown.rank], bonds[grown.rank] = grown, {}
+            fresh.append(grown.rank)
+    return list(alive.values())
+
+
+def _bind(fresh: Sequence[_Rank], alive: dict[_Rank, _Cluster], bonds: dict[_Rank, dict[_Rank, float]]) -> None:
+    """Note how much context each new cluster shares with each other one that it is not apart from."""
+    todo = dict(alive)
+    for one in fresh:
+        mine = todo.pop(one).evidence
+        for other, cluster in todo.items():
+            if not are_apart(mine, cluster.evidence):
+                bonds[one][other] = bonds[other][one] = shared_context(mine, cluster.evidence)
+
+
+def _closest_pairs(bonds: dict[_Rank, dict[_Rank, float]]) -> list[tuple[_Rank, _Rank]]:
+    closest = {rank: max(near.values()) for rank, near in bonds.items() if near}
+    pairs: list[tuple[_Rank, _Rank]] = []
+    taken: set[_Rank] = set()
+    for one in sorted(closest):
+        wanted = [other for other, bond in bonds[one].items() if bond == closest[one] == closest[other]]
+        free = [other for other in wanted if other not in taken]
+        if one not in taken and free:
+            pairs.append((one, min(free)))
+            taken.update(pairs[-1])
+    return pairs
 
 
 def _placed(untold: Iterable[LocalEntity], evidence: dict[str, Evidence], clusters: list[_Cluster]) -> list[_Cluster]:

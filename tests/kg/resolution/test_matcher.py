@@ -189,8 +189,42 @@ def test_vectors_support_a_likeness_and_never_make_one():
     assert with_near.version != MATCHER.version
 
 
-NAMES = ["Ada North", "Ada Norton", "A. North", "North", "Bill Harker", "William Harker", "SKERRINPOINT", "Skerrin Point", "WHO", "Müller", "Mueller", "World Health Organization", "Orion Ltd", "Orion", "e-mail", "email", "東京", "2021", "!!!", "St. Mary's"]
-PIECES = ["born:1921", "born:1980", "is:painter", "is:river", "with:a", "with:ada norton", "near:c", "pic:only", "doc:one", "aka:ada north", "where:ohio", "aka:orion"]
+NAMES = [
+    "Ada North",
+    "Ada Norton",
+    "A. North",
+    "North",
+    "Bill Harker",
+    "William Harker",
+    "SKERRINPOINT",
+    "Skerrin Point",
+    "WHO",
+    "Müller",
+    "Mueller",
+    "World Health Organization",
+    "Orion Ltd",
+    "Orion",
+    "e-mail",
+    "email",
+    "東京",
+    "2021",
+    "!!!",
+    "St. Mary's",
+]
+PIECES = [
+    "born:1921",
+    "born:1980",
+    "is:painter",
+    "is:river",
+    "with:a",
+    "with:ada norton",
+    "near:c",
+    "pic:only",
+    "doc:one",
+    "aka:ada north",
+    "where:ohio",
+    "aka:orion",
+]
 PROFILES = st.builds(
     lambda uses, features, number: EntityProfile(
         sense_id=f"e_{number}", uses=uses, features=dict.fromkeys(features, 1), n_documents=1
