@@ -82,11 +82,12 @@ class Evidence:
     is_common_noun: bool
 
 
-def evidence_of(uses: Mapping[NameUse, int], features: Mapping[str, int]) -> Evidence:
+def evidence_of(uses: Mapping[NameUse, int], features: Mapping[str, int], *, n_documents: int = 1) -> Evidence:
     """Sort what is known of one thing.
 
     :param uses: Its names and labels, with their counts.
     :param features: Its features (:mod:`kg.resolution.features`), with their counts.
+    :param n_documents: The documents that these are of.
     :returns: The evidence.
     """
     by_kind: dict[str, dict[str, int]] = defaultdict(dict)
@@ -94,7 +95,6 @@ def evidence_of(uses: Mapping[NameUse, int], features: Mapping[str, int]) -> Evi
         kind, _, what = feature.partition(":")
         by_kind[kind][what] = count
     group, n_labels = _label_group(uses)
-    n_documents = sum(count for mark, count in by_kind["doc"].items() if not mark.startswith("/"))
     kinds = _kinds({**by_kind["is"], **by_kind["part"]})
     return Evidence(
         kinds=kinds,
@@ -107,10 +107,10 @@ def evidence_of(uses: Mapping[NameUse, int], features: Mapping[str, int]) -> Evi
         nations=frozenset(by_kind["of"]),
         parts=frozenset(by_kind["part"]),
         companions=frozenset(by_kind["with"]),
-        words=frozenset((*by_kind["near"], *by_kind["topic"], *by_kind["is"], *by_kind["year"])),
-        documents=frozenset(by_kind["doc"]),
+        words=frozenset((*by_kind["word"], *by_kind["topic"], *by_kind["is"], *by_kind["year"])),
+        documents=frozenset(by_kind["within"]),
         aliases=frozenset(by_kind["aka"]),
-        is_read_off=0 < n_documents <= sum(by_kind["pic"].values()),
+        is_read_off=n_documents <= sum(by_kind["pic"].values()),
         is_common_noun=bool(uses) and all(is_common_noun(name, label) for name, label in uses),
     )
 

@@ -14,12 +14,15 @@ A feature is ``kind:what``. The kinds, in the order in which they are kept where
 ``is``     what the text says it is                                        ``is:painter``
 ``of``     a nation before what it is                                      ``of:welsh``
 ``pic``    it was read off a picture, and never stands in the text         ``pic:only``
-``doc``    the document, and the folder it comes from                      ``doc:1f3a…``, ``doc:/9bc0…``
+``within`` the document, and the folder it comes from                      ``within:1f3a…``, ``within:/9bc0…``
 ``with``   a name in the same sentence, or in its chunk; no country        ``with:skerrin``
 ``year``   a year in the same sentence                                     ``year:1984``
 ``topic``  a word of the document's title                                  ``topic:harbour``
-``near``   a common noun, nation or country in the same sentence           ``near:canvas``
+``word``   a common noun, nation or country in the same sentence           ``word:canvas``
 =========  ==============================================================  =============================
+
+A record that sums the features of many documents keeps the most frequent, and of those once said the first by the
+alphabet: the names of the kinds are chosen so that context is dropped last to first in about the order above.
 """
 
 from __future__ import annotations
@@ -46,11 +49,11 @@ _MAX_MENTIONS = 40
 """The most mentions of one name in one document that are read; what a thing is stands where it is first spoken of."""
 
 _ORDER = {kind: rank for rank, kind in enumerate(
-    ("aka", "born", "made", "part", "where", "is", "of", "pic", "doc", "with", "year", "topic", "near")
+    ("aka", "born", "made", "part", "where", "is", "of", "pic", "within", "with", "year", "topic", "word")
 )}  # fmt: skip
 _PLACES = frozenset({"GPE", "LOC", "FAC"})
-_OF_COMMON_NOUNS = frozenset({"with", "topic", "near"})
-_SHARE = {"aka": 4, "is": 6, "of": 2, "where": 3, "part": 2, "with": 12, "year": 4, "topic": 4, "near": 6}
+_OF_COMMON_NOUNS = frozenset({"with", "topic", "word"})
+_SHARE = {"aka": 4, "is": 6, "of": 2, "where": 3, "part": 2, "with": 12, "year": 4, "topic": 4, "word": 6}
 _YEAR = re.compile(r"(?<!\d)(1[0-9]{3}|20[0-9]{2})(?!\d)")
 _READ_OFF = frozenset({"ocr", "table"})
 
@@ -98,8 +101,8 @@ class _Reading:
         if all(self._is_read_off(mention) for mention in mentions):
             found["pic"]["only"] += 1
         own = set(self._names[name].split())
-        for what in self._document["doc"]:
-            found["doc"][what] += 1
+        for what in self._document["within"]:
+            found["within"][what] += 1
         for what in self._document["topic"]:
             if what not in own:
                 found["topic"][what] += 1
@@ -136,7 +139,7 @@ class _Reading:
             if first <= other.span.start < last:
                 name = self._names[other.entity_id]
                 if _is_common(other) or other.label == "NORP" or is_country(name):
-                    yield Statement("near", name.rsplit(" ", 1)[-1])
+                    yield Statement("word", name.rsplit(" ", 1)[-1])
                 elif name:
                     yield Statement("with", name)
 
@@ -209,7 +212,7 @@ def _document_marks(delta: GraphDelta) -> dict[str, list[str]]:
         marks.append("/" + sha256_hex(folder.encode())[:9])
     words = fold_latin(normalise_name(document.title)).split()
     topic = [word for word in words if len(word) > 2 and word not in SMALL_WORDS and not word.isdigit()]
-    return {"doc": marks, "topic": sorted(set(topic))}
+    return {"within": marks, "topic": sorted(set(topic))}
 
 
 def _bounded(found: Mapping[str, Counter[str]], *, rarity: Mapping[str, int]) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ class GraphEntityMatcher:
         names, others = names_of(left), names_of(right)
         if not names or not others:
             return None if names or others else _judge_common_nouns(left, right)
-        known, known_other = evidence_of(left.uses, left.features), evidence_of(right.uses, right.features)
+        known, known_other = _evidence(left), _evidence(right)
         if are_apart(known, known_other):
             return None
         people = may_be_person(left) and may_be_person(right)
@@ -124,6 +124,10 @@ class GraphEntityMatcher:
             log_odds += terms[-1][0]
         score = _logistic(log_odds)
         return round(score, 4), like.kind, tuple(reason for weight, reason in terms if weight)
+
+
+def _evidence(profile: EntityProfile) -> Evidence:
+    return evidence_of(profile.uses, profile.features, n_documents=profile.n_documents)
 
 
 def _logistic(log_odds: float) -> float:

@@ -1,18 +1,20 @@
 """Resolve a list of documents from scratch, naively: the oracle of every incremental implementation.
 
-Layer: ``kg``; the standard library only. It holds everything in memory and compares all pairs that share a block.
+Layer: ``kg``; the standard library only. It holds everything in memory and decides everything anew.
 
 The rules, which :mod:`kg.ports.entities` states in words:
 
 1. All mentions of one document with one name id are one local entity. A mention that only refers back (``refers_to``)
    belongs to it and gives it no name.
-2. ``matcher.senses`` clusters the local entities of one name. A name with one sense keeps its name id; of several,
-   each is called by the smallest local id among its own (:func:`kg.ids.sense_id`). Only the
-   :data:`MAX_LOCALS` smallest local ids of a name are clustered; the rest belongs to the sense with the most locals
-   (ties: the smallest id).
-3. ``matcher.compare`` judges all pairs of senses that share a block. A person's "same" joins first, then automatic
-   links by falling score, ties by ids. A person's "different" keeps any two components apart that hold its two sides.
-4. A component is called by the smallest sense id in it.
+2. ``matcher.senses`` clusters the :data:`SAMPLE` local entities of a name with the smallest ids. Each further one joins
+   the cluster that it falls into when it is clustered along with them, else the largest. A name with one sense keeps
+   its name id; of several, each is called by the smallest local id among its own (:func:`kg.ids.sense_id`).
+3. A sense's profile sums what its local entities in the sample say.
+4. ``matcher.compare`` judges each pair of senses of different names that stand among the :data:`WINDOW` smallest ids
+   of a block that they share. A person's "same" joins first, then automatic links by falling score, ties by ids.
+   A person's "different" keeps any two components apart that hold its two sides, and no automatic link joins two
+   senses of one name.
+5. An entity is called by its sense with the most documents, ties by the smallest id.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from kg.ports import EntityMatcher, EntityProfile, LinkProposal, LocalEntity, Na
 from kg.types import GraphDelta
 
 __all__ = [
-    "MAX_LOCALS",
+    "SAMPLE",
+    "WINDOW",
     "LinkDecision",
     "Resolution",
     "locals_of",
@@ -37,8 +40,14 @@ __all__ = [
     "resolve_with_reasons",
 ]
 
-MAX_LOCALS = 200
-"""The most local entities of one name that are clustered, and the most whose features a profile sums."""
+SAMPLE = 32
+"""The most local entities of one name that speak for it."""
+
+WINDOW = 32
+"""The most senses of one block that are compared with each other."""
+
+_FEATURES = 64
+"""The most features of a profile: the most frequent, ties by the alphabet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +63,7 @@ class LinkDecision:
 class Resolution:
     """Everything that was decided: each mention's entity, the senses, all proposals, and what that cost.
 
-    ``n_pairs`` counts all pairs of senses, ``n_compared`` those that share a block.
+    ``n_pairs`` counts all pairs of senses, ``n_compared`` those that are compared.
     """
 
     entities: Mapping[str, str]
@@ -92,39 +101,43 @@ def locals_of(delta: GraphDelta, matcher: EntityMatcher) -> list[LocalEntity]:
 
 
 def name_senses(locals_of_name: Sequence[LocalEntity], matcher: EntityMatcher) -> dict[str, list[LocalEntity]]:
-    """Return the senses of one name, each with its local entities by id.
+    """Return the senses of one name, each with its local entities.
 
     :param locals_of_name: All local entities of one name, at least one.
     :param matcher: Clusters them.
-    :returns: Local entities by the id of their sense.
+    :returns: Local entities by the id of their sense, those of the sample first, each part by id.
     """
     ordered = sorted(locals_of_name, key=lambda local: local.local_id)
-    clustered, rest = ordered[:MAX_LOCALS], ordered[MAX_LOCALS:]
+    sample = ordered[:SAMPLE]
     clusters: dict[int, list[LocalEntity]] = defaultdict(list)
-    for local, cluster in zip(clustered, matcher.senses(clustered), strict=True):
+    for local, cluster in zip(sample, matcher.senses(sample), strict=True):
         clusters[cluster].append(local)
     groups = sorted(clusters.values(), key=lambda group: (-len(group), group[0].local_id))
-    groups[0].extend(rest)
+    group_of = {local.local_id: group for group in groups for local in group}
+    for local in ordered[SAMPLE:]:
+        *numbers, own = matcher.senses([*sample, local])
+        mates = [other.local_id for other, number in zip(sample, numbers, strict=True) if number == own]
+        (group_of[min(mates)] if mates else groups[0]).append(local)
     name = ordered[0].name_id
     if len(groups) == 1:
         return {name: groups[0]}
-    return {sense_id(name, group[0].local_id): group for group in groups}
+    return {sense_id(name, min(local.local_id for local in group)): group for group in groups}
 
 
-def make_profile(sense: str, members: Sequence[LocalEntity]) -> EntityProfile:
-    """Sum what the documents say of one sense.
+def make_profile(sense: str, speakers: Sequence[LocalEntity]) -> EntityProfile:
+    """Sum what the documents that speak for one sense say.
 
     :param sense: Its id.
-    :param members: Its local entities.
-    :returns: The profile; features are those of at most :data:`MAX_LOCALS` members.
+    :param speakers: Its local entities in the sample.
+    :returns: The profile.
     """
-    ordered = sorted(members, key=lambda local: local.local_id)
     uses: Counter[NameUse] = Counter()
-    for local in ordered:
+    for local in speakers:
         uses.update(local.uses)
-    features = Counter(feature for local in ordered[:MAX_LOCALS] for feature in local.features)
-    documents = {local.document_id for local in ordered}
-    return EntityProfile(sense_id=sense, uses=dict(uses), features=dict(features), n_documents=len(documents))
+    features = Counter(feature for local in speakers for feature in local.features)
+    kept = sorted(features.items(), key=lambda item: (-item[1], item[0]))[:_FEATURES]
+    documents = {local.document_id for local in speakers}
+    return EntityProfile(sense_id=sense, uses=dict(uses), features=dict(kept), n_documents=len(documents))
 
 
 def resolve_all(
@@ -155,11 +168,18 @@ def resolve_with_reasons(
     for delta in deltas:
         for local in locals_of(delta, matcher):
             by_name[local.name_id].append(local)
-    members = {sense: group for name in sorted(by_name) for sense, group in name_senses(by_name[name], matcher).items()}
-    profiles = {sense: make_profile(sense, group) for sense, group in sorted(members.items())}
-    proposals, n_compared = _compare_all(profiles, matcher)
-    entity_of = _components(sorted(profiles), proposals, list(decisions))
-    sense_of = {local.local_id: sense for sense, group in members.items() for local in group}
+    members = {name: name_senses(found, matcher) for name, found in sorted(by_name.items())}
+    groups = {sense: group for senses in members.values() for sense, group in senses.items()}
+    name_of = {sense: name for name, senses in members.items() for sense in senses}
+    ordered = [sorted(found, key=lambda local: local.local_id) for found in by_name.values()]
+    sample = {local.local_id for found in ordered for local in found[:SAMPLE]}
+    profiles = {
+        sense: make_profile(sense, [local for local in group if local.local_id in sample])
+        for sense, group in groups.items()
+    }
+    proposals, n_compared = _compare_all(profiles, name_of, matcher)
+    entity_of = _components(groups, name_of, proposals, list(decisions))
+    sense_of = {local.local_id: sense for sense, group in groups.items() for local in group}
     entities = {
         mention.mention_id: entity_of[sense_of[local_id(delta.document.document_id, mention.entity_id)]]
         for delta in deltas
@@ -169,35 +189,44 @@ def resolve_with_reasons(
     return Resolution(entities=entities, profiles=profiles, proposals=proposals, n_pairs=n_pairs, n_compared=n_compared)
 
 
-def _compare_all(profiles: Mapping[str, EntityProfile], matcher: EntityMatcher) -> tuple[tuple[LinkProposal, ...], int]:
-    blocks = {sense: matcher.blocks(profile) for sense, profile in profiles.items()}
-    proposals: list[LinkProposal] = []
-    n_compared = 0
-    for left, right in combinations(sorted(profiles), 2):
-        if blocks[left].isdisjoint(blocks[right]):
-            continue
-        n_compared += 1
-        proposal = matcher.compare(profiles[left], profiles[right])
-        if proposal is not None:
-            proposals.append(proposal)
-    return tuple(proposals), n_compared
+def _compare_all(
+    profiles: Mapping[str, EntityProfile], name_of: Mapping[str, str], matcher: EntityMatcher
+) -> tuple[tuple[LinkProposal, ...], int]:
+    blocks: dict[str, list[str]] = defaultdict(list)
+    for sense in sorted(profiles):
+        for key in matcher.blocks(profiles[sense]):
+            blocks[key].append(sense)
+    pairs = {
+        (left, right)
+        for block in blocks.values()
+        for left, right in combinations(block[:WINDOW], 2)
+        if name_of[left] != name_of[right]
+    }
+    judged = (matcher.compare(profiles[left], profiles[right]) for left, right in sorted(pairs))
+    return tuple(proposal for proposal in judged if proposal is not None), len(pairs)
 
 
 def _components(
-    senses: Sequence[str], proposals: Sequence[LinkProposal], decisions: Sequence[LinkDecision]
+    groups: Mapping[str, Sequence[LocalEntity]],
+    name_of: Mapping[str, str],
+    proposals: Sequence[LinkProposal],
+    decisions: Sequence[LinkDecision],
 ) -> dict[str, str]:
     """Join senses and return the entity id of each."""
-    component = {sense: {sense} for sense in senses}
-    apart = [(d.left_id, d.right_id) for d in decisions if not d.is_same]
+    component = {sense: {sense} for sense in groups}
+    apart = {frozenset((d.left_id, d.right_id)) for d in decisions if not d.is_same}
     same = sorted((d.left_id, d.right_id) for d in decisions if d.is_same)
     automatic = sorted((-p.score, *sorted((p.left_id, p.right_id))) for p in proposals if p.is_automatic)
-    for a, b in [*same, *((left, right) for _, left, right in automatic)]:
+    edges = [(a, b, True) for a, b in same] + [(a, b, False) for _, a, b in automatic]
+    for a, b, is_decided in edges:
         if a not in component or b not in component or component[a] is component[b]:
             continue
         one, other = component[a], component[b]
-        if any((x in one and y in other) or (x in other and y in one) for x, y in apart):
+        if any(frozenset((x, y)) in apart for x in one for y in other):
+            continue
+        if not is_decided and not {name_of[x] for x in one}.isdisjoint(name_of[y] for y in other):
             continue
         one |= other
         for sense in other:
             component[sense] = one
-    return {sense: min(group) for sense, group in component.items()}
+    return {sense: min(joined, key=lambda one: (-len(groups[one]), one)) for sense, joined in component.items()}

@@ -68,13 +68,13 @@ def _is_never_parted(name: str, label: str) -> bool:
     return label in VALUE_LABELS or is_common_noun(name, label)
 
 
-def _evidence(members: Iterable[LocalEntity]) -> Evidence:
+def _evidence(members: Sequence[LocalEntity]) -> Evidence:
     uses: Counter[NameUse] = Counter()
     features: Counter[str] = Counter()
     for local in members:
         uses.update(local.uses)
         features.update(local.features)
-    return evidence_of(uses, features)
+    return evidence_of(uses, features, n_documents=len(members))
 
 
 def _is_told(evidence: Evidence) -> bool:

@@ -78,7 +78,7 @@ def test_names_in_the_same_sentence_are_companions_and_common_nouns_and_countrie
         title="A harbour sale",
     )
 
-    assert found >= {"with:tom eland", "near:norway", "near:canvas", "topic:harbour", "topic:sale"}
+    assert found >= {"with:tom eland", "word:norway", "word:canvas", "topic:harbour", "topic:sale"}
     assert "with:ivy stroud" not in found
 
 

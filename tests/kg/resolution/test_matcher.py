@@ -69,7 +69,7 @@ def test_forms_of_one_name_are_linked_without_context(left, right, label):
 )
 def test_weaker_likenesses_need_common_context(left, right):
     assert both(left, right) == "review"
-    assert both(left, right, "with:oxna_sound with:sunniva_rusk near:boat") == "automatic"
+    assert both(left, right, "with:oxna_sound with:sunniva_rusk word:boat") == "automatic"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_weaker_likenesses_need_common_context(left, right):
     ],
 )
 def test_near_names_of_two_things_are_never_linked_whatever_their_context(left, right, label):
-    assert both(left, right, "with:a with:b with:c near:d near:e", label=label) != "automatic"
+    assert both(left, right, "with:a with:b with:c word:d word:e", label=label) != "automatic"
 
 
 def test_values_and_common_nouns_are_linked_by_nothing_but_a_hyphen():
@@ -101,7 +101,7 @@ def test_values_and_common_nouns_are_linked_by_nothing_but_a_hyphen():
 
 
 def test_last_name_alone_is_never_linked_without_a_person():
-    assert both("Christopher Nolan", "Nolan", "with:a with:b with:c near:d near:e near:f") == "review"
+    assert both("Christopher Nolan", "Nolan", "with:a with:b with:c word:d word:e word:f") == "review"
 
 
 def test_alias_that_a_text_states_is_linked_and_says_so():
@@ -126,9 +126,9 @@ def test_alias_of_one_word_needs_context():
 
 
 def test_misread_name_is_linked_only_where_a_picture_is_a_side():
-    plain = profile("Halvorsen Purnps", "doc:one", label="ORG")
-    read_off = profile("Halvorsen Purnps", "doc:one pic:only", label="ORG")
-    text = profile("Halvorsen Pumps", "doc:one", label="ORG")
+    plain = profile("Halvorsen Purnps", "within:one", label="ORG")
+    read_off = profile("Halvorsen Purnps", "within:one pic:only", label="ORG")
+    text = profile("Halvorsen Pumps", "within:one", label="ORG")
 
     assert judge(plain, text) != "automatic"
     assert judge(read_off, text) == "automatic"
@@ -137,22 +137,23 @@ def test_misread_name_is_linked_only_where_a_picture_is_a_side():
 def test_words_of_a_picture_without_spaces_are_the_name_of_the_text():
     assert (
         judge(
-            profile("SKERRINPOINT", "doc:one pic:only", label="ORG"), profile("Skerrin Point", "doc:one", label="LOC")
+            profile("SKERRINPOINT", "within:one pic:only", label="ORG"),
+            profile("Skerrin Point", "within:one", label="LOC"),
         )
         == "automatic"
     )
 
 
 def test_picture_of_another_document_needs_more_than_one_wrong_letter():
-    read_off = profile("Rolf Akcr", "doc:one pic:only")
+    read_off = profile("Rolf Akcr", "within:one pic:only")
 
-    assert judge(read_off, profile("Rolf Aker", "doc:one")) == "automatic"
-    assert judge(read_off, profile("Rolf Aker", "doc:two")) == "review"
+    assert judge(read_off, profile("Rolf Aker", "within:one")) == "automatic"
+    assert judge(read_off, profile("Rolf Aker", "within:two")) == "review"
 
 
 def test_one_sentence_that_names_both_speaks_against_a_link():
-    left = profile("James Hartwell", "with:james_robert_hartwell with:oslo near:bee")
-    right = profile("James Robert Hartwell", "with:james_hartwell with:oslo near:bee")
+    left = profile("James Hartwell", "with:james_robert_hartwell with:oslo word:bee")
+    right = profile("James Robert Hartwell", "with:james_hartwell with:oslo word:bee")
 
     assert judge(left, right) != "automatic"
 
@@ -178,7 +179,7 @@ def test_vectors_support_a_likeness_and_never_make_one():
 
     pair = profile("James Hartwell", "with:oslo"), profile("J. Hartwell", "with:oslo")
     towns = profile("Austria", "with:oslo", label="GPE"), profile("Germany", "with:oslo", label="GPE")
-    with_near, with_far = GraphEntityMatcher(near, encoder_name="near"), GraphEntityMatcher(far)
+    with_near, with_far = GraphEntityMatcher(near, encoder_name="word"), GraphEntityMatcher(far)
 
     near_link, far_link = with_near.compare(*pair), with_far.compare(*pair)
     assert near_link is not None
@@ -218,9 +219,9 @@ PIECES = [
     "is:river",
     "with:a",
     "with:ada norton",
-    "near:c",
+    "word:c",
     "pic:only",
-    "doc:one",
+    "within:one",
     "aka:ada north",
     "where:ohio",
     "aka:orion",

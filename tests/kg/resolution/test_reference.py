@@ -8,7 +8,7 @@ from itertools import permutations
 
 from kg.ids import entity_id, local_id, sense_id
 from kg.ports import EntityMatcher, EntityProfile, LinkProposal, LocalEntity
-from kg.resolution.reference import LinkDecision, locals_of, make_profile, name_senses, resolve_all
+from kg.resolution.reference import SAMPLE, LinkDecision, locals_of, make_profile, name_senses, resolve_all
 from kg.testing.builders import make_delta
 from kg.types import Extraction, GraphDelta, Mention, Span
 
@@ -74,7 +74,7 @@ def test_senses_of_one_name_are_called_by_their_smallest_local_entity():
     assert found["c.txt", "Anna"] == sense_id(anna, locals_[2])
 
 
-def test_automatic_link_joins_under_the_smaller_id():
+def test_automatic_link_joins_under_the_smaller_id_of_equals():
     found = entities_by_name([GAMMA])  # Anna and Alma share a letter and their only feature
 
     assert found["c.txt", "Anna"] == found["c.txt", "Alma"] == min(entity_id("anna"), entity_id("alma"))
@@ -137,12 +137,28 @@ def test_profile_sums_the_names_features_and_documents_of_its_local_entities():
     assert profile.n_documents == 2
 
 
-def test_only_the_200_smallest_are_clustered_and_the_rest_joins_the_largest_sense():
-    words = ["a"] * 3 + ["b"] * 197 + ["c"] * 5
+def test_what_is_outside_the_sample_joins_the_sense_it_falls_into_and_else_the_largest():
+    words = ["a"] * 3 + ["b"] * (SAMPLE - 3) + ["a"] * 2 + ["c"] * 5
     locals_ = [
         LocalEntity(local_id=f"l_{i:03}", document_id=f"d_{i}", name_id="e_1", uses={}, features=(word,))
         for i, word in enumerate(words)
     ]
     senses = name_senses(locals_, WordMatcher())
 
-    assert sorted(len(group) for group in senses.values()) == [3, 202]
+    assert sorted(len(group) for group in senses.values()) == [5, SAMPLE - 3 + 5]
+
+
+def test_senses_of_one_name_are_not_joined_through_a_third():
+    north, south = make_delta("north Anna slept.", name="a.txt"), make_delta("south Anna slept.", name="b.txt")
+    both = make_delta("north Alma slept.", name="c.txt")  # has the one feature of the north's Anna
+    found = entities_by_name([north, south, both])
+
+    assert found["a.txt", "Anna"] == found["c.txt", "Alma"] != found["b.txt", "Anna"]
+
+
+def test_well_known_name_gives_the_entity_its_id():
+    decision = LinkDecision(left_id=entity_id("anna"), right_id=entity_id("alma"), is_same=True)
+    common = [make_delta("north Anna slept.", name=f"{i}.txt") for i in range(3)]
+    found = entities_by_name([*common, make_delta("north Alma slept.", name="c.txt")], [decision])
+
+    assert found["c.txt", "Alma"] == found["0.txt", "Anna"] == entity_id("anna")

@@ -34,7 +34,7 @@ def groups(*locals_: LocalEntity) -> list[set[int]]:
     [
         ("born:1921", "born:1980"),
         ("made:1994", "made:2016"),
-        ("is:painter with:oslo near:canvas", "is:footballer with:cardiff near:goal"),
+        ("is:painter with:oslo word:canvas", "is:footballer with:cardiff word:goal"),
         ("is:river", "is:painter"),
         ("part:film", "part:planet"),
     ],
@@ -66,8 +66,8 @@ def test_labels_alone_never_part_a_name():
 
 
 def test_many_labels_without_any_common_context_do():
-    left = local(1, "with:a with:b near:c near:d", label="PERSON", n=5)
-    right = local(2, "with:e with:f near:g near:h", label="GPE", n=5)
+    left = local(1, "with:a with:b word:c word:d", label="PERSON", n=5)
+    right = local(2, "with:e with:f word:g word:h", label="GPE", n=5)
 
     assert groups(left, right) == [{0}, {1}]
 
@@ -90,19 +90,19 @@ def test_what_tells_nothing_goes_where_it_shares_most():
 
 
 def test_one_document_that_says_both_bridges_two_trades():
-    painter = local(1, "is:painter with:oslo near:canvas")
-    footballer = local(2, "is:footballer with:cardiff near:goal")
+    painter = local(1, "is:painter with:oslo word:canvas")
+    footballer = local(2, "is:footballer with:cardiff word:goal")
     both = local(3, "is:painter is:footballer")
 
     assert groups(painter, footballer, both) == [{0, 1, 2}]
 
 
 def test_common_noun_is_apart_from_a_company_of_that_name():
-    company = local(1, "is:company with:dana near:keyboard", label="ORG", name="Quince")
-    fruit = local(2, "near:sugar near:lemon topic:jam", label="CONCEPT", name="quince")
+    company = local(1, "is:company with:dana word:keyboard", label="ORG", name="Quince")
+    fruit = local(2, "word:sugar word:lemon topic:jam", label="CONCEPT", name="quince")
 
     assert groups(company, fruit) == [{0}, {1}]
-    assert groups(fruit, local(3, "near:river", label="CONCEPT", name="quinces")) == [{0, 1}]
+    assert groups(fruit, local(3, "word:river", label="CONCEPT", name="quinces")) == [{0, 1}]
 
 
 def test_values_are_never_parted():
@@ -116,7 +116,7 @@ def test_signs_say_why():
     assert [(sign.weight, sign.reason) for sign in signs_against(left, right)] == [(1.0, "born in 1921 and in 1980")]
 
 
-PIECES = ["born:1921", "born:1980", "is:painter", "is:footballer", "is:river", "with:a", "with:b", "near:c", "of:welsh",
+PIECES = ["born:1921", "born:1980", "is:painter", "is:footballer", "is:river", "with:a", "with:b", "word:c", "of:welsh",
           "where:ohio", "where:vermont", "made:1994", "made:2016", "part:film", "topic:d", "year:1958"]  # fmt: skip
 LOCALS = st.lists(
     st.tuples(st.sets(st.sampled_from(PIECES), max_size=5), st.sampled_from(["PERSON", "GPE", "ORG", "CONCEPT"])),
