@@ -61,12 +61,13 @@ class LinkDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """Everything that was decided: each mention's entity, the senses, all proposals, and what that cost.
+    """Everything that was decided: each mention's entity, each local entity's sense, all proposals, and what that cost.
 
     ``n_pairs`` counts all pairs of senses, ``n_compared`` those that are compared.
     """
 
     entities: Mapping[str, str]
+    senses: Mapping[str, str]
     profiles: Mapping[str, EntityProfile]
     proposals: tuple[LinkProposal, ...]
     n_pairs: int
@@ -186,7 +187,14 @@ def resolve_with_reasons(
         for mention in delta.extraction.mentions
     }
     n_pairs = len(profiles) * (len(profiles) - 1) // 2
-    return Resolution(entities=entities, profiles=profiles, proposals=proposals, n_pairs=n_pairs, n_compared=n_compared)
+    return Resolution(
+        entities=entities,
+        senses=sense_of,
+        profiles=profiles,
+        proposals=proposals,
+        n_pairs=n_pairs,
+        n_compared=n_compared,
+    )
 
 
 def _compare_all(

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kg.ids import entity_id
+from kg.ids import entity_id, local_id
 from kg.ports import EntityMatcher, EntityProfile, LinkProposal, LocalEntity
 from kg.resolution import entity_key
 from kg.resolution.matcher import GraphEntityMatcher
@@ -115,6 +115,29 @@ def table(half: str, documents: Sequence[Labelled], encode: Callable[..., object
         print(f"{method:28}{p:9.3f}{r:7.3f}{f:7.3f}{bp:9.3f}{br:7.3f}{bf:7.3f}{cost}")
 
 
+def links(half: str, documents: Sequence[Labelled], matcher: EntityMatcher) -> None:
+    """Print how many of the proposed links are right, from each score up; a link of two mixed senses is right."""
+    result = resolve(documents, matcher)
+    gold = gold_of(documents)
+    things: dict[str, set[str]] = {}
+    for document in documents:
+        for mention in document.delta.extraction.mentions:
+            if mention.mention_id in gold:
+                local = local_id(document.delta.document.document_id, mention.entity_id)
+                things.setdefault(result.senses[local], set()).add(gold[mention.mention_id])
+    judged = [
+        (p.score, p.is_automatic, not things[p.left_id].isdisjoint(things[p.right_id]))
+        for p in result.proposals
+        if p.left_id in things and p.right_id in things
+    ]
+    print(f"\n{half}: links between senses with scored mentions, and how many of them are right")
+    for least in (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98):
+        right = [is_right for score, _, is_right in judged if score >= least]
+        print(f"  score >= {least:.2f}: {sum(right):3} of {len(right):3}")
+    automatic = [is_right for _, is_automatic, is_right in judged if is_automatic]
+    print(f"  automatic:     {sum(automatic):3} of {len(automatic):3}")
+
+
 def n_homonyms(documents: Sequence[Labelled]) -> int:
     """Count the things that share their name with another."""
     things: dict[str, set[str]] = {}
@@ -157,6 +180,7 @@ def main() -> None:
         encode = TransformerTextEncoder(arguments.encoder).encode
     for half in sorted(HALVES):
         table(half, labelled_deltas(half), encode)
+        links(half, labelled_deltas(half), GraphEntityMatcher())
     if arguments.spacy is not None:
         from kg.extraction.spacy_rules import SpacyExtractor
 
