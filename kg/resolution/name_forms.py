@@ -118,7 +118,7 @@ def fold_latin(text: str) -> str:
     return unicodedata.normalize("NFC", "".join(kept))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def name_forms(name: str) -> NameForms:
     """Return the forms of a name as it stands in a text.
 

@@ -47,7 +47,7 @@ def are_known_regions(left: str, right: str) -> bool:
     return all(_OTHER_NAMES.get(name, name) in _COUNTRY_OF for name in (left, right))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def can_be_one_region(left: str, right: str) -> bool:
     """Tell whether one town can be said to lie in both regions.
 

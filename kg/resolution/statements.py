@@ -33,6 +33,7 @@ _IS_A = re.compile(
 )
 _CLOSED = re.compile(r"\s*\((?P<what>[^()\n]{3,60})\)")
 _BEFORE = re.compile(r"(?P<words>(?:[^\W\d_][\w'’-]* ){1,3})(?P<link>(?:of|called|named) )?(?:the )?[\"“‘']?\Z")
+_REACH = 120  # Characters before a name that are read, so that one long word costs no more than a sentence.
 _NAMED_WITH_OF = frozenset({"settlement", "area", "land"})
 _STOP = word_set(
     "of in on from who whom which that whose with for by at to near where when while as than under over between along "
@@ -89,7 +90,7 @@ def said_of(before: str, after: str) -> Iterator[Statement]:
     closed = _CLOSED.match(after)
     if closed:
         yield from _closed(closed["what"])
-    title = _BEFORE.search(before)
+    title = _BEFORE.search(before[-_REACH:])
     if title:
         yield from _titled(title["words"].split(), link=(title["link"] or "").strip())
 

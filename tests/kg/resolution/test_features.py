@@ -119,6 +119,15 @@ def test_features_are_sorted_bounded_and_each_once():
         assert list(found) == sorted(set(found))
 
 
+@pytest.mark.parametrize("piece", ["a ", "A", "née ", ", also known as ", " (born 1999", "Ab of ", "word, "])
+def test_no_text_takes_long_to_read(piece: str):
+    text = piece * 200_000  # a pattern that backtracked would take minutes, and the suite's time limit would end it
+
+    assert list(said_of(text, text)) is not None
+    assert list(aliases_after("Ada North", text)) is not None
+    assert list(years_of(text, label="PERSON")) is not None
+
+
 def test_values_have_no_features():
     delta = make_labelled("family", 0, Story("Note", "[Ada North|PERSON] came in [1958|DATE].")).delta
 
