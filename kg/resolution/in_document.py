@@ -28,10 +28,12 @@ from kg.ids import entity_id
 from kg.resolution.name_forms import LEGAL_FORMS, fold_latin, is_initials_of
 from kg.resolution.names import COMMON_LABELS, HONORIFICS, VALUE_LABELS, entity_key, name_and_rest, normalise_name
 from kg.types import Extraction, Mention
+from kg.wordlists import word_set
 
 __all__ = ["NameResolver"]
 
 _MAX_ACRONYM_GAP = 3  # " (" stands between the name and its acronym; a line break or a quote mark may, too.
+_MERE_FORMS = word_set("mr mrs ms miss mx dr prof herr frau mme mlle")
 _PLACES = frozenset({"GPE", "LOC", "FAC"})
 _NEVER_SHORT = frozenset({*VALUE_LABELS, *COMMON_LABELS, "GPE", "LOC"})
 
@@ -190,12 +192,12 @@ def _company_names(mentions: Sequence[Mention], keys: Sequence[str]) -> dict[str
 def _full_name(mention: Mention, key: str, people: Mapping[str, str], companies: Mapping[str, str]) -> str:
     if mention.label in _NEVER_SHORT:
         return key
+    if mention.label != "PERSON":
+        return companies.get(key) or (people.get(key, key) if " " not in key else key)
     words = key.split(" ")
-    if mention.label == "PERSON":
-        words = [word for word in words if word not in HONORIFICS] or words
-        key = " ".join(words)
-    elif key in companies:
-        return companies[key]
-    if len(words) == 1 or mention.label == "PERSON":
-        return people.get(key, key)
-    return key
+    bare = [word for word in words if word not in HONORIFICS] or words
+    name = " ".join(bare)
+    if name in people:
+        return people[name]
+    # "Mr Watson" is Watson, but "Captain Cook" and "Queen Victoria" are no Cook and no Victoria.
+    return name if len(bare) > 1 or words[0] in _MERE_FORMS else key

@@ -34,6 +34,12 @@ def test_initials_and_titles_are_led_to_the_full_name(short, full):
     assert set(resolved(mention(full), mention(short, start=50))) == {entity_id(full.lower())}
 
 
+def test_rank_stays_with_a_single_name_unless_the_document_gives_the_full_one():
+    assert resolved(mention("Queen Victoria")) == [entity_id("queen victoria")]
+    assert resolved(mention("Mr. Watson")) == [entity_id("watson")]
+    assert set(resolved(mention("Captain Cook"), mention("James Cook", start=30))) == {entity_id("james cook")}
+
+
 def test_initials_that_fit_two_people_stay_alone():
     ids = resolved(mention("James Hartwell"), mention("John Hartwell", start=30), mention("J. Hartwell", start=60))
 
