@@ -1,6 +1,6 @@
 """Extract entities and relations with a small spaCy model and rules, without any language model.
 
-Layer: ``kg``; the one module that imports spaCy. It satisfies :class:`kg.ports.Extractor`.
+Layer: ``kg``; the one module that imports spaCy. It satisfies :class:`kg.ports.BatchExtractor`.
 
 The text of a chunk is cut into sentences by ``kg.sentences``, and the parser keeps to these: so a line of chat or a
 label on a chart never grows together with its neighbour. In chat logs (``Name: text``) the name is the speaker, and
@@ -9,6 +9,8 @@ label on a chart never grows together with its neighbour. In chat logs (``Name: 
 
 from __future__ import annotations
 
+import itertools
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +32,9 @@ else:
     Doc = Language = Token = Any
 
 __all__ = ["SpacyExtractor"]
+
+_log = logging.getLogger(__name__)
+_PARSE_ERRORS = (ValueError, MemoryError)
 
 _NEEDED_PIPES = ("tok2vec", "tagger", "parser", "attribute_ruler", "lemmatizer", "ner")
 _SPEAKER = re.compile(
@@ -80,21 +85,57 @@ class SpacyExtractor:
         :returns: Unresolved mentions, by chunk and position, and triples, by chunk and sentence.
         :raises ExtractionError: If the pipeline fails on the text.
         """
+        return self.extract_many([(chunks, document)])[0]
+
+    def extract_many(self, items: Sequence[tuple[Sequence[Chunk], Document]]) -> list[Extraction]:
+        """Read the chunks of many documents in one stream, so that short documents fill the parser's batches.
+
+        What is found in a document does not depend on which others are read with it. Where the stream fails, the
+        documents that are left are parsed one by one, so that the error names the one at fault.
+
+        :param items: The chunks of each document, and the document.
+        :returns: What was found in each, in their order.
+        :raises ExtractionError: If the pipeline fails on the text of a document.
+        """
+        return [
+            self._read(chunks, parsed, document)
+            for (chunks, document), parsed in zip(items, self._parse(items), strict=True)
+        ]
+
+    def _read(self, chunks: Sequence[Chunk], parsed: Sequence[Doc], document: Document) -> Extraction:
         titles = _title_names(document.title)
         mentions: list[Mention] = []
         triples: list[Triple] = []
-        prepared = (_prepare(self._nlp, chunk) for chunk in chunks)
-        try:
-            parsed = list(self._nlp.pipe(prepared, batch_size=self._batch_size))
-        except (ValueError, MemoryError) as error:
-            raise ExtractionError(
-                f"spaCy could not parse the chunks of {document.name}: {error}. Make the chunks smaller."
-            ) from error
         for chunk, doc in zip(chunks, parsed, strict=True):
             reading = _Reading(chunk, doc, titles, self.name)
             mentions.extend(reading.mentions)
             triples.extend(reading.triples())
         return Extraction(mentions=tuple(mentions), triples=tuple(triples))
+
+    def _parse(self, items: Sequence[tuple[Sequence[Chunk], Document]]) -> Iterator[list[Doc]]:
+        """Yield the parsed chunks of one document after the other; only one document's are held at a time."""
+        done = 0
+        stream = self._nlp.pipe(
+            (_prepare(self._nlp, chunk) for chunks, _ in items for chunk in chunks), batch_size=self._batch_size
+        )
+        try:
+            for chunks, _ in items:
+                parsed = list(itertools.islice(stream, len(chunks)))
+                done += 1
+                yield parsed
+        except _PARSE_ERRORS as error:
+            _log.info("a batch could not be parsed, so its documents are parsed one by one: %s", error)
+            for chunks, document in items[done:]:
+                yield self._parse_one(chunks, document)
+
+    def _parse_one(self, chunks: Sequence[Chunk], document: Document) -> list[Doc]:
+        prepared = (_prepare(self._nlp, chunk) for chunk in chunks)
+        try:
+            return list(self._nlp.pipe(prepared, batch_size=self._batch_size))
+        except _PARSE_ERRORS as error:
+            raise ExtractionError(
+                f"spaCy could not parse the chunks of {document.name}: {error}. Make the chunks smaller."
+            ) from error
 
 
 def _load(model_path: Path) -> Language:

@@ -6,10 +6,20 @@ Layer: ``kg``; the standard library and NumPy's type names only.
 from __future__ import annotations
 
 from kg.ports.entities import EntityMatcher, EntityProfile, LinkProposal, LocalEntity, NameUse
-from kg.ports.ingest import Captioner, CaptionRequest, CaptionScorer, Extractor, Loader, Resolver, Tokenizer
+from kg.ports.ingest import (
+    BatchExtractor,
+    Captioner,
+    CaptionRequest,
+    CaptionScorer,
+    Extractor,
+    Loader,
+    Resolver,
+    Tokenizer,
+)
 from kg.ports.record import MentionRow, RecordStore, TripleRow
 
 __all__ = [
+    "BatchExtractor",
     "CaptionRequest",
     "CaptionScorer",
     "Captioner",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
+from spacy.language import Language
 
-from kg.errors import InputError, ModelCorruptError, ModelMissingError
+from kg.errors import ExtractionError, InputError, ModelCorruptError, ModelMissingError
 from kg.extraction.spacy_rules import SpacyExtractor
-from kg.ports import Extractor
+from kg.ports import BatchExtractor, Extractor
 from kg.types import Extraction, Modality
 from tests.kg.extraction.conftest import make_chunk, make_document
 from tests.kg.extraction.golden import PASSAGES
@@ -163,6 +165,52 @@ def test_chunks_are_read_alike_in_a_batch_and_alone(extractor):
     assert together.mentions == tuple(m for one in alone for m in one.mentions)
 
 
+def test_documents_are_read_alike_in_a_batch_and_alone_and_in_their_order(extractor):
+    items = [
+        ([make_chunk(p.text, chunk_id=f"c_{i}_{j}") for j in range(i % 3)], make_document(p.text, title=p.title))
+        for i, p in enumerate(PASSAGES)
+    ]
+
+    together = extractor.extract_many(items)
+
+    assert together == [extractor.extract(chunks, document=document) for chunks, document in items]
+    assert together[::-1] == extractor.extract_many(items[::-1])
+    assert extractor.extract_many([]) == []
+
+
+def test_document_that_cannot_be_parsed_is_named(model_path):
+    extractor = SpacyExtractor(model_path)
+    extractor._nlp.max_length = 100
+    sound = ([make_chunk("Anna Berg founded the museum.")], make_document("x"))
+    too_long = ([make_chunk("Anna Berg founded the museum. " * 5)], replace(make_document("y"), name="long.txt"))
+
+    with pytest.raises(ExtractionError, match=r"long\.txt"):
+        extractor.extract_many([sound, too_long, sound])
+    assert extractor.extract_many([sound, sound])[1].triples
+
+
+class FailsOnTheThirdDocument:
+    """A part of a pipeline that gives up once, in the midst of a stream."""
+
+    def __init__(self) -> None:
+        self.n_seen = 0
+
+    def __call__(self, doc: object) -> object:
+        self.n_seen += 1
+        if self.n_seen == 3:
+            raise ValueError("out of luck")
+        return doc
+
+
+def test_failing_batch_is_read_again_document_by_document(model_path, extractor):
+    Language.factory("fails_once", func=lambda nlp, name: FailsOnTheThirdDocument())
+    failing = SpacyExtractor(model_path, batch_size=2)
+    failing._nlp.add_pipe("fails_once")
+    items = [([make_chunk(p.text, chunk_id=f"c_{i}")], make_document(p.text)) for i, p in enumerate(PASSAGES[:5])]
+
+    assert failing.extract_many(items) == extractor.extract_many(items)
+
+
 @pytest.mark.parametrize(
     "text", ["x" * 2000, "|||| ---- ....", "\n\n\t\n.", "😊 💪 🎉", "\x00\x01", "a: b: c: d", "‮abc"]
 )
@@ -174,8 +222,9 @@ def test_no_chunks_give_an_empty_extraction(extractor):
     assert extractor.extract([], document=make_document("x")) == Extraction()
 
 
-def test_it_is_an_extractor(extractor):
+def test_it_is_an_extractor_of_one_or_many(extractor):
     assert isinstance(extractor, Extractor)
+    assert isinstance(extractor, BatchExtractor)
 
 
 def test_folder_without_a_model_is_refused_with_the_command_that_fetches_it(tmp_path):
