@@ -105,7 +105,8 @@ def one_chunk(
     document = Document(
         document_id=name, source=title or "x", name=title or "x", media_type="text/plain",
         sha256=sha256_hex(text.encode()), n_bytes=len(text), title=title, text=text, is_paged=False,
-        pages=(Page(number=1, span=span),), metadata={"date": date} if date else {}, tables=(table,) if is_table else (),
+        pages=(Page(number=1, span=span),), metadata={"date": date} if date else {},
+        tables=(table,) if is_table else (),
     )  # fmt: skip
     chunk = Chunk(
         chunk_id=chunk_id(name, table.table_id if is_table else None, 0, len(text)), document_id=name, ordinal=0,
