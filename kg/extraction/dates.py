@@ -62,10 +62,13 @@ _ORDINALS = {word: n for n, word in enumerate(("first", "second", "third", "four
 _CENTURIES = {
     word: n
     for n, word in enumerate(
-        word_list("first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
-        "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth twenty-first"), start=1
+        word_list(
+            "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
+            "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth twenty-first"
+        ),
+        start=1,
     )
-}  # fmt: skip
+}
 _NOISE = re.compile(
     r"\A(?:(?:in|on|at|since|by|until|during|of|from|around|about|approximately|circa|ca?\.|roughly|the|a|an|"
     r"year|years|month of|summer of(?= the))\s+)+|\A(?:c|ca)\.\s*|[\s,.;:]+\Z|\s+(?:ce|ad|a\.d\.)\Z"
