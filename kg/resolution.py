@@ -22,6 +22,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from kg.ids import entity_id
 from kg.types import Extraction, Mention
@@ -113,23 +114,22 @@ class NameResolver:
         keys = [aliases.get(key, key) for key in keys]
         people = _short_names(extraction.mentions, keys)
         resolved = tuple(
-            _with_entity(mention, entity_id(_full_name(mention, key, people)))
+            replace(mention, entity_id=entity_id(_full_name(mention, key, people)))
             for mention, key in zip(extraction.mentions, keys, strict=True)
         )
-        return Extraction(mentions=resolved, triples=extraction.triples)
+        return Extraction(mentions=_with_antecedents(resolved), triples=extraction.triples)
 
 
-def _with_entity(mention: Mention, entity: str) -> Mention:
-    return Mention(
-        mention_id=mention.mention_id,
-        chunk_id=mention.chunk_id,
-        text=mention.text,
-        span=mention.span,
-        label=mention.label,
-        source=mention.source,
-        score=mention.score,
-        entity_id=entity,
-    )
+def _with_antecedents(mentions: Sequence[Mention]) -> tuple[Mention, ...]:
+    """Give a mention that refers to another that one's entity."""
+    by_id = {mention.mention_id: mention for mention in mentions}
+    result = []
+    for mention in mentions:
+        named = mention
+        while named.refers_to in by_id:
+            named = by_id[named.refers_to]
+        result.append(replace(mention, entity_id=named.entity_id) if mention.refers_to else mention)
+    return tuple(result)
 
 
 def _as_named(mentions: Sequence[Mention], keys: Sequence[str]) -> list[str]:

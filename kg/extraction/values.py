@@ -27,7 +27,7 @@ VALUE_LABELS = frozenset({"DATE", "TIME", "MONEY", "QUANTITY", "PERCENT", "CARDI
 """The labels of mentions that have a value."""
 
 _FIGURE = r"\d[\d.,]*(?<![.,])"
-_SCALES = r"(?:[ -]?(?:thousand|million|billion|trillion|mn|bn|m|k)\b)?"
+_SCALES = r"(?:[\s-]?(?:thousand|million|billion|trillion|mn|bn|m|k)\b)?"
 _RANGE = rf"(?:\s?(?:–|-|to)\s?{_FIGURE})?"
 _PATTERNS: list[tuple[str, re.Pattern[str]]] = [
     (label, re.compile(pattern))
@@ -35,7 +35,7 @@ _PATTERNS: list[tuple[str, re.Pattern[str]]] = [
         (
             "DATE",
             r"(?<![\w/.-])(?:\d{4}-\d\d-\d\d"
-            rf"|\d{{1,2}}(?:st|nd|rd|th)?\s(?:of )?(?i:{MONTHS})\b\.?(?:,? [12]\d{{3}}\b)?"
+            rf"|\d{{1,2}}(?:st|nd|rd|th)?\s(?:of )?(?i:{MONTHS})\b(?:\.?,?\s[12]\d{{3}}\b)?"
             rf"|(?i:{MONTHS})\b\.?\s(?:\d{{1,2}}(?:st|nd|rd|th)?\b(?:,? [12]\d{{3}}\b)?|[12]\d{{3}}\b)"
             r"|\d{1,2}\.\d{1,2}\.[12]\d{3})(?![\w/]|-\d)",
         ),
@@ -46,7 +46,11 @@ _PATTERNS: list[tuple[str, re.Pattern[str]]] = [
             rf"|(?<![\w.,]){_FIGURE}{_SCALES}\s?(?:{CURRENCY}|(?i:{MONEY_WORDS})\b)",
         ),
         ("PERCENT", rf"(?<![\w.,]){_FIGURE}{_RANGE}\s?(?:%|per ?cent\b|percentage points?\b)"),
-        ("QUANTITY", rf"(?<![\w.,$€£-]){_FIGURE}{_RANGE}{_SCALES}[ \u00a0-]?{UNIT}"),
+        (
+            "QUANTITY",
+            rf"(?<![\w.,$€£-]){_FIGURE}{_RANGE}{_SCALES}[\s-]?{UNIT}"
+            r"(?:\sper\s(?:second|minute|hour|day|week|month|year)\b)?",
+        ),
     )
 ]  # fmt: skip
 

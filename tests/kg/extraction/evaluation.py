@@ -23,6 +23,9 @@ HEDGED_BELOW = 0.7
 """A statement whose score is lower counts as one the text does not vouch for."""
 _SAME_TYPE = {"FAC": "LOC", "GPE": "LOC", "LAW": "WORK_OF_ART", "QUANTITY": "CARDINAL", "TIME": "DATE"}
 
+_WITHOUT_MENTION = {"i", "my", "you", "your", "who", "which", "that", "whose"}
+"""Words that lead to their noun by the parse or to the speaker of the line; the triples judge them."""
+
 
 @dataclass(slots=True)
 class Score:
@@ -240,9 +243,11 @@ class _Comparison:
         text = self.passage.text
         wanted: dict[int, str] = {}
         for words, name in self.passage.refs.items():
+            if words.lower() in _WITHOUT_MENTION:
+                continue
             pattern = r"\s+".join(re.escape(word) for word in words.split())
             match = re.search(rf"(?<!\w){pattern}(?!\w)", text)
-            if match is not None:
+            if match is not None and _key(words) != _key(name):  # "the budget" needs no link to "the budget"
                 # A description may be found without its article.
                 start = match.end() - len(words.split(" ", 1)[1]) if words[:4].lower() == "the " else match.start()
                 wanted[start] = _key(name)

@@ -8,8 +8,10 @@ Format: ``# [dev] Title``, the text, then lines that begin with ``@`` (``@entiti
 value; …``, ``@refs words = name; …`` for the first place of these words, ``@date`` of the document, ``@kind table``),
 then one gold triple a line, ``head | relation | tail``, with names for pronouns. `` ?`` behind a triple marks what is
 reported, intended or only possible. What is negated, asked or conditional is not labelled: it must not be found.
-Counted things whose number is in digits are one quantity (``200 people``); of a noun's prepositions only those are
-labelled that lead to a name or a number, or have a name before them.
+Names of peoples are no part of a noun phrase (``mathematician`` of "a Danish mathematician"); what stands before a
+name with an article is a kind (``is a``), with an owner it is the one (``is``). Relative dates are labelled where the
+document has a date. Counted things whose number is in digits are one quantity (``200 people``); of a noun's
+prepositions only those are labelled that lead to a name or a number, or have a name before them.
 """
 
 from __future__ import annotations
