@@ -166,7 +166,7 @@ def relative_of(word: Word) -> Word | None:
 
 def _bearers(noun: Word) -> list[Word]:
     """Return whom a clause behind ``noun`` is about: of "X is a game made by Y" and "X, a game made by Y", it is X."""
-    if noun.dep == "attr" and noun.head.lemma == "be" and not is_negated(noun.head, noun):
+    if noun.dep == "attr" and noun.pos != "PROPN" and noun.head.lemma == "be" and not is_negated(noun.head, noun):
         found = subjects(noun.head)
         return found or [noun]
     if noun.dep == "appos" and noun.pos == "NOUN" and noun.head.is_nominal:

@@ -17,11 +17,12 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from kg.extraction.labels import KIND_LABELS, is_person_noun, label_of_kind
+from kg.extraction.clauses import is_other
+from kg.extraction.labels import KIND_LABELS, is_person_noun, label_of_kind, name_key
 from kg.extraction.mentions import CONCEPT, MISC, Candidate
 from kg.extraction.values import VALUE_LABELS
 from kg.extraction.words import Parsed, Word
-from kg.resolution import entity_key, normalise_name
+from kg.resolution import entity_key
 from kg.wordlists import word_set
 
 __all__ = ["PRONOUNS", "Coreference", "Links", "kinds_of"]
@@ -99,7 +100,7 @@ class Coreference:
 
     def define(self, mention: int, term: str) -> None:
         """Let ``term`` stand for a mention from where it is defined: ``Maria Santos ("the Tenant")``."""
-        self._terms[normalise_name(term)] = mention
+        self._terms[name_key(term)] = mention
 
     def read(
         self, parsed: Parsed, candidates: Sequence[Candidate], *, first: int, speaker_at: Sequence[int | None]
@@ -129,7 +130,7 @@ class Coreference:
 
     def _meet(self, parsed: Parsed, candidate: Candidate, number: int, first: int, links: Links) -> None:
         root = parsed.words[candidate.end - 1]
-        defined = self._terms.get(normalise_name(parsed.text_of(candidate.start, candidate.end)), number + first)
+        defined = self._terms.get(name_key(parsed.text_of(candidate.start, candidate.end)), number + first)
         if defined < number + first - 1:  # The next mention but one, at least: the definition itself is no reference.
             links.descriptions[number] = defined
             return
@@ -153,12 +154,14 @@ class Coreference:
     @staticmethod
     def _describes_a_name(root: Word) -> bool:
         """Tell whether "the painter" belongs to "the painter Nils Berg", or "a town" to "Marsk, a town"."""
-        if root.dep == "appos":
+        if root.dep == "appos" and not is_other(root.head, root):
             return True
         return any(child.dep == "appos" and child.pos == "PROPN" for child in root.children)
 
     def _note(self, thing: _Thing, root: Word) -> None:
-        thing.sentence, thing.role = self._sentence, _role(root)
+        role = _role(root)
+        thing.role = max(role, thing.role) if thing.sentence == self._sentence else role
+        thing.sentence = self._sentence
         thing.is_joined = root.dep == "conj" or any(child.dep == "conj" for child in root.children)
         thing.verb = root.head
         thing.count += 1
@@ -189,7 +192,7 @@ class Coreference:
                 n_words=len(text.split()),
             )
             if is_name and candidate.label != "PERSON":
-                words = [word for word in normalise_name(text).split() if word.isalpha()]
+                words = [word for word in name_key(text).split() if word.isalpha()]
                 for noun in {words[0], words[-1], *KIND_LABELS.keys() & set(words)} if len(words) > 1 else set():
                     self._by_noun[noun][mention] = thing
         return thing
@@ -259,7 +262,7 @@ class Coreference:
         wanted = "m" if pronoun.lower in _MALE else "f" if pronoun.lower in _FEMALE else ""
         if wanted and not thing.is_person:
             score -= 0.4
-        return score + (0.6 if wanted and thing.gender == wanted else 0.0)
+        return score + (0.9 if wanted and thing.gender == wanted else 0.0)
 
 
 def _role(word: Word) -> int:

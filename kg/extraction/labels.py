@@ -10,10 +10,12 @@ document. A stronger one overrules a weaker one.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
+from kg.resolution import normalise_name
 from kg.wordlists import word_set
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "label_by_form",
     "label_of_kind",
     "most_used",
+    "name_key",
 ]
 
 TITLES = word_set(
@@ -166,6 +169,12 @@ def label_by_form(name: str, *, before: str = "") -> str:
     if _ABBREVIATION.search(name):
         return "ORG"
     return "PRODUCT" if _CODE.match(name) and not name.isalpha() else ""
+
+
+@functools.lru_cache(maxsize=8192)
+def name_key(name: str) -> str:
+    """Return the normalised form of a name; a document says most of its names often."""
+    return normalise_name(name)
 
 
 def most_used(uses: Iterable[tuple[str, str]]) -> Mapping[str, str]:

@@ -20,7 +20,7 @@ from kg.extraction.values import VALUE_LABELS, find_values, value_of
 from kg.extraction.words import Parsed, Word
 from kg.wordlists import word_set
 
-__all__ = ["CONCEPT", "MISC", "Candidate", "find_candidates"]
+__all__ = ["CONCEPT", "MISC", "Candidate", "find_candidates", "is_relative"]
 
 CONCEPT = "CONCEPT"
 MISC = "MISC"
@@ -78,7 +78,7 @@ def find_candidates(
                 taken[candidate.start : candidate.end] = [True] * (candidate.end - candidate.start)
                 found.append(candidate)
 
-    take(Candidate(start, end, "PERSON", "title") for start, end in speakers)
+    take(Candidate(start, end, "PERSON", "speaker") for start, end in speakers)
     entities = repaired_names(parsed)
     take(_titles(parsed, titles, entities))
     if not is_picture:
@@ -180,7 +180,7 @@ def _is_sound_value(text: str, label: str, *, in_prose: bool) -> bool:
     if label == "DATE":
         if re.fullmatch(r"\d+|\d{8}_[\d:]+", text) and not re.fullmatch(r"1[0-9]{3}|20[0-9]{2}", text):
             return False
-        plain = _DATE_WORD.search(text) is not None or bool(value_of(text, label)) or _is_relative(text)
+        plain = _DATE_WORD.search(text) is not None or bool(value_of(text, label)) or is_relative(text)
         return plain and (in_prose or re.search(r"\d{4}", text) is not None)
     if not in_prose or "\n\n" in text:
         return False
@@ -190,7 +190,8 @@ def _is_sound_value(text: str, label: str, *, in_prose: bool) -> bool:
     return has_both or bool(value_of(text, label))
 
 
-def _is_relative(text: str) -> bool:
+def is_relative(text: str) -> bool:
+    """Tell whether a date counts from the day on which it was said."""
     return re.search(r"\b(?:today|yesterday|tomorrow|ago|last|next|this|previous)\b", text.lower()) is not None
 
 
@@ -206,7 +207,7 @@ def _row_labels(parsed: Parsed) -> Iterator[Candidate]:
 
 def _noun_phrases(parsed: Parsed, taken: Sequence[bool], prose_at: Sequence[bool]) -> Iterator[Candidate]:
     words = parsed.words
-    for phrase_start, _, root in parsed.phrases:
+    for phrase_start, _, root in (*parsed.phrases, *_mistagged(words)):
         if not prose_at[root]:
             continue
         end = root + 1
@@ -220,6 +221,18 @@ def _noun_phrases(parsed: Parsed, taken: Sequence[bool], prose_at: Sequence[bool
             start += 1
         if start < end and _names_something(parsed, start, end):
             yield _phrase(parsed, start, end, phrase_start, taken)
+
+
+def _mistagged(words: Sequence[Word]) -> Iterator[tuple[int, int, int]]:
+    """Yield the phrases whose noun the tagger takes for another word: "the oven", "a flat", "called solanone"."""
+    for word in words:
+        is_noun = word.tag in ("JJ", "VBG") and word.dep in ("nsubj", "nsubjpass", "dobj", "pobj") and word.child("det")
+        if is_noun or (word.dep == "oprd" and word.pos == "ADJ" and word.head.lemma in ("call", "know", "name")):
+            yield (
+                min([word.i, *(child.i for child in word.children if child.dep in ("det", "amod", "compound"))]),
+                0,
+                word.i,
+            )
 
 
 def _phrase(parsed: Parsed, start: int, end: int, phrase_start: int, taken: Sequence[bool]) -> Candidate:
@@ -275,15 +288,16 @@ def _is_idle(word: Word) -> bool:
     )
 
 
+_NOUN_PLACES = frozenset({"nsubj", "nsubjpass", "dobj", "pobj", "oprd"})
+
+
 def _names_something(parsed: Parsed, start: int, end: int) -> bool:
     root, text = parsed.words[end - 1], parsed.text_of(start, end)
     if root.lemma.lower() in _EMPTY_NOUNS or (root.is_stop and root.pos != "NOUN" and not root.text.isupper()):
         return False
-    if root.pos not in ("NOUN", "PROPN"):
-        # "The oven" and "a flat" are nouns, whatever the tagger says.
-        articles = any(child.dep == "det" and child.lower in ("the", "a", "an") for child in root.children)
-        if root.tag not in ("JJ", "VBG") or not articles or root.dep not in ("nsubj", "nsubjpass", "dobj", "pobj"):
-            return False
+    # "The oven" and "a flat" are nouns, whatever the tagger says.
+    if not root.is_nominal and (root.tag not in ("JJ", "VBG") or root.dep not in _NOUN_PLACES):
+        return False
     is_long = end - start > _MAX_WORDS or len(text) > _MAX_CHARACTERS
     if is_long or (sum(c.isalpha() for c in text) < 3 and not re.fullmatch(r"[A-Z]{1,2}-?\d{1,4}", text)):
         return False

@@ -28,7 +28,16 @@ from kg.extraction.values import VALUE_LABELS
 from kg.extraction.words import Word
 from kg.wordlists import word_set
 
-__all__ = ["LOOSE_PREPOSITIONS", "MEASURES", "attributes_of", "is_a", "is_amount", "noun_statements", "takes_phrases"]
+__all__ = [
+    "LOOSE_PREPOSITIONS",
+    "MEASURES",
+    "NAME_LABELS",
+    "attributes_of",
+    "is_a",
+    "is_amount",
+    "noun_statements",
+    "takes_phrases",
+]
 
 MEASURES = word_set(
     "population area length height depth width weight size speed capacity flow temperature loss profit revenue "
@@ -53,6 +62,8 @@ def is_amount(word: Word) -> bool:
     )
 
 
+NAME_LABELS = frozenset({"PERSON", "ORG", "GPE", "LOC", "FAC", "PRODUCT", "EVENT", "WORK_OF_ART", "LAW"})
+"""The labels of what has a name of its own."""
 _MEETING = word_set("receive win get accept sign present meet beat defeat see play carry send bring")
 """Verbs whose place and time are told rather than those of their object."""
 
@@ -128,7 +139,7 @@ def _of_title(name: Word) -> Iterator[Statement]:
             continue
         if child.lower in _NOBLE:
             continue
-        if (child.pos == "NOUN" or is_person_noun(child.lower)) and (not name.ent or child.ent != name.ent):
+        if is_person_noun(child.lower) or (child.pos == "NOUN" and (not name.ent or child.ent != name.ent)):
             yield Statement(name, "is" if any(True for _ in owners(name)) else "is a", child, _APPOSITION)
             yield from (Statement(name, f"{child.lemma.lower()} of", o, _APPOSITION) for o in owners(name))
             houses = [c for c in (*child.children, *name.children) if c.dep == "compound" and c.ent in ("ORG", "GPE")]
@@ -156,7 +167,7 @@ def _of_common_noun(noun: Word, names: list[Word]) -> Iterator[Statement]:
         owned = any(True for _ in owners(noun))
         kind = "is" if owned else "is a" if title else is_a(noun)
         yield Statement(name, kind, noun, _APPOSITION)
-    describes = bool(names) or noun.dep in ("attr", "appos", "oprd")
+    describes = bool(names) or noun.dep in ("attr", "oprd") or (noun.dep == "appos" and not is_other(noun.head, noun))
     names_its_owner = noun.dep == "nsubj" and noun.head.lemma == "be" and noun.head.child("attr") is not None
     for owner in owners(noun):
         if not describes and not names_its_owner:
@@ -178,4 +189,4 @@ def _is_telling(noun: Word, preposition: str, tail: Word) -> bool:
         return False
     if is_amount(tail):
         return preposition == "of" and noun.lemma.lower() not in MEASURES
-    return tail.pos == "PROPN" and preposition != "with"
+    return (tail.pos == "PROPN" or tail.ent in NAME_LABELS) and preposition != "with"

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kg.extraction.chat import FIRST_PERSON, Turn, find_turns, find_writer
 from kg.extraction.clauses import Statement, relative_of
 from kg.extraction.coreference import Coreference, Links
 from kg.extraction.dates import Tense, parse_day
-from kg.extraction.mentions import Candidate, find_candidates
+from kg.extraction.mentions import Candidate, find_candidates, is_relative
+from kg.extraction.nominals import NAME_LABELS
 from kg.extraction.parentheses import alias_gaps, is_acronym, life_dates
 from kg.extraction.relations import statements
 from kg.extraction.tables import Cell, is_row, read_rows
@@ -110,8 +111,9 @@ class DocumentReader:
         writer = None if turns or is_picture else find_writer(parsed)
         speakers = [turn.speaker for turn in turns] + ([writer] if writer is not None else [])
         candidates = find_candidates(parsed, speakers=speakers, titles=self._titles, is_picture=is_picture)
+        candidates = [c for c in candidates if not self._is_lost(parsed, turns, c)]
         for candidate in candidates:
-            if candidate.label in VALUE_LABELS:
+            if candidate.label in VALUE_LABELS or candidate.label in NAME_LABELS:
                 for word in parsed.words[candidate.start : candidate.end]:
                     word.ent = candidate.label
         owner = {i: n for n, candidate in enumerate(candidates) for i in range(candidate.start, candidate.end)}
@@ -128,6 +130,9 @@ class DocumentReader:
         texts = [(part.parsed, part.candidates) for part in self._parts]
         for part, candidates in zip(self._parts, corrected(texts), strict=True):
             part.candidates = candidates
+            for number, term in _defined_terms(part):
+                place = part.candidates.index(term)
+                part.candidates[place] = replace(term, label=part.candidates[number].label)
 
     def _read_part(self, part: _Part) -> tuple[list[Mention], list[Triple]]:
         found: dict[object, Mention] = {}
@@ -146,7 +151,7 @@ class DocumentReader:
         antecedent = part.links.descriptions.get(number)
         mention = self._make(
             part, candidate.start, candidate.end, candidate.label, candidate.source, antecedent,
-            value=self._value(part, candidate),
+            value=self._value(part.parsed, part.turns, candidate),
         )  # fmt: skip
         self._mentions[part.first, number] = mention
         return mention
@@ -173,16 +178,23 @@ class DocumentReader:
             refers_to=refers_to,
         )
 
-    def _value(self, part: _Part, candidate: Candidate) -> str:
+    def _is_lost(self, parsed: Parsed, turns: Sequence[Turn], candidate: Candidate) -> bool:
+        """Tell whether a date is "yesterday" in a text of no known day: every such text has one, and no two agree."""
+        if candidate.label not in ("DATE", "TIME"):
+            return False
+        text = parsed.text_of(candidate.start, candidate.end)
+        return is_relative(text) and not self._value(parsed, turns, candidate)
+
+    def _value(self, parsed: Parsed, turns: Sequence[Turn], candidate: Candidate) -> str:
         if candidate.label not in VALUE_LABELS:
             return ""
         day = self._day
-        for turn in part.turns:
+        for turn in turns:
             if turn.start > candidate.start:
                 break
             day = parse_day(turn.stamp) or day
-        text = part.parsed.text_of(candidate.start, candidate.end)
-        return value_of(text, candidate.label, reference=day, tense=_tense(part.parsed.words[candidate.end - 1]))
+        text = parsed.text_of(candidate.start, candidate.end)
+        return value_of(text, candidate.label, reference=day, tense=_tense(parsed.words[candidate.end - 1]))
 
     def _mention_of(self, part: _Part, word: Word) -> Mention | None:
         word = relative_of(word) or word

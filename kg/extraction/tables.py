@@ -13,10 +13,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from kg.extraction.labels import label_by_form, label_of_kind
+from kg.extraction.labels import label_by_form, label_of_kind, name_key
 from kg.extraction.mentions import CONCEPT, MISC
 from kg.extraction.values import guess_value
-from kg.resolution import normalise_name
 from kg.wordlists import word_set
 
 __all__ = ["Cell", "is_row", "read_rows"]
@@ -91,7 +90,7 @@ def _cells(line: str, labels: Mapping[str, str]) -> Iterator[Cell]:
 
 def _label(text: str, column: str, labels: Mapping[str, str]) -> str:
     form = label_by_form(text)
-    known = form or labels.get(normalise_name(text), "")
+    known = form or labels.get(name_key(text), "")
     if known and known not in (CONCEPT, MISC):
         return known
     noun = column.lower().split()[-1]

@@ -9,18 +9,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from kg.extraction.coreference import kinds_of
-from kg.extraction.labels import label_by_form, label_of_kind, most_used
+from kg.extraction.labels import label_by_form, label_of_kind, most_used, name_key
 from kg.extraction.mentions import CONCEPT, MISC, Candidate
 from kg.extraction.parentheses import life_dates
 from kg.extraction.values import VALUE_LABELS
 from kg.extraction.words import Parsed, Word
-from kg.resolution import normalise_name
 from kg.wordlists import word_set
 
 __all__ = ["corrected", "labels_by_name"]
 
 _PLACE_VERBS = word_set("live reside settle move travel fly emigrate arrive")
 _LIFE_VERBS = word_set("marry bear die study graduate teach")
+_WRITING = word_set("write develop implement program code publish sing speak translate teach say")
+_RULED = word_set("mayor capital city town village port bishop governor coast county province state district")
+_AT_HOUSES = word_set("work buy study teach order job shop intern")
 _NOT_NAMES = VALUE_LABELS | {CONCEPT, "ORDINAL"}
 _Text = tuple[Parsed, Sequence[Candidate]]
 
@@ -37,7 +39,7 @@ def corrected(texts: Sequence[_Text]) -> list[list[Candidate]]:
     for parsed, candidates in texts:
         born = {end for end, _, _ in life_dates(parsed.text)}
         for number, candidate in enumerate(candidates):
-            key = normalise_name(parsed.text_of(candidate.start, candidate.end))
+            key = name_key(parsed.text_of(candidate.start, candidate.end))
             if candidate.label == CONCEPT:
                 concepts.add(key)
             if candidate.label in _NOT_NAMES:
@@ -65,7 +67,7 @@ def _parts_of_people(known: dict[str, str]) -> Iterator[tuple[str, str]]:
 def _relabelled(parsed: Parsed, candidate: Candidate, known: dict[str, str]) -> Candidate:
     if candidate.label in _NOT_NAMES:
         return candidate
-    label = known.get(normalise_name(parsed.text_of(candidate.start, candidate.end)), candidate.label)
+    label = known.get(name_key(parsed.text_of(candidate.start, candidate.end)), candidate.label)
     return candidate if label == candidate.label else replace(candidate, label=label)
 
 
@@ -78,17 +80,29 @@ def _evidence(parsed: Parsed, candidates: Sequence[Candidate], number: int, born
     form = label_by_form(parsed.text_of(candidate.start, candidate.end), before=before)
     if form:
         return form
+    if candidate.source == "speaker":
+        return "PERSON"
     if candidate.source == "quoted":
         return "WORK_OF_ART"
     kind = next((label for noun in kinds_of(root) if (label := label_of_kind(noun))), "")
     if kind and (kind != "PERSON" or candidate.label in (MISC, "PERSON", "PRODUCT", "WORK_OF_ART")):
         return kind
-    return _by_context(parsed, candidates, number, root) if candidate.label in (MISC, "PRODUCT") else ""
+    is_short = candidate.end - candidate.start == 1
+    doubtful = candidate.label in (MISC, "PRODUCT") or (is_short and candidate.label in ("ORG", "PERSON"))
+    return _by_context(parsed, candidates, number, root) if doubtful else ""
 
 
 def _by_context(parsed: Parsed, candidates: Sequence[Candidate], number: int, root: Word) -> str:
     """Judge a name that no one knows by its verb or its neighbour."""
-    head = root.head
+    head, label = root.head, candidates[number].label
+    if root.dep == "pobj" and root.child("det") is None:
+        governor = head.head.lemma.lower()
+        if (head.lower == "in" and governor not in _WRITING) or (head.lower == "of" and governor in _RULED):
+            return "GPE"
+        if label == MISC and (
+            (head.lower == "at" and governor in _AT_HOUSES) or (head.lower, governor) == ("for", "work")
+        ):
+            return "ORG"
     if root.dep == "pobj" and head.lower in ("in", "to") and head.head.lemma.lower() in _PLACE_VERBS | {"bear"}:
         return "GPE"
     if root.dep in ("nsubj", "nsubjpass") and head.lemma.lower() in _LIFE_VERBS:
@@ -105,7 +119,7 @@ def labels_by_name(texts: Iterable[_Text]) -> dict[str, str]:
     """Return the label that each name has in these texts, by its normalised form."""
     return dict(
         most_used(
-            (normalise_name(parsed.text_of(candidate.start, candidate.end)), candidate.label)
+            (name_key(parsed.text_of(candidate.start, candidate.end)), candidate.label)
             for parsed, candidates in texts
             for candidate in candidates
             if candidate.label not in (*_NOT_NAMES, MISC)
