@@ -160,6 +160,7 @@ def _from_mentions(unit: Unit, kind: QuestionKind, mentions: Sequence[Mention]) 
         )
         for mention in mentions
         if mention.label in labels
+        and not mention.refers_to  # "she" and "the company" are no answers
         and mention.text.lower() not in NOT_NAMES
         and unit.span.start <= mention.span.start
         and mention.span.end <= unit.span.end

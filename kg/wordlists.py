@@ -5,7 +5,12 @@ Layer: ``kg``; the standard library only.
 
 from __future__ import annotations
 
-__all__ = ["word_set"]
+__all__ = ["word_list", "word_set"]
+
+
+def word_list(words: str) -> tuple[str, ...]:
+    """Return the words of a string, which white space parts, in their order."""
+    return tuple(words.split())
 
 
 def word_set(words: str) -> frozenset[str]:

@@ -1,292 +1,267 @@
 """Read statements off a dependency parse: who does what, what is what, whose what.
 
-Layer: ``kg``; the standard library only. It reads spaCy's tokens (labels of its English models) and never
-imports spaCy.
+Layer: ``kg``; the standard library only.
 
-Patterns, each with the predicate it gives
-- subject verb object: the verb's lemma, ``direct``; with a particle, ``take over``
-- subject verb preposition object: ``live in``
-- passive with an agent, turned around: ``X was written by Y`` gives ``(Y, write, X)``
-- passive with a preposition: ``born in``, ``located in``
-- copula: ``X is a Y`` gives ``is a``; ``X is the capital of Y`` gives ``capital of`` too
-- apposition and title: ``X, a Y``; ``the Y of Z, X``; ``film director X``
-- possession: ``X's Y`` gives ``has``; ``X's brother Y`` gives ``(Y, brother of, X)``
-- noun preposition name: ``director of X`` gives ``of``
+Names of relations are made of the words of the text, in lower case: the verb's lemma where its subject acts, its
+participle where its subject is acted on, with the particle and the preposition. So one fact has one name:
 
-Conjunctions are distributed over subjects, verbs and objects. A negated statement has ``not`` before its predicate.
-What is only possible, asked, wished, supposed or conditional is not stated at all.
+==========================  ======================================  ======================================= =====
+pattern                     written                                 relation                                score
+==========================  ======================================  ======================================= =====
+subject verb object         Ada founded the school                  (Ada, found, school)                    0.9
+passive with an agent       the school was founded by Ada           (Ada, found, school)                    0.9
+verb preposition object     Ada lives in Bergen                     (Ada, live in, Bergen)                  0.85
+passive with a preposition  it was founded in 1841                  (school, founded in, 1841)              0.85
+bare date or amount         Ada left yesterday; it weighs 3 kg      (Ada, leave on, yesterday),             0.85
+                                                                    (it, weigh, 3 kg)
+dative                      Ito gave Daniel a violin                (Ito, give to, Daniel)                  0.85
+infinitive                  Daniel wants to become a musician       (Daniel, want to become, musician)      0.85
+copula                      Insulin is a hormone                    (insulin, is a, hormone)                0.95
+                            Oslo is the capital of Norway           (Oslo, is, capital),                    0.95
+                                                                    (Oslo, capital of, Norway)
+measure                     the bridge is 420 metres long           (bridge, long, 420 metres)              0.9
+                            the county has a population of 54,000   (county, population, 54,000)            0.9
+to have                     the WHO has its seat in Geneva          (WHO, has, seat), (seat, in, Geneva)    0.85
+office                      Reiter was elected mayor of Linz        (Reiter, elected, mayor),               0.9
+                                                                    (Reiter, mayor of, Linz)
+other name                  also known as X; called X               (Y, alias, X)                           0.9
+==========================  ======================================  ======================================= =====
+
+What nouns say (apposition, possession, "director of X") stands in ``kg.extraction.nominals``, names in parentheses in
+``kg.extraction.parentheses``, rows of tables in ``kg.extraction.tables``.
+
+Conjunctions are distributed over subjects, verbs and objects. What is denied, asked, wished or conditional is not
+stated. What is reported or announced has its score times 0.6, what is only possible or believed times 0.4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
 
-from kg.wordlists import word_set
-
-if TYPE_CHECKING:
-    from spacy.tokens import Token
-else:
-    Token = Any
+from kg.extraction.clauses import (
+    Statement,
+    by_name,
+    certainty,
+    conjuncts,
+    is_negated,
+    is_passive,
+    owners,
+    prepositions,
+    subjects,
+)
+from kg.extraction.nominals import (
+    LOOSE_PREPOSITIONS,
+    MEASURES,
+    attributes_of,
+    is_a,
+    is_amount,
+    noun_statements,
+    takes_phrases,
+)
+from kg.extraction.words import Word
 
 __all__ = ["Statement", "statements"]
 
-Statement = tuple[Token, str, Token]
-"""Head token, predicate, tail token."""
-
-_UNCERTAIN_MODALS = frozenset({"may", "might", "could", "would", "should"})
-_UNCERTAIN_VERBS = word_set(
-    "think believe hope doubt deny claim suspect imagine pretend wish suppose assume allege guess wonder ask dream "
-    "predict expect fear"
-)
-_CONDITIONS = frozenset({"if", "whether", "unless"})
-_SUBJECTS = ("nsubj", "nsubjpass")
 _COPULAS = frozenset({"be", "become", "remain"})
-_NOUN_PREPOSITIONS = frozenset({"of", "in", "at", "from", "for", "by"})
-_KIN_OF = "of"
+_NAMING = frozenset({"call", "know", "name", "nickname", "dub", "abbreviate", "title", "rename", "refer"})
+_PHRASES = frozenset({("take", "place"), ("take", "part")})
+_RAISING = frozenset({"expect", "schedule", "plan", "say", "believe", "report", "think", "suppose", "set", "intend"})
+_OBJECT, _PREPOSITION, _COPULA, _MEASURE = 0.9, 0.85, 0.95, 0.9
+_DAYS = frozenset(
+    {"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "today", "yesterday", "tomorrow"}
+)
 
 
-def statements(sentence: Any) -> Iterator[Statement]:
-    """Yield what ``sentence`` (a parsed spaCy ``Span``) states; tokens may be pronouns, for the caller to resolve.
+def statements(sentence: list[Word]) -> Iterator[Statement]:
+    """Yield what a sentence states; words may be pronouns, for the caller to resolve.
 
-    :param sentence: One sentence.
-    :yields: ``(head, predicate, tail)``.
+    :param sentence: The words of one sentence.
+    :yields: Statements; heads and tails are the last words of what they name.
     """
-    text = sentence.text.rstrip("\"'”’) \n")
-    if text.endswith("?"):
+    last = next((w for w in reversed(sentence) if not w.is_space and w.text not in "\"'”’)"), None)
+    if last is None or last.text.endswith("?"):
         return
-    for token in sentence:
-        if token.pos_ in ("VERB", "AUX") and not _is_uncertain(token):
-            yield from _of_verb(token)
-        elif token.pos_ in ("NOUN", "PROPN"):
-            yield from _of_noun(token)
+    for word in sentence:
+        if word.is_verbal:
+            factor = certainty(word)
+            if factor is not None:
+                for statement in _of_verb(word):
+                    yield statement._replace(score=round(statement.score * factor, 4))
+        elif word.is_nominal:
+            yield from noun_statements(word)
 
 
-def conjuncts(token: Token) -> Iterator[Token]:
-    """Yield ``token`` and the nouns joined to it by "and"."""
-    yield token
-    if any(child.dep_ == "cc" and child.lower_ in ("or", "nor", "but") for child in token.children):
-        return
-    for child in token.children:
-        if child.dep_ == "conj" and child.pos_ in ("NOUN", "PROPN", "PRON", "NUM", "X", "ADJ"):
-            yield from conjuncts(child)
-
-
-def _is_uncertain(verb: Token) -> bool:
-    token = verb
-    while True:
-        for child in token.children:
-            if child.dep_ == "aux" and child.lower_ in _UNCERTAIN_MODALS:
-                return True
-            if child.dep_ in ("mark", "advmod") and child.lower_ in _CONDITIONS:
-                return True
-        governor = token.head
-        if governor.i == token.i or token.dep_ not in ("conj", "ccomp", "xcomp", "advcl", "relcl", "acl"):
-            return False
-        if token.dep_ == "ccomp" and governor.lemma_.lower() in _UNCERTAIN_VERBS:
-            return True
-        # Only what a clause hangs on by its own wording colours it: a condition does not cover the main clause.
-        if token.dep_ not in ("conj", "xcomp", "ccomp"):
-            return False
-        token = governor
-
-
-def _subjects(verb: Token) -> list[Token]:
-    own = [child for child in verb.children if child.dep_ in _SUBJECTS]
-    if own:
-        return [s for subject in own for s in _antecedents(subject, verb)]
-    if any(child.dep_ == "expl" for child in verb.children):  # "There are parks."
-        return []
-    if verb.dep_ in ("acl", "relcl") and verb.head.pos_ in ("NOUN", "PROPN"):
-        return _bearers(verb.head) if verb.tag_ in ("VBN", "VBG", "VBD") else []
-    for_a_purpose = verb.dep_ == "xcomp" and any(child.dep_ == "dobj" for child in verb.head.children)
-    inherits = verb.dep_ in ("conj", "xcomp") or (verb.dep_ == "advcl" and _shares_voice(verb))
-    inherits = inherits and not for_a_purpose  # "They use smoke to calm bees" does not say that they do calm them.
-    if inherits and verb.head.pos_ in ("VERB", "AUX"):
-        return _subjects(verb.head)
-    return []
-
-
-def _shares_voice(clause: Token) -> bool:
-    """Tell whether "released in 2010, it …" or "leaving home, he …" speaks of the subject of what it hangs on."""
-    return clause.tag_ == "VBN" or (clause.tag_ == "VBG" and not _is_passive(clause.head))
-
-
-def _antecedents(subject: Token, verb: Token) -> list[Token]:
-    """Return the nouns that "who", "which" or "that" stands for, or the subject and what "and" joins to it."""
-    while verb.dep_ == "conj" and verb.head.pos_ in ("VERB", "AUX"):
-        verb = verb.head
-    if subject.tag_ in ("WDT", "WP", "WP$") and not subject.ent_type_:
-        return _bearers(verb.head) if verb.dep_ == "relcl" else []
-    return list(conjuncts(subject))
-
-
-def _bearers(noun: Token) -> list[Token]:
-    """Return whom a clause behind ``noun`` is about: of "X is a game made by Y" and "X, a game made by Y", it is X."""
-    if noun.dep_ == "attr" and noun.head.lemma_ == "be" and not _is_negated(noun.head, noun):
-        subjects = [subject for subject in _subjects(noun.head) if subject.pos_ != "PRON"]
-        return subjects or [noun]
-    if noun.dep_ == "appos" and noun.pos_ == "NOUN" and noun.head.pos_ == "PROPN":
-        return [noun.head]
-    return [noun]
-
-
-def _is_passive(verb: Token) -> bool:
-    if any(child.dep_ in ("nsubjpass", "auxpass") for child in verb.children):
-        return True
-    if verb.tag_ != "VBN" or any(child.dep_ == "aux" for child in verb.children):
-        return False
-    if verb.dep_ == "conj":
-        return _is_passive(verb.head)
-    return verb.dep_ in ("acl", "relcl", "advcl")
-
-
-def _predicate(verb: Token, *, passive: bool) -> str:
-    word = verb.lower_ if passive else verb.lemma_.lower()
-    particles = [child.lower_ for child in verb.children if child.dep_ == "prt"]
+def _predicate(verb: Word, *, passive: bool) -> str:
+    word = verb.lower if passive else verb.lemma.lower()
+    word = "has" if word == "have" else word
+    particles = [child.lower for child in verb.children if child.dep == "prt"]
     name = " ".join([word, *particles])
-    if verb.dep_ == "xcomp" and verb.head.pos_ == "VERB" and any(c.lower_ == "to" for c in verb.children):
-        return f"{_predicate(verb.head, passive=_is_passive(verb.head))} to {name}"
+    governor = verb.head
+    if verb.dep == "xcomp" and governor.pos == "VERB" and any(c.lower == "to" for c in verb.children):
+        if is_passive(governor) and governor.lemma.lower() in _RAISING:
+            return name
+        if any(c.dep == "dobj" for c in governor.children):
+            return name
+        return f"{_predicate(governor, passive=is_passive(governor))} to {name}"
     return name
 
 
-def _is_negated(*tokens: Token) -> bool:
-    for token in tokens:
-        for child in token.children:
-            if child.dep_ == "neg" or (child.dep_ == "det" and child.lower_ in ("no", "neither")):
-                return True
-        if token.dep_ == "xcomp" and _is_negated(token.head):
-            return True
-    return False
-
-
-def _named(predicate: str, *negatable: Token) -> str:
-    return f"not {predicate}" if _is_negated(*negatable) else predicate
-
-
-def _prepositions(token: Token) -> Iterator[tuple[str, Token]]:
-    """Yield ``(preposition, object)`` of the phrases that hang on ``token``."""
-    for child in token.children:
-        if child.dep_ in ("prep", "dative", "agent") and child.pos_ in ("ADP", "SCONJ"):
-            for grandchild in child.children:
-                if grandchild.dep_ == "pobj":
-                    for noun in conjuncts(grandchild):
-                        yield child.lower_, noun
-                elif grandchild.dep_ == "prep":  # "out of the house"
-                    for inner in grandchild.children:
-                        if inner.dep_ == "pobj":
-                            yield f"{child.lower_} {grandchild.lower_}", inner
-
-
-def _of_verb(verb: Token) -> Iterator[Statement]:
-    subjects = _subjects(verb)
-    if not subjects:
+def _of_verb(verb: Word) -> Iterator[Statement]:
+    if is_negated(verb):
         return
-    passive = _is_passive(verb)
+    found = [subject for subject in subjects(verb) if not is_negated(subject)]
+    if not found:
+        return
+    passive = is_passive(verb)
+    if verb.lemma.lower() in _NAMING and (passive or verb.tag == "VBN" or verb.dep == "acl"):
+        naming = list(_of_naming(verb, found))
+        if naming:
+            yield from naming
+            return
+    for subject in found:
+        yield from _of_subject(verb, subject, passive=passive)
+
+
+def _of_subject(verb: Word, subject: Word, *, passive: bool) -> Iterator[Statement]:
     predicate = _predicate(verb, passive=passive)
-    is_copula = verb.lemma_ in _COPULAS and not passive
-    for subject in subjects:
-        for name, tail, negatable in _complements(verb, predicate, passive=passive, is_copula=is_copula):
-            agent = name == ""
-            if agent:
-                yield _by_name(tail), _named(_predicate(verb, passive=False), verb, subject), _by_name(subject)
-            else:
-                yield _by_name(subject), _named(name, verb, subject, negatable), _by_name(tail)
-
-
-def _by_name(noun: Token) -> Token:
-    """Return the name of what a common noun stands for, where the text gives it: "their singer, Joan Park"."""
-    if noun.pos_ != "NOUN":
-        return noun
-    return next((child for child in noun.children if child.dep_ == "appos" and child.pos_ == "PROPN"), noun)
-
-
-def _complements(verb: Token, predicate: str, *, passive: bool, is_copula: bool) -> Iterator[tuple[str, Token, Token]]:
-    """Yield ``(predicate, object, token whose "no" negates)``; an empty predicate marks the agent of a passive."""
-    for child in verb.children:
-        if child.dep_ == "dobj":
-            for noun in conjuncts(child):
-                yield predicate, noun, child
-        elif child.dep_ == "dative" and child.pos_ in ("NOUN", "PROPN", "PRON"):
-            yield f"{predicate} to", child, child
-        elif child.dep_ == "attr" and is_copula:
-            yield from _of_attribute(verb, child, predicate)
-        elif child.dep_ == "oprd" and passive:
-            yield predicate, child, child
-    for preposition, noun in _prepositions(verb):
-        if passive and preposition == "by" and noun.ent_type_ not in ("DATE", "TIME"):
-            yield "", noun, noun
-        else:
-            verb_name = "is" if is_copula and verb.lemma_ == "be" else predicate
-            yield f"{verb_name} {preposition}", noun, noun
-
-
-def _of_attribute(verb: Token, attribute: Token, predicate: str) -> Iterator[tuple[str, Token, Token]]:
-    for noun in conjuncts(attribute):
-        yield (_is_a(noun) if verb.lemma_ == "be" else predicate), noun, attribute
-        if verb.lemma_ == "be":
-            for preposition, tail in _prepositions(noun):
-                yield f"{noun.lemma_.lower()} {preposition}", tail, attribute
-            for owner in _owners(noun):
-                yield f"{noun.lemma_.lower()} {_KIN_OF}", owner, attribute
-
-
-def _is_a(noun: Token) -> str:
-    """Return ``is a`` where ``noun`` stands for a kind, ``is`` where it stands for one thing."""
-    definite = any(c.dep_ == "det" and c.lower_ in ("the", "this", "that") for c in noun.children)
-    return "is" if definite or noun.pos_ == "PROPN" or list(_owners(noun)) else "is a"
-
-
-def _owners(noun: Token) -> Iterator[Token]:
-    for child in noun.children:
-        if child.dep_ == "poss":
-            yield from conjuncts(child)
-
-
-def _of_noun(noun: Token) -> Iterator[Statement]:
-    appositions = [child for child in noun.children if child.dep_ == "appos"]
-    if noun.pos_ == "PROPN":
-        for apposition in appositions:
-            yield from _of_apposition(noun, apposition)
-        yield from _of_title(noun)
-    else:
-        yield from _of_common_noun(noun, [child for child in appositions if child.pos_ == "PROPN"])
-
-
-def _of_title(name: Token) -> Iterator[Statement]:
-    """Read "film director X" and "Anna's brother X"."""
-    for child in name.children:
-        if child.dep_ == "compound" and child.pos_ == "NOUN" and name.ent_type_ == "PERSON":
-            yield name, "is a", child
-            yield from ((name, f"{child.lemma_.lower()} {_KIN_OF}", owner) for owner in _owners(name))
-
-
-def _of_common_noun(noun: Token, names: Sequence[Token]) -> Iterator[Statement]:
-    for name in names:
-        yield name, _is_a(noun), noun
-    holders = list(names) or ([] if noun.dep_ in ("attr", "appos") else None)
-    for owner in _owners(noun):
-        if holders is None:
-            yield owner, "has", noun
-        else:
-            yield from ((name, f"{noun.lemma_.lower()} {_KIN_OF}", owner) for name in holders)
-    for preposition, tail in _prepositions(noun):
-        if holders is not None:
-            yield from ((name, f"{noun.lemma_.lower()} {preposition}", tail) for name in holders)
-        elif preposition in _NOUN_PREPOSITIONS and tail.pos_ == "PROPN" and noun.ent_type_ not in ("DATE", "TIME"):
-            yield noun, preposition, tail
-
-
-def _of_apposition(name: Token, apposition: Token) -> Iterator[Statement]:
-    if apposition.pos_ == "PROPN":
-        if name.ent_type_ == apposition.ent_type_ == "GPE":
-            yield name, "in", apposition
-        return
-    for noun in conjuncts(apposition):
-        if noun.pos_ != "NOUN":
+    is_copula = verb.lemma in _COPULAS and not passive
+    for name, tail, negatable, score in _complements(verb, predicate, passive=passive, is_copula=is_copula):
+        if is_negated(negatable):
             continue
-        yield name, _is_a(noun), noun
-        for preposition, tail in _prepositions(noun):
-            yield name, f"{noun.lemma_.lower()} {preposition}", tail
-        for owner in _owners(noun):
-            yield name, f"{noun.lemma_.lower()} {_KIN_OF}", owner
+        if name == "":
+            agent_of = Statement(by_name(tail), _predicate(verb, passive=False), by_name(subject), score)
+            yield agent_of
+        elif name == "<is":
+            yield Statement(tail, "is", subject, score)
+            for preposition, owner in (*prepositions(subject), *(("of", owner) for owner in owners(subject))):
+                yield Statement(tail, f"{subject.lemma.lower()} {preposition}", owner, score)
+        elif name.startswith("="):
+            # The relation is named by the subject: "the population of X is 54,000", "its name is Bruno".
+            yield from (Statement(owner, name[1:], tail, score) for owner in _owners_of(subject))
+        else:
+            yield Statement(by_name(subject), name, by_name(tail), score)
+
+
+def _owners_of(subject: Word) -> Iterator[Word]:
+    yield from owners(subject)
+    yield from (tail for preposition, tail in prepositions(subject) if preposition == "of")
+
+
+_Complement = tuple[str, Word, Word, float]
+
+
+def _complements(verb: Word, predicate: str, *, passive: bool, is_copula: bool) -> Iterator[_Complement]:
+    """Yield ``(relation, object, word whose "no" negates, score)``; an empty relation marks the agent of a passive."""
+    phrase = next((c for c in verb.children if c.dep == "dobj" and (verb.lemma.lower(), c.lower) in _PHRASES), None)
+    predicate = f"{predicate} {phrase.lower}" if phrase is not None else predicate
+    for child in verb.children:
+        if child.dep == "dobj" and child is not phrase:
+            yield from _of_object(verb, child, predicate)
+        elif child.dep == "dative" and child.pos in ("NOUN", "PROPN", "PRON"):
+            yield from ((f"{predicate} to", noun, child, _PREPOSITION) for noun in conjuncts(child))
+        elif child.dep == "attr" and is_copula:
+            yield from _of_attribute(verb, child, predicate)
+        elif child.dep == "acomp" and is_copula:
+            yield from _of_adjective(child)
+        elif child.dep == "oprd" and passive:
+            yield predicate, child, child, _OBJECT
+            yield from ((f"{child.lemma.lower()} {p}", tail, child, _OBJECT) for p, tail in prepositions(child))
+        elif child.dep == "npadvmod":
+            yield from _of_adverbial(child, predicate, is_copula=is_copula)
+    held = verb.child("dobj")
+    if held is not None and takes_phrases(held):
+        yield from (
+            (f"{predicate} {preposition}", noun, noun, _PREPOSITION)
+            for preposition, noun in prepositions(held)
+            if preposition in LOOSE_PREPOSITIONS and noun.pos == "PROPN"
+        )
+    yield from _of_prepositions(verb, predicate, passive=passive, is_copula=is_copula)
+
+
+def _of_prepositions(verb: Word, predicate: str, *, passive: bool, is_copula: bool) -> Iterator[_Complement]:
+    if verb.lemma.lower() == "have" and not passive:
+        held = verb.child("dobj")
+        if held is not None:
+            return  # "has its seat in Geneva": see _of_object
+    for preposition, noun in prepositions(verb):
+        if passive and preposition == "by" and noun.ent not in ("DATE", "TIME"):
+            yield "", noun, noun, _OBJECT
+            continue
+        state = verb.child("acomp") if is_copula else None
+        name = "is" if is_copula and verb.lemma == "be" else predicate
+        name = state.lower if state is not None else name
+        yield f"{name} {preposition}", noun, noun, _PREPOSITION
+        if preposition == "as":
+            office = ((f"{noun.lemma.lower()} {p}", tail) for p, tail in prepositions(noun))
+            yield from ((name, tail, noun, _PREPOSITION) for name, tail in office if noun.pos == "NOUN")
+
+
+def _of_object(verb: Word, child: Word, predicate: str) -> Iterator[_Complement]:
+    lemma = verb.lemma.lower()
+    for noun in conjuncts(child):
+        measured = list(attributes_of(noun)) if noun.lemma.lower() in MEASURES else []
+        yield from ((name, amount, child, _MEASURE) for name, amount in measured)
+        if not (measured and lemma == "have"):
+            score = _OBJECT if lemma != "have" else _PREPOSITION
+            yield predicate, noun, child, score
+
+
+def _of_adverbial(child: Word, predicate: str, *, is_copula: bool) -> Iterator[_Complement]:
+    """Read "left yesterday" and "rose 12 percent", where no preposition stands."""
+    if is_copula:
+        return
+    if child.ent == "DATE" or child.lower in _DAYS:
+        is_day = any(w.lower in _DAYS or (w.text.isdigit() and len(w.text) <= 2) for w in (child, *child.children))
+        yield f"{predicate} {'on' if is_day else 'in'}", child, child, _PREPOSITION
+    elif child.ent in ("MONEY", "QUANTITY", "PERCENT"):
+        yield predicate, child, child, _PREPOSITION
+
+
+def _of_adjective(adjective: Word) -> Iterator[_Complement]:
+    """Read "is 420 metres long"."""
+    for child in adjective.children:
+        if child.dep == "npadvmod" and is_amount(child):
+            yield adjective.lemma.lower(), child, adjective, _MEASURE
+    if adjective.tag == "VBN" or adjective.lower in ("closed", "open", "located", "responsible", "famous", "known"):
+        for preposition, noun in prepositions(adjective):
+            yield f"{adjective.lower} {preposition}", noun, adjective, _PREPOSITION
+
+
+def _of_attribute(verb: Word, attribute: Word, predicate: str) -> Iterator[_Complement]:
+    for noun in conjuncts(attribute):
+        subject = verb.child("nsubj")
+        if verb.lemma == "be" and subject is not None and _is_attribute_of(subject, noun):
+            yield f"={subject.lemma.lower()}", noun, attribute, _MEASURE
+            continue
+        if verb.lemma == "be" and subject is not None and subject.pos == "NOUN" and noun.pos == "PROPN":
+            yield "<is", noun, attribute, _COPULA  # "her successor is Daniel": Daniel is the successor
+            continue
+        yield (is_a(noun) if verb.lemma == "be" else predicate), noun, attribute, _COPULA
+        if noun.pos == "PROPN" and noun.ent:
+            continue
+        yield from (
+            (f"{noun.lemma.lower()} {preposition}", tail, attribute, _COPULA)
+            for preposition, tail in prepositions(noun)
+            if not is_amount(tail)
+        )
+        yield from ((f"{noun.lemma.lower()} of", owner, attribute, _COPULA) for owner in owners(noun))
+
+
+def _is_attribute_of(subject: Word, noun: Word) -> bool:
+    """Tell whether "the population of X is 54,000" or "its name is Bruno" is said: the subject names the relation."""
+    if subject.pos != "NOUN" or not any(True for _ in _owners_of(subject)):
+        return False
+    return is_amount(noun) or subject.lemma.lower() == "name"
+
+
+def _of_naming(verb: Word, found: list[Word]) -> Iterator[Statement]:
+    """Read "also known as X", "called X", "a widow named Beatrix"."""
+    names = [child for child in verb.children if child.dep == "oprd"]
+    names += [noun for preposition, noun in prepositions(verb) if preposition in ("as", "to as")]
+    for subject in found:
+        for name in names:
+            one_of_a_kind = any(c.dep == "det" and c.lower in ("a", "an") for c in subject.children)
+            if one_of_a_kind and name.pos == "PROPN" and subject.dep != "nsubjpass":
+                yield Statement(name, "is a", subject, _OBJECT)
+            elif name.is_nominal or name.pos == "ADJ":
+                yield Statement(by_name(subject), "alias", name, _OBJECT)

@@ -16,11 +16,21 @@ from kg.ports.curation import (
     Sense,
 )
 from kg.ports.entities import EntityMatcher, EntityProfile, LinkProposal, LocalEntity, NameUse
-from kg.ports.ingest import Captioner, CaptionRequest, CaptionScorer, Extractor, Loader, Resolver, Tokenizer
+from kg.ports.ingest import (
+    BatchExtractor,
+    Captioner,
+    CaptionRequest,
+    CaptionScorer,
+    Extractor,
+    Loader,
+    Resolver,
+    Tokenizer,
+)
 from kg.ports.record import RecordStore
 from kg.ports.record_rows import ChangeSet, MentionRow, TripleRow
 
 __all__ = [
+    "BatchExtractor",
     "CaptionRequest",
     "CaptionScorer",
     "Captioner",

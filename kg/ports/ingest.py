@@ -11,7 +11,16 @@ from typing import Protocol, runtime_checkable
 
 from kg.types import Asset, Caption, Chunk, Document, Extraction, RawFile, Span
 
-__all__ = ["CaptionRequest", "CaptionScorer", "Captioner", "Extractor", "Loader", "Resolver", "Tokenizer"]
+__all__ = [
+    "BatchExtractor",
+    "CaptionRequest",
+    "CaptionScorer",
+    "Captioner",
+    "Extractor",
+    "Loader",
+    "Resolver",
+    "Tokenizer",
+]
 
 
 @runtime_checkable
@@ -80,6 +89,18 @@ class Extractor(Protocol):
 
     def extract(self, chunks: Sequence[Chunk], *, document: Document) -> Extraction:
         """Return unresolved mentions and the triples between them."""
+        ...
+
+
+@runtime_checkable
+class BatchExtractor(Extractor, Protocol):
+    """An :class:`Extractor` that reads many documents at once; optional, found with ``isinstance``."""
+
+    def extract_many(self, items: Sequence[tuple[Sequence[Chunk], Document]]) -> list[Extraction]:
+        """Return what :meth:`Extractor.extract` would return for each document, in their order.
+
+        It raises if one document fails; the caller then reads them one at a time, and only that one is lost.
+        """
         ...
 
 

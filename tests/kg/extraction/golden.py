@@ -1,205 +1,88 @@
 """Hand-labelled passages: what a careful reader would have stated in the graph. Written for these tests.
 
-Each gold triple is ``(head, predicate, tail)`` in the extractor's own vocabulary of predicates; heads and tails are
-compared after normalisation. Entities are those a reader would look up; the labels are not judged.
+The passages stand in ``passages/*.txt``; each was labelled from its text before the extractor had read it, in its
+vocabulary of relations (:mod:`kg.extraction.relations`). ``[dev]`` passages may be looked at while rules are written;
+the errors on ``[held]`` ones are never looked at, only counted.
+
+Format: ``# [dev] Title``, the text, then lines that begin with ``@`` (``@entities Name LABEL; …``, ``@values name =
+value; …``, ``@refs words = name; …`` for the first place of these words, ``@date`` of the document, ``@kind table``),
+then one gold triple a line, ``head | relation | tail``, with names for pronouns. `` ?`` behind a triple marks what is
+reported, intended or only possible. What is negated, asked or conditional is not labelled: it must not be found.
+Names of peoples are no part of a noun phrase (``mathematician`` of "a Danish mathematician"); what stands before a
+name with an article is a kind (``is a``), with an owner it is the one (``is``). Relative dates are labelled where the
+document has a date. Counted things whose number is in digits are one quantity (``200 people``); of a noun's
+prepositions only those are labelled that lead to a name or a number, or have a name before them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
 
-__all__ = ["PASSAGES", "Passage"]
+__all__ = ["PASSAGES", "Passage", "load_passages"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """A passage and what it states; ``entities`` are names and concepts that must be found."""
+    """A passage and what it states. ``triples`` map each to whether it is hedged."""
 
     title: str
     text: str
-    triples: frozenset[tuple[str, str, str]]
-    entities: frozenset[str]
+    genre: str
+    is_held_out: bool
+    date: str = ""
+    is_table: bool = False
+    triples: dict[tuple[str, str, str], bool] = field(default_factory=dict)
+    entities: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)
 
 
-def _passage(title: str, text: str, entities: str, *triples: str) -> Passage:
-    parts = [tuple(part.strip() for part in triple.split("|")) for triple in triples]
+_HEAD = re.compile(r"# \[(dev|held)\] (.+)")
+
+
+def load_passages(folder: Path) -> tuple[Passage, ...]:
+    """Read every passage of ``folder``, by file and place."""
+    found: list[Passage] = []
+    for path in sorted(folder.glob("*.txt")):
+        for block in re.split(r"\n(?=# \[)", path.read_text(encoding="utf-8").strip()):
+            found.append(_passage(block, genre=path.stem))
+    return tuple(found)
+
+
+def _passage(block: str, *, genre: str) -> Passage:
+    first, *lines = block.strip().split("\n")
+    head = _HEAD.fullmatch(first)
+    if head is None:
+        raise ValueError(f"{genre}.txt: a passage begins with '# [dev] Title', found {first!r}.")
+    fields = {line.split(" ", 1)[0]: line.split(" ", 1)[1] for line in lines if line.startswith("@")}
+    triples: dict[tuple[str, str, str], bool] = {}
+    text: list[str] = []
+    for line in lines:
+        parts = [part.strip() for part in line.removesuffix(" ?").split(" | ")]
+        if len(parts) == 3 and "@entities" in fields and not line.startswith("@"):
+            triples[parts[0], parts[1], parts[2]] = line.endswith(" ?")
+        elif not line.startswith("@"):
+            text.append(line)
     return Passage(
-        title,
-        text,
-        frozenset((head, name, tail) for head, name, tail in parts),
-        frozenset(entity.strip() for entity in entities.split(";")),
+        title=head.group(2),
+        text="\n".join(text).strip(),
+        genre=genre,
+        is_held_out=head.group(1) == "held",
+        date=fields.get("@date", ""),
+        is_table=fields.get("@kind") == "table",
+        triples=triples,
+        entities=dict(item.strip().rsplit(" ", 1) for item in fields.get("@entities", "").split(";") if item.strip()),
+        values=_pairs(fields.get("@values", "")),
+        refs=_pairs(fields.get("@refs", "")),
     )
 
 
-PASSAGES: tuple[Passage, ...] = (
-    _passage(
-        "Harbour Lights (film)",
-        "Harbour Lights is a 1998 drama film directed by Marta Lindqvist. It was written by Tom Okafor and stars "
-        "Elena Petrova. The film was released in Sweden on 4 March 1998.",
-        "Harbour Lights; drama film; Marta Lindqvist; Tom Okafor; Elena Petrova; Sweden; 4 March 1998",
-        "Harbour Lights | is a | drama film",
-        "Marta Lindqvist | direct | Harbour Lights",
-        "film | released in | Sweden",
-        "film | released on | 4 March 1998",
-    ),
-    _passage(
-        "Marta Lindqvist",
-        "Marta Lindqvist was born in Uppsala and studied at the University of Oslo. She lives in Bergen with her "
-        "husband, the painter Nils Berg.",
-        "Marta Lindqvist; Uppsala; University of Oslo; Bergen; Nils Berg; painter",
-        "Marta Lindqvist | born in | Uppsala",
-        "Marta Lindqvist | study at | University of Oslo",
-        "Nils Berg | is a | painter",
-    ),
-    _passage(
-        "Oslo",
-        "Oslo is the capital of Norway. The city lies on the Oslofjord. It does not border Sweden.",
-        "Oslo; capital; Norway; city; Oslofjord",
-        "Oslo | is | capital",
-        "Oslo | capital of | Norway",
-        "city | lie on | Oslofjord",
-    ),
-    _passage(
-        "Northwind",
-        "Northwind, a software company in Rotterdam, was founded by Anna de Vries and Paul Meyer in 2011. Google "
-        "acquired Northwind in 2019. Its founder did not join Google.",
-        "Northwind; software company; Rotterdam; Anna de Vries; Paul Meyer; 2011; Google; 2019",
-        "Northwind | is a | software company",
-        "Northwind | company in | Rotterdam",
-        "Anna de Vries | found | Northwind",
-        "Paul Meyer | found | Northwind",
-        "Northwind | founded in | 2011",
-        "Google | acquire | Northwind",
-        "Google | acquire in | 2019",
-        "founder | not join | Google",
-    ),
-    _passage(
-        "Paul Meyer",
-        "Paul Meyer, the chairman of Deutsche Bank, may resign in May. He might move to London. Anna's brother Karl "
-        "works for Siemens.",
-        "Paul Meyer; chairman; Deutsche Bank; Anna; Karl; Siemens; London",
-        "Paul Meyer | is | chairman",
-        "Paul Meyer | chairman of | Deutsche Bank",
-        "Karl | brother of | Anna",
-        "Karl | is | brother",
-        "Karl | work for | Siemens",
-    ),
-    _passage(
-        "Beekeeping",
-        "Honey bees collect nectar and pollen. A queen lays eggs in the hive. Beekeepers use smoke to calm the bees.",
-        "honey bees; nectar; pollen; queen; eggs; hive; beekeepers; smoke; bees",
-        "honey bees | collect | nectar",
-        "honey bees | collect | pollen",
-        "queen | lay | eggs",
-        "queen | lay in | hive",
-        "beekeepers | use | smoke",
-    ),
-    _passage(
-        "Water pump",
-        "The pump moves water from the lower tank to the upper tank. The motor drives the pump through a belt. "
-        "If the belt breaks, the pump stops.",
-        "pump; water; lower tank; upper tank; motor; belt",
-        "pump | move | water",
-        "pump | move from | lower tank",
-        "pump | move to | upper tank",
-        "motor | drive | pump",
-        "motor | drive through | belt",
-    ),
-    _passage(
-        "Chat",
-        "Alice: I bought a bicycle in Utrecht yesterday.\nBob Stone: Nice! I work at Philips, my sister lives in "
-        "Utrecht.\nAlice: Do you know the Blue Cafe?",
-        "Alice; bicycle; Utrecht; Bob Stone; Philips; sister; Blue Cafe",
-        "Alice | buy | bicycle",
-        "Alice | buy in | Utrecht",
-        "Bob Stone | work at | Philips",
-        "Bob Stone | has | sister",
-        "sister | live in | Utrecht",
-    ),
-    _passage(
-        "Treaty of Lund",
-        "The Treaty of Lund was signed by Denmark and Sweden in 1679. The treaty ended the war. Historians believe "
-        "that France dictated the terms.",
-        "Treaty of Lund; Denmark; Sweden; 1679; treaty; war; historians; France; terms",
-        "Denmark | sign | Treaty of Lund",
-        "Sweden | sign | Treaty of Lund",
-        "Treaty of Lund | signed in | 1679",
-        "treaty | end | war",
-    ),
-    _passage(
-        "Insulin",
-        "Insulin is a hormone that regulates blood sugar. It is produced by the pancreas. Frederick Banting "
-        "discovered insulin in Toronto and won the Nobel Prize.",
-        "insulin; hormone; blood sugar; pancreas; Frederick Banting; Toronto; Nobel Prize",
-        "insulin | is a | hormone",
-        "insulin | regulate | blood sugar",
-        "Frederick Banting | discover | insulin",
-        "Frederick Banting | discover in | Toronto",
-        "Frederick Banting | win | Nobel Prize",
-    ),
-    _passage(
-        "Ship",
-        "The ferry Aurora carries passengers between Tallinn and Helsinki. Aurora was built in Turku in 2004. "
-        "Who owns Aurora?",
-        "ferry; Aurora; passengers; Tallinn; Helsinki; Turku; 2004",
-        "Aurora | is a | ferry",
-        "Aurora | carry | passengers",
-        "Aurora | carry between | Tallinn",
-        "Aurora | carry between | Helsinki",
-        "Aurora | built in | Turku",
-        "Aurora | built in | 2004",
-    ),
-    _passage(
-        "Band",
-        "The Grey Owls are an English rock band formed in Leeds in 1987. Their singer, Joan Park, left the band and "
-        "moved to Canada.",
-        "Grey Owls; rock band; Leeds; 1987; Joan Park; singer; band; Canada",
-        "Grey Owls | is a | rock band",
-        "Grey Owls | formed in | Leeds",
-        "Grey Owls | formed in | 1987",
-        "Joan Park | is | singer",
-        "Joan Park | leave | band",
-        "Joan Park | move to | Canada",
-    ),
-    _passage(
-        "World Health Organization",
-        "The World Health Organization (WHO) is an agency of the United Nations. The WHO has its headquarters in "
-        "Geneva.",
-        "World Health Organization; WHO; agency; United Nations; headquarters; Geneva",
-        "World Health Organization | is a | agency",
-        "World Health Organization | agency of | United Nations",
-        "WHO | have | headquarters",
-        "WHO | have in | Geneva",
-    ),
-    _passage(
-        "Teacher",
-        "Ms. Ito gave Daniel a violin. Daniel wants to become a musician. He never played the piano.",
-        "Ito; Daniel; violin; musician; piano",
-        "Ito | give | violin",
-        "Ito | give to | Daniel",
-        "Daniel | want to become | musician",
-    ),
-    _passage(
-        "Volcano",
-        "Mount Kessa erupted in 1911 and destroyed three villages. The eruption killed 200 people. No village was "
-        "rebuilt by the government.",
-        "Mount Kessa; 1911; villages; eruption; people; government",
-        "Mount Kessa | erupt in | 1911",
-        "Mount Kessa | destroy | villages",
-        "eruption | kill | people",
-        "government | not rebuild | village",
-    ),
-    _passage(
-        "Museum",
-        "The Vasari Museum's director, Lucia Conti, opened a new wing. The wing was designed by the architect Jean "
-        "Morel and houses paintings by Vermeer.",
-        "Vasari Museum; director; Lucia Conti; new wing; architect; Jean Morel; paintings; Vermeer",
-        "Lucia Conti | director of | Vasari Museum",
-        "Lucia Conti | is | director",
-        "Lucia Conti | open | new wing",
-        "Jean Morel | design | wing",
-        "Jean Morel | is | architect",
-        "wing | house | paintings",
-        "paintings | by | Vermeer",
-    ),
-)
+def _pairs(text: str) -> dict[str, str]:
+    return {
+        key.strip(): value.strip() for key, value in (item.split(" = ") for item in text.split(";") if item.strip())
+    }
+
+
+PASSAGES: tuple[Passage, ...] = load_passages(Path(__file__).parent / "passages")
