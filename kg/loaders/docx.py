@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kg.errors import CorruptFileError, LoadError
 from kg.limits import LoadLimits
-from kg.loaders.archive import check_word_package
 from kg.loaders.builder import DocumentBuilder
+from kg.loaders.office import check_package
 from kg.loaders.pictures import open_picture
 from kg.loaders.sniff import DOCX
 from kg.loaders.tables import SpanCell, expand_spans, make_table
@@ -217,7 +217,7 @@ class DocxLoader:
         from lxml.etree import LxmlError
 
         builder = DocumentBuilder(raw, limits=self._limits)
-        check_word_package(raw.data, name=raw.name, limits=self._limits)
+        check_package(raw.data, name=raw.name, limits=self._limits)
         builder.deadline.check("parsing")
         try:
             word = docx.Document(io.BytesIO(raw.data))

@@ -28,6 +28,7 @@ def default_loaders(limits: LoadLimits) -> tuple[Loader, ...]:
     from kg.loaders.markdown import MarkdownLoader
     from kg.loaders.pdf import PdfLoader
     from kg.loaders.text import TextLoader
+    from kg.loaders.xlsx import XlsxLoader
 
     return (
         TextLoader(limits),
@@ -35,6 +36,7 @@ def default_loaders(limits: LoadLimits) -> tuple[Loader, ...]:
         HtmlLoader(limits),
         PdfLoader(limits),
         DocxLoader(limits),
+        XlsxLoader(limits),
         ImageLoader(limits),
     )
 

@@ -16,10 +16,12 @@ from pathlib import PurePosixPath
 from kg.errors import EmptyFileError, UnsupportedFileError
 from kg.loaders.decode import decode_text, looks_binary
 
-__all__ = ["DOCX", "HTML", "MARKDOWN", "PDF", "PLAIN", "ZIP", "sniff"]
+__all__ = ["DOCX", "HTML", "MARKDOWN", "PDF", "PLAIN", "PPTX", "XLSX", "ZIP", "sniff"]
 
 PDF = "application/pdf"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 ZIP = "application/zip"
 HTML = "text/html"
 MARKDOWN = "text/markdown"
@@ -56,8 +58,8 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _ZIP_KINDS = (  # a member that only this kind has
     ("word/document.xml", DOCX),
-    ("xl/workbook.xml", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
-    ("ppt/presentation.xml", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
+    ("xl/workbook.xml", XLSX),
+    ("ppt/presentation.xml", PPTX),
     ("META-INF/container.xml", "application/epub+zip"),
     ("content.xml", "application/vnd.oasis.opendocument.text"),
 )

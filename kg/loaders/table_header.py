@@ -42,10 +42,10 @@ def guess_header(rows: Sequence[Sequence[str]], *, assume: bool = False) -> int:
         return 0
     if _names_years(first, body):
         return 1
-    if any(looks_like_value(cell) for cell in filled):
-        return 0
     if len(set(filled)) < len(filled):
         return _second_level(rows)
+    if any(looks_like_value(cell) for cell in filled):
+        return 0
     return int(_has_value_column(body) or (assume and _names_words(first, body)))
 
 
@@ -64,7 +64,7 @@ def _second_level(rows: Sequence[Sequence[str]]) -> int:
     """Tell a header of two rows, of which the first repeats the words of cells that were merged."""
     first, second, body = rows[0], rows[1], rows[2 : 2 + _LOOKED_AT]
     merged = any(left and left == right for left, right in zip(first, first[1:], strict=False))
-    named = all(not cell or not looks_like_value(cell) or _YEAR.fullmatch(cell) for cell in second)
+    named = all(not cell or not looks_like_value(cell) or _YEAR.fullmatch(cell) for cell in (*first, *second))
     return 2 if merged and body and named and _has_value_column(body) else 0
 
 
