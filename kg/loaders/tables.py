@@ -30,6 +30,7 @@ __all__ = [
     "is_table_caption",
     "label_of",
     "make_table",
+    "spoken_name",
 ]
 
 _MAX_CAPTION = 1_000  # characters, as for pictures
@@ -275,7 +276,13 @@ def _only_value(row: Sequence[str]) -> str:
 
 def _column_names(head: Sequence[Sequence[str]], width: int) -> list[str]:
     names = [" / ".join(dict.fromkeys(row[column] for row in head if row[column])) for column in range(width)]
-    return [name.rstrip(":").rstrip() for name in names]
+    return [spoken_name(name) for name in names]
+
+
+def spoken_name(name: str) -> str:
+    """Return the name of a column or key as it is said: ``breeding_pairs:`` is ``breeding pairs``."""
+    name = name.rstrip(":").rstrip()
+    return squash(name.replace("_", " ")) or name if "_" in name and " " not in name else name
 
 
 def _say_rows(body: Sequence[Sequence[str]], names: Sequence[str]) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 import base64
 import io
-import json
 
 import pytest
 
@@ -312,10 +311,6 @@ def test_caption_of_one_picture_is_not_given_to_the_next(picture):
     captions = [asset.caption for asset in builder.build(title="").assets]
 
     assert captions == ["Figure 1: red", "", "Figure 2: green"]
-
-
-def test_json_is_read_as_plain_text(load):
-    assert load("a.json", json.dumps({"a": 1}).encode()).text == '{"a": 1}'
 
 
 def test_html_table_keeps_its_cells_its_header_and_its_caption(load):
