@@ -166,17 +166,16 @@ class DocumentBuilder:
                 )
             )
 
-    def add_table(self, draft: TableDraft, *, page: int = 1, box: Box | None = None) -> Span:
+    def add_table(self, draft: TableDraft, *, box: Box | None = None) -> Span:
         """Append a table as a block of lines of cells, and keep its cells.
 
         :param draft: What :func:`kg.loaders.tables.make_table` made of it. Where it has no caption, a block right
             before or after it that opens like one is taken.
-        :param page: Its page, from 1.
-        :param box: Its place on that page.
-        :returns: Its place in the text.
+        :param box: Its place on the page.
+        :returns: Its place in the text, which says its page.
         """
         span = self.add(draft.block)
-        self._tables.append(PlacedTable(draft=draft, span=span, page=page, box=box))
+        self._tables.append(PlacedTable(draft=draft, span=span, box=box))
         return span
 
     def leave_out(self, reason: str) -> None:
@@ -215,7 +214,9 @@ class DocumentBuilder:
             is_paged=is_paged,
             headings=tuple(self._headings),
             assets=self._assets(text, pages),
-            tables=finish_tables(self._tables, document_id=self._document_id, text=text, blocks=self._blocks),
+            tables=finish_tables(
+                self._tables, document_id=self._document_id, text=text, blocks=self._blocks, pages=pages
+            ),
             metadata=notes,
         )
 

@@ -105,7 +105,7 @@ class _SlideReader:
         if draft is None:
             self._builder.add("\n".join(lines))
         else:
-            self._builder.add_table(draft, page=self._page, box=self._box(shape))
+            self._builder.add_table(draft, box=self._box(shape))
 
     def _chart(self, shape: Any) -> None:
         chart = shape.chart
@@ -123,7 +123,7 @@ class _SlideReader:
             draft = make_table(rows, source="markup", n_header_rows=1, caption=title)
             if draft is not None:
                 self._builder.add(title)
-                self._builder.add_table(draft, page=self._page, box=self._box(shape))
+                self._builder.add_table(draft, box=self._box(shape))
 
     def _diagram(self, shape: Any, relation: str) -> None:
         """Add the words of a diagram that PowerPoint draws from a list ("SmartArt")."""

@@ -18,12 +18,11 @@ _MAX_TITLE = 200  # characters of a lone cell over a table that names it
 Grid = list[list[str]]
 
 
-def add_regions(builder: DocumentBuilder, rows: Sequence[Sequence[str]], *, page: int = 1) -> None:
+def add_regions(builder: DocumentBuilder, rows: Sequence[Sequence[str]]) -> None:
     """Add what stands on one sheet, from top to bottom and from left to right: tables as tables, the rest as text.
 
     :param builder: Takes the blocks.
     :param rows: The rows of the sheet, empty ones too; cells clean.
-    :param page: The sheet's number.
     """
     title = ""
     for block in _joined(split_rows(rows)):
@@ -31,7 +30,7 @@ def add_regions(builder: DocumentBuilder, rows: Sequence[Sequence[str]], *, page
         for region in _split_columns(block):
             draft = make_table(region, source="sheet", caption=title)
             if draft is not None:
-                builder.add_table(draft, page=page)
+                builder.add_table(draft)
                 title = ""
                 continue
             text = "\n".join(" | ".join(filter(None, row)) for row in region)

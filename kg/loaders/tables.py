@@ -12,13 +12,14 @@ so that a row is a line; nothing else of a value is changed.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kg import ids
 from kg.loaders.table_header import guess_header
 from kg.loaders.text_tools import clean, squash
-from kg.types import Box, Span, Table
+from kg.types import Box, Page, Span, Table
 
 __all__ = [
     "PlacedTable",
@@ -117,7 +118,6 @@ class PlacedTable:
 
     draft: TableDraft
     span: Span
-    page: int
     box: Box | None
 
 
@@ -314,7 +314,7 @@ def _captioned(caption: str, label: str) -> str:
 
 
 def finish_tables(
-    placed: Sequence[PlacedTable], *, document_id: str, text: str, blocks: Sequence[Span]
+    placed: Sequence[PlacedTable], *, document_id: str, text: str, blocks: Sequence[Span], pages: Sequence[Page]
 ) -> tuple[Table, ...]:
     """Make the tables of a document whose text is complete.
 
@@ -323,6 +323,7 @@ def finish_tables(
     :param text: Its whole text.
     :param blocks: All blocks of the text, in order. One right before a table (else right after it) that opens as a
         table's caption does becomes the caption of a table that has none; no block is taken twice.
+    :param pages: The pages of the document, in order.
     :returns: The tables, numbered in their order.
     """
     index_of = {span.start: index for index, span in enumerate(blocks)}
@@ -333,9 +334,20 @@ def finish_tables(
         if not draft.caption and (caption := _outer_caption(table, text, blocks, index_of, taken)):
             draft = replace(draft, caption=caption, label=draft.label or label_of(caption))
         tables.append(
-            draft.to_table(document_id=document_id, ordinal=ordinal, page=table.page, span=table.span, box=table.box)
+            draft.to_table(
+                document_id=document_id,
+                ordinal=ordinal,
+                page=_page_of(table.span, pages),
+                span=table.span,
+                box=table.box,
+            )
         )
     return tuple(tables)
+
+
+def _page_of(span: Span, pages: Sequence[Page]) -> int:
+    place = bisect_right(pages, span.start, key=lambda page: page.span.start) - 1
+    return pages[max(0, place)].number
 
 
 def _outer_caption(

@@ -102,7 +102,7 @@ class XlsxLoader:
                 hidden.append(name)
             if budget.n_cells > 0 and budget.n_looked_at > 0:
                 rows = list(_rows(sheet, part, builder=builder, budget=budget, where=name))
-                add_regions(builder, rows, page=number)
+                add_regions(builder, rows)
             else:
                 budget.notes.append(f"{name}: left out, because the limit max_cells was reached before it.")
             add_sheet_pictures(builder, part, page=number)
