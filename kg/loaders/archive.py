@@ -76,21 +76,24 @@ class MemberReader:
         :raises UnsupportedFileError: If it is compressed in a way that Python does not know.
         :raises CorruptFileError: If it cannot be expanded or its checksum is wrong.
         """
+        return b"".join(self.pieces(member, max_bytes=max_bytes))
+
+    def pieces(self, member: zipfile.ZipInfo, *, max_bytes: int | None = None) -> Iterator[bytes]:
+        """Expand one member piece by piece; parameters and errors are those of :meth:`read`."""
         where = f"{self._name}!/{member.filename}"
         if member.flag_bits & _ENCRYPTED_FLAG:
             raise EncryptedFileError(f"{where}: needs a password. Unpack the archive and ingest the folder.")
         try:
             with self._archive.open(member) as stream:
-                return self._count(stream, member, where=where, max_bytes=max_bytes or self._limits.max_bytes)
+                yield from self._count(stream, member, where=where, max_bytes=max_bytes or self._limits.max_bytes)
         except NotImplementedError as error:
             raise UnsupportedFileError(f"{where}: {error}. Pack it again with deflate.") from error
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as error:
             raise CorruptFileError(f"{where}: cannot be expanded ({error}); the archive is damaged.") from error
 
-    def _count(self, stream: IO[bytes], member: zipfile.ZipInfo, *, where: str, max_bytes: int) -> bytes:
+    def _count(self, stream: IO[bytes], member: zipfile.ZipInfo, *, where: str, max_bytes: int) -> Iterator[bytes]:
         limits = self._limits
         n_packed = max(1, min(member.compress_size, self._n_data))
-        parts: list[bytes] = []
         n_bytes = 0
         while part := stream.read(_STEP_BYTES):
             n_bytes += len(part)
@@ -107,8 +110,7 @@ class MemberReader:
                     f"{where}: expands more than max_compression_ratio = {limits.max_compression_ratio:g} fold, as a "
                     "zip bomb does. Unpack it yourself if you trust it."
                 )
-            parts.append(part)
-        return b"".join(parts)
+            yield part
 
 
 def _member_path(filename: str, *, where: str) -> str:

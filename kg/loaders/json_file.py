@@ -111,6 +111,7 @@ class _Writer:
         numbered = f"{name or 'Record'} {number}"
         if isinstance(value, dict):
             title = squash(clean(scalar_text(value[title_key]) or "")) if title_key else ""
+            self.has_words = self.has_words or bool(title)
             self._heading(title or numbered, level=level)
             self._object(value, level=level + 1, without=title_key)
         elif isinstance(value, list):

@@ -20,6 +20,7 @@ _MARKUP_SUFFIXES = (".xml", ".rels", ".vml")
 _DTD_MARKS = tuple(
     mark.encode(encoding) for mark in ("<!DOCTYPE", "<!ENTITY") for encoding in ("utf-8", "utf-16-le", "utf-16-be")
 )
+_LONGEST_MARK = max(map(len, _DTD_MARKS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,31 +37,47 @@ def check_package(
     *,
     name: str,
     limits: LoadLimits,
-    large: tuple[str, ...] = (),
     visit: Callable[[str, bytes], None] | None = None,
+    large: Mapping[str, int] | None = None,
+    feed: Callable[[str, bytes], None] | None = None,
 ) -> None:
     """Expand every part once, counted, and refuse bombs of compression and of XML entities.
 
     :param data: The package.
     :param name: What to call it in messages.
     :param limits: See :class:`kg.loaders.archive.MemberReader`; XML parts may have ``max_text_bytes`` each.
-    :param large: Where the paths of XML parts begin that are read as a stream and so may have ``max_bytes``.
-    :param visit: Called with the path and the bytes of each XML part.
+    :param visit: Called with the path and the bytes of each XML part that is not large.
+    :param large: Where the paths of XML parts begin that may be larger, and the most bytes of each.
+    :param feed: Called with the path of a large part and each piece of it, in order.
     :raises LoadError: If a part is encrypted, damaged, passes a limit or holds a DTD.
     """
     reader = MemberReader(data, name=name, limits=limits)
     for member in reader.members:
         path = member.filename
-        is_markup = path.lower().endswith(_MARKUP_SUFFIXES)
-        bounded = is_markup and not path.startswith(large)
-        part = reader.read(member, max_bytes=limits.max_text_bytes if bounded else None)
-        if is_markup and any(mark in part for mark in _DTD_MARKS):
-            raise CorruptFileError(
-                f"{name}!/{path}: holds a document type definition, which Office files never do; it may be an XML "
-                "entity bomb. It was not parsed."
-            )
-        if is_markup and visit is not None:
-            visit(path, part)
+        where = f"{name}!/{path}"
+        if not path.lower().endswith(_MARKUP_SUFFIXES):
+            for _ in reader.pieces(member):
+                pass
+        elif max_bytes := next((size for start, size in (large or {}).items() if path.startswith(start)), 0):
+            before = b""
+            for piece in reader.pieces(member, max_bytes=max_bytes):
+                _refuse_types(before + piece, where=where)
+                before = piece[-_LONGEST_MARK:]
+                if feed is not None:
+                    feed(path, piece)
+        else:
+            part = reader.read(member, max_bytes=limits.max_text_bytes)
+            _refuse_types(part, where=where)
+            if visit is not None:
+                visit(path, part)
+
+
+def _refuse_types(markup: bytes, *, where: str) -> None:
+    if any(mark in markup for mark in _DTD_MARKS):
+        raise CorruptFileError(
+            f"{where}: holds a document type definition, which Office files never do; it may be an XML entity bomb. It "
+            "was not parsed."
+        )
 
 
 def relations_path(part: str) -> str:

@@ -187,6 +187,7 @@ def _metadata(scans: dict[str, SheetPart], *, hidden: list[str], budget: _Budget
 
 _PARSER_ERRORS = (
     zipfile.BadZipFile,
+    OSError,  # what openpyxl raises of a package without a workbook
     LookupError,
     ValueError,
     AttributeError,

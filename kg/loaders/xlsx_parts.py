@@ -6,6 +6,7 @@ Layer: ``kg``; the standard library and lxml. Sheets can have hundreds of megaby
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,13 +25,36 @@ if TYPE_CHECKING:
 
 __all__ = ["SheetPart", "add_sheet_pictures", "sheet_parts"]
 
-_LARGE = ("xl/worksheets/", "xl/sharedStrings")
+_SHEETS = "xl/worksheets/sheet"
+_STRINGS = "xl/sharedStrings"
 _MAX_MERGED = 100_000
 _MERGED = re.compile(rb"<(?:\w{1,9}:)?mergeCell\s[^>]{0,99}?ref=\"([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})\"")
-_FORMULA_WITHOUT_VALUE = re.compile(
-    rb"(?:</(?:\w{1,9}:)?f>|<(?:\w{1,9}:)?f(?:\s[^>]{0,200})?/>)\s*"
-    rb"(?:</(?:\w{1,9}:)?c>|<(?:\w{1,9}:)?v\s*/>|<(?:\w{1,9}:)?v>\s*</(?:\w{1,9}:)?v>)"
-)
+_FORMULAS_WITHOUT_VALUE = (b"</f></c>", b"</f><v></v>", b"</f><v/>", b"</f><v />")
+_END_OF_CELLS = b"sheetData>"
+_CARRIED = 16  # bytes from one piece to the next, for what stands across them
+_MAX_TAIL = 16 * 1024 * 1024  # bytes looked at behind the cells of a sheet
+
+
+class _SheetScan:
+    """Looks through the bytes of one sheet as they come: formulas among the cells, merged ranges behind them."""
+
+    def __init__(self) -> None:
+        self.n_formulas_without_value = 0
+        self._before = b""
+        self._tail: bytearray | None = None
+
+    def feed(self, piece: bytes) -> None:
+        for mark in _FORMULAS_WITHOUT_VALUE:
+            # What is carried over is shorter than the mark, so no mark is counted twice.
+            self.n_formulas_without_value += (self._before[1 - len(mark) :] + piece).count(mark)
+        if self._tail is not None:
+            self._tail += piece[: _MAX_TAIL - len(self._tail)]
+        elif (end := (self._before + piece).rfind(_END_OF_CELLS)) >= 0:
+            self._tail = bytearray((self._before + piece)[end:])
+        self._before = (self._before + piece)[-_CARRIED:]
+
+    def merged(self) -> tuple[tuple[int, int, int, int], ...]:
+        return tuple(_merged(bytes(self._tail or b"")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,21 +78,25 @@ def sheet_parts(raw: RawFile, *, limits: LoadLimits) -> dict[str, SheetPart]:
     :raises LoadError: If the package is a bomb or damaged.
     """
     parts: dict[str, bytes] = {}
-    found: dict[str, tuple[tuple[tuple[int, int, int, int], ...], int]] = {}
+    scans: dict[str, _SheetScan] = defaultdict(_SheetScan)
 
-    def look(path: str, part: bytes) -> None:
-        if path.startswith("xl/worksheets/") and path.endswith(".xml"):
-            found[path] = tuple(_merged(part)), len(_FORMULA_WITHOUT_VALUE.findall(part))
-        elif path.startswith("xl/") and not path.startswith(_LARGE) or path.endswith(".rels"):
-            parts[path] = part
+    def feed(path: str, piece: bytes) -> None:
+        if path.startswith(_SHEETS):
+            scans[path].feed(piece)
 
-    check_package(raw.data, name=raw.name, limits=limits, large=_LARGE, visit=look)
+    # Sheets are parsed as a stream; the strings that they share are kept in memory, all of them.
+    large = {_SHEETS: limits.max_archive_bytes, _STRINGS: limits.max_bytes}
+    check_package(raw.data, name=raw.name, limits=limits, visit=parts.__setitem__, large=large, feed=feed)
     sheets: dict[str, SheetPart] = {}
     for name, path in _sheet_paths(parts):
-        merged, n_formulas = found.get(path, ((), 0))
+        scan = scans[path]
         media, n_charts = _drawn(path, parts)
         sheets[name] = SheetPart(
-            path=path, merged=merged, n_formulas_without_value=n_formulas, n_charts=n_charts, media=media
+            path=path,
+            merged=scan.merged(),
+            n_formulas_without_value=scan.n_formulas_without_value,
+            n_charts=n_charts,
+            media=media,
         )
     return sheets
 

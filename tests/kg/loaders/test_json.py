@@ -69,6 +69,10 @@ def test_nested_records_are_blocks_under_their_titles(load):
     )
 
 
+def test_record_that_is_nothing_but_its_title_is_read(load):
+    assert load("a.jsonl", b'{"name": "Petrel"}').text == "Petrel"
+
+
 def test_numbers_stay_as_they_are_written_and_repeated_keys_are_kept(load):
     digits = "9" * 6_000
 

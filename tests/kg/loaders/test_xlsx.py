@@ -254,6 +254,13 @@ def test_workbook_without_its_parts_is_corrupt(refusal, archive):
     assert isinstance(refusal("a.xlsx", archive({"xl/workbook.xml": b"<x/>"})), CorruptFileError)
 
 
+def test_package_that_names_no_workbook_is_corrupt(refusal):
+    kinds = b'<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>'
+    data = rewritten(saved(workbook_of(("S", FERRIES))), {"[Content_Types].xml": kinds})
+
+    assert isinstance(refusal("a.xlsx", data), CorruptFileError)
+
+
 def test_workbook_that_is_a_zip_bomb_is_refused(refusal):
     bomb = rewritten(saved(workbook_of(("S", FERRIES))), {"xl/media/image1.bmp": b"\0" * 20_000_000})
 
