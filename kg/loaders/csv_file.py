@@ -20,6 +20,7 @@ from kg.types import Document, RawFile
 __all__ = ["CsvLoader"]
 
 _SEPARATORS = ',;|\t\r\n "'
+_LINE_END = b"\n"
 _HINT = "sep="  # the first line that Excel writes to say what separates the columns
 
 
@@ -89,7 +90,11 @@ class CsvLoader:
             if not any(row):
                 continue
             if len(rows) >= limits.max_table_rows:
-                notes.append(f"Only the first {limits.max_table_rows} rows were kept (the limit max_table_rows).")
+                n_lines = builder.raw.data.count(_LINE_END)
+                notes[:] = [
+                    f"Only the first {limits.max_table_rows} of some {n_lines} rows were kept (the limit "
+                    "max_table_rows)."
+                ]
                 break
             room = limits.max_cells - n_cells
             rows.append(row[:room])

@@ -122,7 +122,8 @@ def _open(raw: RawFile) -> Workbook:
 
 def _rows(sheet: Any, part: SheetPart, *, builder: DocumentBuilder, budget: _Budget, where: str) -> Iterator[list[str]]:
     """Yield the rows of a sheet as they are shown, until the sheet or the budget ends."""
-    sheet.reset_dimensions()  # they are a claim
+    n_claimed = sheet.max_row
+    sheet.reset_dimensions()  # they are a claim, good for a message only
     merges = _Merges(part.merged)
     n_kept = 0
     is_gap = False
@@ -138,7 +139,10 @@ def _rows(sheet: Any, part: SheetPart, *, builder: DocumentBuilder, budget: _Bud
         merges.apply(number, row)
         n_kept += bool(row)
         if n_kept > budget.n_rows:
-            budget.notes.append(f"{where}: only the first {budget.n_rows} rows were kept (the limit max_table_rows).")
+            of = f" of {n_claimed}" if n_claimed and n_claimed > n_kept else ""
+            budget.notes.append(
+                f"{where}: only the first {budget.n_rows}{of} rows were kept (the limit max_table_rows)."
+            )
             return
         if budget.is_spent_after(row, where):
             return

@@ -6,7 +6,8 @@ import pytest
 
 from generation.answerer import Answerer
 from generation.render import citation_line, citation_to_json
-from generation.testing import HashingEncoder, make_table_evidence
+from generation.rows import rows_of, tied_otherwise
+from generation.testing import HashingEncoder, make_evidence, make_table_evidence
 from generation.units import units_of
 
 FLEET = [["Ship", "Year", "Seats", "Captain"], ["Kestrel", "2020", "180", "Jonas Ekblad"],
@@ -77,3 +78,32 @@ def test_citation_of_a_row_is_right_in_a_chunk_from_the_middle_of_a_table():
     )
 
     assert answer.citations[0].row == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence", "is_tied_otherwise"),
+    [
+        (FLEET, "The Kestrel had 190 seats in 2021.", False),
+        (FLEET, "The Kestrel had 64 seats in 2021.", True),
+        (FLEET, "In 2021 the Kestrel had 190 seats and the Petrel had 64.", False),
+        (FLEET, "In 2021 the Kestrel had 64 seats and the Petrel had 190.", True),
+        (FLEET, "In 2021 the captain of the Petrel was Ylva Sandberg.", False),
+        (FLEET, "In 2021 the captain of the Petrel was Jonas Ekblad.", True),
+        (YEARS, "In 2021 the Kestrel carried 1,190 passengers.", False),
+        (YEARS, "In 2020 the Kestrel carried 1,190 passengers.", True),
+        (VOTES, "Six members voted for the repair of the breakwater.", False),
+    ],
+)
+def test_claim_must_keep_to_one_row_and_its_columns(rows, sentence, is_tied_otherwise):
+    said = [unit.text for unit in units_of([make_table_evidence(rows)])]
+
+    assert tied_otherwise(sentence, said) is is_tied_otherwise
+
+
+def test_rows_are_told_from_prose_before_a_claim_is_checked_against_them():
+    rows = units_of([make_table_evidence(SHEEP, caption="Livestock")])
+    prose = units_of([make_evidence("Ann: no. Bob: yes.")])
+
+    assert rows_of(rows) == ["Island: Skerrin; Sheep: 120; Goats: 31", "Island: Aldis; Sheep: 80; Goats: 45"]
+    assert rows_of([*rows, *prose]) == []
+    assert rows_of([]) == []
