@@ -1,7 +1,8 @@
 """PowerPoint files: each slide is a page, with its title as heading, its text in reading order, tables and pictures.
 
 Layer: ``kg``; python-pptx. Shapes are read from top to bottom and from left to right; a group is read whole, where it
-stands. The numbers behind a chart become a table. Speaker notes follow their slide, marked ``Notes:``.
+stands; what only newer versions draw comes last. The numbers behind a chart become a table. Speaker notes follow their
+slide, marked ``Notes:``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _SAME_LINE = 0.03  # of the slide's height: shapes whose tops differ less stand 
 _MAX_GROUPS = 50  # groups inside one another
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
+_MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 
 
@@ -60,6 +63,8 @@ class _SlideReader:
         for shape in self._in_order(slide.shapes):
             if title is None or shape.shape_id != title.shape_id:
                 self._shape(shape)
+        for choice in slide.element.iterfind(f"{_P}cSld/{_P}spTree//{_MC}AlternateContent"):
+            builder.add("\n".join(filter(None, map(_words, choice.iterfind(f"{_MC}Choice//{_A}p")))))
         if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
             notes = _paragraphs(slide.notes_slide.notes_text_frame)
             builder.add(f"Notes: {notes}" if notes else "")

@@ -105,6 +105,8 @@ class XlsxLoader:
                 add_regions(builder, rows)
             else:
                 budget.notes.append(f"{name}: left out, because the limit max_cells was reached before it.")
+            for note in part.notes:
+                builder.add(note)
             add_sheet_pictures(builder, part, page=number)
             builder.end_page(number)
         properties = workbook.properties

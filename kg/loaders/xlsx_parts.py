@@ -1,4 +1,4 @@
-"""What the streaming reader of workbooks does not tell: merged cells, formulas without a value, pictures of a sheet.
+"""What the streaming reader of workbooks does not tell: merged cells, formulas without a value, pictures, comments.
 
 Layer: ``kg``; the standard library and lxml. Sheets can have hundreds of megabytes, so they are searched as bytes.
 """
@@ -17,7 +17,7 @@ from kg.loaders.archive import MemberReader
 from kg.loaders.builder import DocumentBuilder
 from kg.loaders.office import check_package, relations_of
 from kg.loaders.pictures import open_picture
-from kg.loaders.text_tools import clean
+from kg.loaders.text_tools import clean, squash
 from kg.types import RawFile
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class SheetPart:
     n_charts: int = 0
     media: tuple[tuple[str, str], ...] = ()
     """The pictures of the sheet: the path of each and its alternative text."""
+    notes: tuple[str, ...] = ()
+    """What stands on the sheet beside its cells: comments on cells, and the words of text boxes."""
 
 
 def sheet_parts(raw: RawFile, *, limits: LoadLimits) -> dict[str, SheetPart]:
@@ -97,6 +99,7 @@ def sheet_parts(raw: RawFile, *, limits: LoadLimits) -> dict[str, SheetPart]:
             n_formulas_without_value=scan.n_formulas_without_value,
             n_charts=n_charts,
             media=media,
+            notes=tuple(_notes(path, parts)),
         )
     return sheets
 
@@ -162,6 +165,21 @@ def _drawn(path: str, parts: Mapping[str, bytes]) -> tuple[tuple[tuple[str, str]
             if target is not None and not target.is_external:
                 media.append((target.target, properties.get("descr", "") if properties is not None else ""))
     return tuple(media), n_charts
+
+
+def _notes(path: str, parts: Mapping[str, bytes]) -> Iterator[str]:
+    for relation in relations_of(path, parts).values():
+        root = _parse(parts.get(relation.target)) if not relation.is_external else None
+        if relation.kind == "comments":
+            for comment in _named(root, "comment"):
+                if words := _words(comment):
+                    yield f"Note on {comment.get('ref', '')}: {words}"
+        elif relation.kind == "drawing":
+            yield from filter(None, map(_words, _named(root, "txBody")))
+
+
+def _words(root: _Element) -> str:
+    return squash(clean(" ".join(text.text or "" for text in _named(root, "t"))))
 
 
 def add_sheet_pictures(builder: DocumentBuilder, part: SheetPart, *, page: int) -> None:

@@ -1,12 +1,16 @@
 """Slides are pages: title, words in reading order, tables, charts and pictures, notes."""
 
+import copy
 import io
 import zipfile
 
 import pptx
 import pytest
+from lxml import etree
 from pptx.chart.data import CategoryChartData, XyChartData
 from pptx.enum.chart import XL_CHART_TYPE
+from pptx.opc.package import Part
+from pptx.opc.packuri import PackURI
 from pptx.util import Emu, Inches
 
 from kg.errors import CorruptFileError, LimitExceededError, LoadError
@@ -147,6 +151,37 @@ def test_damaged_picture_of_a_slide_does_not_fail_the_file(load, show, picture):
     document = load("a.pptx", rewritten(saved(show), {"ppt/media/image1.png": picture()[:60]}))
 
     assert document.metadata["pictures_left_out"] == "1 corrupt"
+
+
+def test_shapes_that_only_newer_versions_draw_are_read_once(load, show):
+    write(show.slides[0].shapes, "an equation beside words")
+    box = show.slides[0].shapes[-1]._element
+    alternative = etree.SubElement(
+        box.getparent(), "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
+    )
+    for name in ("Choice", "Fallback"):
+        part = etree.SubElement(alternative, f"{{http://schemas.openxmlformats.org/markup-compatibility/2006}}{name}")
+        part.append(copy.deepcopy(box))
+    box.getparent().remove(box)
+
+    assert load("a.pptx", saved(show)).text == "The fleet\n\nan equation beside words"
+
+
+def test_words_of_a_diagram_are_read(load, show):
+    shapes = show.slides[0].shapes
+    shapes.add_table(2, 2, 0, 0, 1000, 1000)
+    frame = shapes[-1]._element
+    drawing = "http://schemas.openxmlformats.org/drawingml/2006/"
+    points = f'<d:x xmlns:d="{drawing}diagram" xmlns:a="{drawing}main"><a:p><a:r><a:t>Plan</a:t></a:r></a:p></d:x>'
+    part = Part(PackURI("/ppt/diagrams/data1.xml"), "application/xml", show.part.package, points.encode())
+    relation = show.slides[0].part.relate_to(part, "http://x/diagramData")
+    data = frame.graphic.graphicData
+    data.remove(data[0])
+    ids = etree.SubElement(data, f"{{{drawing}diagram}}relIds")
+    ids.set("{http://schemas.openxmlformats.org/officeDocument/2006/relationships}dm", relation)
+    data.set("uri", f"{drawing}diagram")
+
+    assert load("a.pptx", saved(show)).text == "The fleet\n\nPlan"
 
 
 def test_presentation_without_slides_is_empty(refusal):

@@ -7,6 +7,7 @@ import zipfile
 
 import openpyxl
 import pytest
+from openpyxl.comments import Comment
 from openpyxl.drawing.image import Image as SheetImage
 
 from kg.errors import CorruptFileError, LimitExceededError, LoadError
@@ -170,6 +171,13 @@ def test_pictures_of_a_sheet_become_assets_on_its_page(load, picture):
     (asset,) = load("a.xlsx", saved(workbook)).assets
 
     assert (asset.page, asset.width_px) == (2, 64)
+
+
+def test_comments_on_cells_are_read_with_the_cell_they_stand_on(load):
+    workbook = workbook_of(("First", FERRIES))
+    workbook["First"]["B2"].comment = Comment("Counted in May.", "Ines")
+
+    assert load("a.xlsx", saved(workbook)).text.endswith("Note on B2: Counted in May.")
 
 
 def test_damaged_picture_of_a_sheet_does_not_fail_the_file(load, picture):
