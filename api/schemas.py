@@ -87,6 +87,7 @@ class CitationOut(_Out):
     source: str
     name: str
     page: int
+    row: int | None
     quote: str
     asset: str | None
     modality: str

@@ -152,6 +152,7 @@ class CitationBook:
                 span=span,
                 asset_id=chunk.asset_id,
                 box=chunk.box,
+                row=next((row.number for row in evidence.rows if row.span.end > span.start), 0),
             )
         )
         self._numbers[key] = number

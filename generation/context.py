@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from generation.extractive import place_of
-from generation.units import Unit, is_picture, picture_noun, units_of
+from generation.units import Unit, is_picture, is_table, picture_noun, units_of
 from kg.errors import GenerationError
 from kg.types import Modality, Span
 from retrieval.types import Evidence
@@ -108,13 +108,14 @@ def _without_overlaps(units: Sequence[Unit]) -> list[Unit]:
 def _header(number: int, evidence: Evidence) -> str:
     chunk = evidence.chunk
     read = f" — words read from a {picture_noun(chunk.modality)}" if is_picture(evidence) else ""
+    read = " — rows of a table" if is_table(evidence) else read
     place = place_of(evidence) if chunk.modality is Modality.TEXT else place_of(evidence).rsplit(" (", 1)[0]
     heading = chunk.heading or evidence.document.title
     return f"[{number}] {place}{f' — {heading}' if heading else ''}{read}"
 
 
 def _join(units: Sequence[Unit], evidence: Evidence) -> str:
-    return _safe(("\n" if is_picture(evidence) else " ").join(unit.flat for unit in units))
+    return _safe(("\n" if is_picture(evidence) or is_table(evidence) else " ").join(unit.flat for unit in units))
 
 
 def _safe(text: str) -> str:

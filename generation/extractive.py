@@ -15,9 +15,9 @@ from generation.question import Question, read_question
 from generation.scoring import MentionLookup, Scored, Scores, says_nothing_new, score_units
 from generation.short_answer import ShortAnswer, find_short_answer
 from generation.types import AnswerSentence
-from generation.units import Unit, is_picture, picture_noun, units_of
+from generation.units import Unit, is_picture, is_table, picture_noun, units_of
 from generation.words import collapse, content_stems, stem
-from kg.types import Span
+from kg.types import Modality, Span
 from retrieval.types import Evidence, TextEncoder
 
 __all__ = ["ANSWERABLE", "Extract", "extract", "insufficient_text", "place_of", "write_sentence"]
@@ -188,13 +188,16 @@ def write_sentence(unit: Unit, evidence: Sequence[Evidence], book: CitationBook)
         text = f"The {_SAID[unit.said]} of the {noun} says: “{text}”"
     elif is_picture(item):
         text = f"The {noun} reads: “{text}”"
+    elif is_table(item):
+        text = f"The table says: “{text}”"
     return AnswerSentence(text=text, citations=(number,), support=1.0, is_supported=True)
 
 
 def place_of(evidence: Evidence) -> str:
     """Return where a piece of evidence stands, for people: ``report.pdf, p. 3 (chart)``."""
     page = f", p. {evidence.chunk.page_first}" if evidence.document.is_paged else ""
-    picture = f" ({picture_noun(evidence.chunk.modality)})" if is_picture(evidence) else ""
+    kind = evidence.chunk.modality
+    picture = f" ({picture_noun(kind)})" if kind is not Modality.TEXT else ""
     return f"{evidence.document.name}{page}{picture}"
 
 

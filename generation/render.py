@@ -5,8 +5,8 @@ Layer: ``generation``; the standard library only.
 JSON of an answer (version 1; fields are added, never renamed or dropped)::
 
     question, status ("answered" | "insufficient"), answer (text with [n] marks), short_answer ("" = none), generator,
-    citations: [{number, source, name, page, is_paged, quote, asset (asset id or null), modality, span: [start, end],
-                 box: [x0, y0, x1, y1] or null, chunk_id, document_id}],
+    citations: [{number, source, name, page, is_paged, row (of a table) or null, quote, asset (asset id or null),
+                 modality, span: [start, end], box: [x0, y0, x1, y1] or null, chunk_id, document_id}],
     sentences: [{text, citations: [n], support, is_supported}], dropped: the same, notes: [text],
     trace: {stages: [{stage, seconds}], notes: [text]}
 """
@@ -48,7 +48,7 @@ def render_references(citations: Sequence[Citation]) -> str:
 
 
 def citation_line(citation: Citation) -> str:
-    """Return ``[1] report.pdf, p. 3: “…”``; for a picture ``[2] report.pdf, p. 14, chart: “…”``.
+    """Return ``[1] report.pdf, p. 3: “…”``; for a picture ``…, p. 14, chart: “…”``, a table ``…, table, row 2: “…”``.
 
     :param citation: The citation.
     :returns: One line; white space in the quote is collapsed, and a long quote is cut at a word with an ellipsis.
@@ -58,7 +58,8 @@ def citation_line(citation: Citation) -> str:
     quote = collapse(citation.quote)
     if len(quote) > _QUOTE_CHARS:
         quote = quote[:_QUOTE_CHARS].rsplit(" ", 1)[0] + " …"
-    return f"[{citation.number}] {citation.name}{page}{picture}: “{quote}”"
+    row = f", row {citation.row}" if citation.row else ""
+    return f"[{citation.number}] {citation.name}{page}{picture}{row}: “{quote}”"
 
 
 def answer_to_json(answer: Answer) -> dict[str, object]:
@@ -93,6 +94,7 @@ def citation_to_json(citation: Citation) -> dict[str, object]:
         "name": citation.name,
         "page": citation.page,
         "is_paged": citation.is_paged,
+        "row": citation.row or None,
         "quote": citation.quote,
         "asset": citation.asset_id,
         "modality": citation.modality.value,

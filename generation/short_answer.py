@@ -14,6 +14,7 @@ from generation.around import around
 from generation.grid import find_cell
 from generation.patterns import Candidate, candidates
 from generation.question import Question, QuestionKind
+from generation.rows import find_row_cell, is_ambiguous_row
 from generation.scoring import MentionLookup, Scored, Scores
 from generation.units import Unit
 from generation.verdict import choose_option, decide_yes_no
@@ -99,7 +100,13 @@ def _typed(
 ) -> ShortAnswer | None:
     best: ShortAnswer | None = None
     top = scores.ranked[0].score or 1.0
+    in_table = find_row_cell(question, scores.ranked[:_N_UNITS], scores.idf)
+    if in_table is not None:
+        score = in_table.source.score / top * 0.5 + _CELL_WEIGHT + _NEAR_WEIGHT * in_table.share
+        best = ShortAnswer(text=_clean(in_table.text), source=in_table.source, score=score)
     for item in scores.ranked[:_N_UNITS]:
+        if item.unit.row and is_ambiguous_row(question, item.unit):
+            continue
         known = mentions(evidence[item.unit.index].chunk.chunk_id) if mentions is not None else ()
         cell = find_cell(question, item.unit, scores.idf) if item.unit.picture else None
         if cell is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from generation.types import Message
 from generation.words import content_stems
 from kg import ids
+from kg.loaders.tables import make_table
 from kg.types import Box, Chunk, DocumentInfo, Modality, Span
-from retrieval.types import Evidence
+from retrieval.types import Evidence, TableRow
 
-__all__ = ["EchoPromptModel", "HashingEncoder", "ScriptedModel", "make_evidence"]
+__all__ = ["EchoPromptModel", "HashingEncoder", "ScriptedModel", "make_evidence", "make_table_evidence"]
 
 
 class HashingEncoder:
@@ -146,3 +148,31 @@ def make_evidence(
         metadata=dict(metadata or {}),
     )
     return Evidence(rank=rank, score=1.0 / rank, chunk=chunk, document=info)
+
+
+def make_table_evidence(
+    rows: Sequence[Sequence[str]], *, caption: str = "", name: str = "notes.txt", page: int = 1
+) -> Evidence:
+    """Make a piece of evidence of one chunk that holds a whole table.
+
+    :param rows: The table; its first row is the header.
+    :param caption: Its caption.
+    :param name: The file's name.
+    :param page: The page, from 1; more than 1 makes the document paged.
+    :returns: The evidence, with the place of each row.
+    :raises ValueError: If the rows are no table.
+    """
+    draft = make_table(rows, source="markup", n_header_rows=1, caption=caption)
+    if draft is None:
+        raise ValueError(f"{rows!r} is no table: give at least two columns and a row below the header.")
+    plain = make_evidence("x", name=name, page=page)
+    table = draft.to_table(document_id=plain.chunk.document_id, ordinal=0, page=page, span=Span(start=0, end=1))
+    chunk = replace(
+        plain.chunk,
+        text=table.text,
+        span=Span(start=0, end=len(table.text)),
+        modality=Modality.TABLE,
+        table_id=table.table_id,
+    )
+    numbered = tuple(TableRow(number=number, span=span) for number, span in enumerate(table.row_spans, 1))
+    return replace(plain, chunk=chunk, rows=numbered)

@@ -61,7 +61,8 @@ class Citation:
     """Where a sentence's support stands: a verified quote in a file, or the picture it was read off.
 
     ``quote`` is exactly the characters at ``span`` of the document's text or, for a picture (``asset_id`` set), of its
-    caption. ``page`` counts from 1 and is 1 in a format without pages.
+    caption or, for a table, of its words. ``page`` counts from 1 and is 1 in a format without pages; ``row`` is the
+    first row of a table that is quoted, counted from 1 below the header, and 0 for everything else.
     """
 
     number: int
@@ -76,6 +77,7 @@ class Citation:
     span: Span
     asset_id: str | None = None
     box: Box | None = None
+    row: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Cut evidence into the units that an answer quotes: sentences of prose, groups of lines of a picture's caption.
+"""Cut evidence into the units that an answer quotes: sentences of prose, lines of a picture's caption, rows of a table.
 
 Layer: ``generation``. A unit's text is exactly the characters at its span, in the coordinates of its chunk (the
 document's text or the picture's caption), so that what is quoted can be found again.
@@ -14,7 +14,7 @@ from kg.sentences import sentence_spans
 from kg.types import Modality, Span
 from retrieval.types import Evidence
 
-__all__ = ["Unit", "is_picture", "picture_noun", "units_of"]
+__all__ = ["Unit", "is_picture", "is_table", "picture_noun", "units_of"]
 
 _LABEL_CHARS = 48
 """A caption line shorter than this is a label (an axis, a legend, a value), not a sentence; chosen on captions of
@@ -38,7 +38,7 @@ class Unit:
     """A stretch of one piece of evidence that can be quoted. ``index`` counts the evidence from 0, in its order.
 
     ``picture`` tells words that stand on a picture; ``said`` is ``caption`` or ``alt`` for what the document says of
-    one, and empty for everything else.
+    one, and empty for everything else. ``row`` tells a row of a table, said as ``Column: value; Column: value``.
     """
 
     index: int
@@ -46,6 +46,7 @@ class Unit:
     span: Span
     picture: bool
     said: str = ""
+    row: bool = False
 
     @property
     def flat(self) -> str:
@@ -55,8 +56,13 @@ class Unit:
 
 
 def is_picture(evidence: Evidence) -> bool:
-    """Tell whether this evidence was read off a picture rather than out of a text."""
-    return evidence.chunk.modality is not Modality.TEXT
+    """Tell whether this evidence was read off a picture rather than out of a text or a table."""
+    return evidence.chunk.modality is not Modality.TEXT and not is_table(evidence)
+
+
+def is_table(evidence: Evidence) -> bool:
+    """Tell whether this evidence is rows of a table that the document holds as such."""
+    return evidence.chunk.table_id is not None
 
 
 def picture_noun(modality: Modality) -> str:
@@ -75,7 +81,8 @@ def units_of(evidence: Sequence[Evidence]) -> list[Unit]:
     for index, item in enumerate(evidence):
         for part, said in _parts(item):
             picture = is_picture(item) and not said
-            for within in _spans(item.chunk.text[part.start : part.end], picture=picture):
+            rows = is_table(item)
+            for within in _spans(item.chunk.text[part.start : part.end], picture=picture, rows=rows):
                 span = Span(start=part.start + within.start, end=part.start + within.end)
                 text = item.chunk.text[span.start : span.end]
                 key = collapse(text).casefold()
@@ -84,7 +91,7 @@ def units_of(evidence: Sequence[Evidence]) -> list[Unit]:
                 seen.add(key)
                 offset = item.chunk.span.start
                 moved = Span(start=offset + span.start, end=offset + span.end)
-                units.append(Unit(index=index, text=text, span=moved, picture=picture, said=said))
+                units.append(Unit(index=index, text=text, span=moved, picture=picture, said=said, row=rows))
     return units
 
 
@@ -110,7 +117,9 @@ def _parts(item: Evidence) -> list[tuple[Span, str]]:
     return parts
 
 
-def _spans(text: str, *, picture: bool) -> list[Span]:
+def _spans(text: str, *, picture: bool, rows: bool) -> list[Span]:
+    if rows:
+        return _lines(text, Span(start=0, end=len(text)))
     if picture:
         return _picture_spans(text)
     spans: list[Span] = []

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generation.lexicon import OPPOSITES, word_set
+from generation.rows import rows_of, tied_otherwise
 from generation.units import Unit, units_of
 from generation.words import (
     collapse,
@@ -132,7 +133,13 @@ class Verifier:
         coverage = sum(found in wide for found in claim) / len(claim) if own & set(claim) else 0.0
         likeness = min(max((cosine - _COSINE_FLOOR) / (_COSINE_CEILING - _COSINE_FLOOR), 0.0), 1.0)
         score = _COVERAGE_WEIGHT * coverage + (1.0 - _COVERAGE_WEIGHT) * likeness
-        problems = _problems(sentence, text, around, instructed=any(looks_like_instruction(u.text) for u in chosen))
+        problems = _problems(
+            sentence,
+            text,
+            around,
+            instructed=any(looks_like_instruction(u.text) for u in chosen),
+            rows=rows_of(chosen),
+        )
         return Support(score=min(score, _CAP) if problems else score, units=tuple(chosen), problems=problems)
 
 
@@ -153,7 +160,7 @@ def _window(
     return best[1]
 
 
-def _problems(sentence: str, text: str, around: str, *, instructed: bool) -> tuple[str, ...]:
+def _problems(sentence: str, text: str, around: str, *, instructed: bool, rows: Sequence[str]) -> tuple[str, ...]:
     wide = f"{text} {around}"
     found: list[str] = []
     missing = [number for number in numbers_in(sentence, spelled=False) if number not in numbers_in(wide)]
@@ -167,7 +174,7 @@ def _problems(sentence: str, text: str, around: str, *, instructed: bool) -> tup
         found.append("negation differs from the cited text")
     if opposed_words(sentence, text):
         found.append("says the opposite of the cited text")
-    if _swapped_numbers(sentence, text) or _swapped_names(sentence, text) or _other_agent(sentence, text):
+    if tied_otherwise(sentence, rows) if rows else _swapped(sentence, text):
         found.append("ties numbers or names together otherwise than the cited text")
     if instructed and not _is_quote(sentence, text):
         found.append("follows an instruction that stands in the evidence")
@@ -195,6 +202,10 @@ def opposed_words(sentence: str, text: str) -> bool:
             if claim & ours and not claim & theirs and held & theirs and not held & ours:
                 return True
     return False
+
+
+def _swapped(sentence: str, text: str) -> bool:
+    return _swapped_numbers(sentence, text) or _swapped_names(sentence, text) or _other_agent(sentence, text)
 
 
 def _swapped_numbers(sentence: str, text: str) -> bool:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,11 +28,11 @@ from pathlib import Path
 
 from kg.errors import InputError, NotFoundError
 from kg.ports import RecordStore
-from kg.types import CaptionLine, Chunk, Modality
+from kg.types import CaptionLine, Chunk, Modality, Span
 from retrieval.config import RetrievalConfig
 from retrieval.derived import Catalog, DerivedState
 from retrieval.fusion import FusedItem, ScoredPool, fuse_standard_scores
-from retrieval.types import Contribution, Evidence, Query, TextEncoder, Trace
+from retrieval.types import Contribution, Evidence, Query, TableRow, TextEncoder, Trace
 
 __all__ = ["MODES", "RetrievalEngine"]
 
@@ -47,6 +48,8 @@ _RETRIEVERS: Mapping[str, frozenset[str]] = {
     "mix": frozenset({"dense", "bm25", "graph"}),
     "naive": frozenset({"dense"}),
 }
+_TABLES_KEPT = 64
+"""Tables whose rows' places are kept between searches: some megabytes, where each has 50,000 rows."""
 _LOCAL = frozenset({"graph", "local"})
 
 
@@ -112,6 +115,7 @@ class RetrievalEngine:
         self._encoder = encoder
         self._derived = DerivedState(store, encoder, config, index_dir)
         self._describe_image = describe_image
+        self._row_spans: dict[str, tuple[Span, ...]] = {}
 
     def refresh(self) -> None:
         """Catch every index up with the record, encoding the chunks that have no vector yet. Nothing to do is cheap."""
@@ -291,6 +295,7 @@ class RetrievalEngine:
                     contributions=tuple(contributions),
                     entities=item.entities,
                     lines=self._lines(chunk),
+                    rows=self._rows(chunk),
                 )
             )
         return evidence
@@ -301,6 +306,20 @@ class RetrievalEngine:
             return ()
         first, last = chunk.span.start, chunk.span.end
         return tuple(line for line in caption.lines if line.span.start < last and first < line.span.end)
+
+    def _rows(self, chunk: Chunk) -> tuple[TableRow, ...]:
+        """Return the rows of a table that a chunk holds. A table never changes under its id, so spans are kept."""
+        if chunk.table_id is None:
+            return ()
+        spans = self._row_spans.get(chunk.table_id)
+        if spans is None:
+            spans = self._store.table(chunk.table_id).row_spans
+            if len(self._row_spans) >= _TABLES_KEPT:
+                self._row_spans.clear()
+            self._row_spans[chunk.table_id] = spans
+        first = bisect_right(spans, chunk.span.start, key=lambda span: span.end)
+        stop = bisect_left(spans, chunk.span.end, key=lambda span: span.start)
+        return tuple(TableRow(number=index + 1, span=spans[index]) for index in range(first, stop))
 
 
 def _known(pairs: Sequence[tuple[str, float]], catalog: Catalog) -> list[tuple[str, float]]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kg.errors import InputError
 from kg.types import CaptionLine, Chunk, DocumentInfo, Span
 
-__all__ = ["Contribution", "Evidence", "Hit", "Query", "TextEncoder", "Trace", "VectorIndex"]
+__all__ = ["Contribution", "Evidence", "Hit", "Query", "TableRow", "TextEncoder", "Trace", "VectorIndex"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,14 @@ class Contribution:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    """A row of a table's body: its number, from 1, and its place in the coordinates of ``Chunk.span``."""
+
+    number: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """A chunk that was found, where it stands, and who found it."""
 
@@ -71,6 +79,8 @@ class Evidence:
     """Of a picture's chunk: its caption's lines, in the coordinates of ``chunk.span``. Their ``source`` tells the words
     that stand on the picture (``ocr``) from what the document says of it (``caption``, ``alt``) and the words around it
     (``context``), so that nothing passes for something read off the picture that is not."""
+    rows: tuple[TableRow, ...] = ()
+    """Of a table's chunk: the rows that it holds, or holds a part of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

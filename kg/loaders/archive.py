@@ -27,14 +27,10 @@ from kg.loaders.raw import FileFailure, raw_from_bytes
 from kg.loaders.sniff import ZIP
 from kg.types import RawFile
 
-__all__ = ["MemberReader", "check_word_package", "expand_archive"]
+__all__ = ["MemberReader", "expand_archive"]
 
 _STEP_BYTES = 256 * 1024
 _ENCRYPTED_FLAG = 0x1
-_MARKUP_SUFFIXES = (".xml", ".rels", ".vml")
-_DTD_MARKS = tuple(
-    mark.encode(encoding) for mark in ("<!DOCTYPE", "<!ENTITY") for encoding in ("utf-8", "utf-16-le", "utf-16-be")
-)
 
 
 class MemberReader:
@@ -80,21 +76,24 @@ class MemberReader:
         :raises UnsupportedFileError: If it is compressed in a way that Python does not know.
         :raises CorruptFileError: If it cannot be expanded or its checksum is wrong.
         """
+        return b"".join(self.pieces(member, max_bytes=max_bytes))
+
+    def pieces(self, member: zipfile.ZipInfo, *, max_bytes: int | None = None) -> Iterator[bytes]:
+        """Expand one member piece by piece; parameters and errors are those of :meth:`read`."""
         where = f"{self._name}!/{member.filename}"
         if member.flag_bits & _ENCRYPTED_FLAG:
             raise EncryptedFileError(f"{where}: needs a password. Unpack the archive and ingest the folder.")
         try:
             with self._archive.open(member) as stream:
-                return self._count(stream, member, where=where, max_bytes=max_bytes or self._limits.max_bytes)
+                yield from self._count(stream, member, where=where, max_bytes=max_bytes or self._limits.max_bytes)
         except NotImplementedError as error:
             raise UnsupportedFileError(f"{where}: {error}. Pack it again with deflate.") from error
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as error:
             raise CorruptFileError(f"{where}: cannot be expanded ({error}); the archive is damaged.") from error
 
-    def _count(self, stream: IO[bytes], member: zipfile.ZipInfo, *, where: str, max_bytes: int) -> bytes:
+    def _count(self, stream: IO[bytes], member: zipfile.ZipInfo, *, where: str, max_bytes: int) -> Iterator[bytes]:
         limits = self._limits
         n_packed = max(1, min(member.compress_size, self._n_data))
-        parts: list[bytes] = []
         n_bytes = 0
         while part := stream.read(_STEP_BYTES):
             n_bytes += len(part)
@@ -111,8 +110,7 @@ class MemberReader:
                     f"{where}: expands more than max_compression_ratio = {limits.max_compression_ratio:g} fold, as a "
                     "zip bomb does. Unpack it yourself if you trust it."
                 )
-            parts.append(part)
-        return b"".join(parts)
+            yield part
 
 
 def _member_path(filename: str, *, where: str) -> str:
@@ -171,24 +169,3 @@ def expand_archive(archive: RawFile, *, limits: LoadLimits) -> Iterator[RawFile 
     if n_files == 0:
         empty = UnsupportedFileError(f"{archive.name}: the archive holds no files (hidden ones are skipped).")
         yield FileFailure(source=archive.source, name=archive.name, error=empty)
-
-
-def check_word_package(data: bytes, *, name: str, limits: LoadLimits) -> None:
-    """Expand every part of a Word file once, counted, before a parser sees it, and refuse entity bombs.
-
-    The format forbids document type definitions, so any is an attack or damage (Billion laughs needs one).
-
-    :param data: The ``.docx`` file.
-    :param name: What to call it in messages.
-    :param limits: See :class:`MemberReader`; XML parts may have ``max_text_bytes`` each.
-    :raises LoadError: If a part is encrypted, damaged, passes a limit or holds a DTD.
-    """
-    reader = MemberReader(data, name=name, limits=limits)
-    for member in reader.members:
-        is_markup = member.filename.lower().endswith(_MARKUP_SUFFIXES)
-        part = reader.read(member, max_bytes=limits.max_text_bytes if is_markup else None)
-        if is_markup and any(mark in part for mark in _DTD_MARKS):
-            raise CorruptFileError(
-                f"{name}!/{member.filename}: holds a document type definition, which Word files never do; it may be an "
-                "XML entity bomb. It was not parsed."
-            )

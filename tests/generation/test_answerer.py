@@ -222,6 +222,7 @@ def test_the_json_of_an_answer_is_plain_and_complete():
         "name": "farm.pdf",
         "page": 14,
         "is_paged": True,
+        "row": None,
         "quote": "Goats\n21%\nSheep\n40%",
         "asset": chart.chunk.asset_id,
         "modality": "chart",
