@@ -1,0 +1,185 @@
+"""Read a chart whose categories stand at the left of their values: horizontal bars, dot plots, tables.
+
+Layer: ``kg``; the standard library only.
+
+1. Values that are level form a row; the words at its left are its label, wrapped labels included.
+2. Words at the left that are level with no value are the name of a group, and go before the labels under them.
+3. Columns are told by the order of the values in a row; a row with fewer is aligned by its values' places.
+4. Names of the columns stand in the lines above: a header or a legend.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from statistics import median
+
+from kg.captioning.chart_grid import ChartGrid, column_names, tidy_label
+from kg.captioning.chart_values import ChartPieces, centre, level_groups, united
+from kg.captioning.layout import TextPiece
+
+__all__ = ["read_rows"]
+
+_TOUCHING = 0.4  # of the line height: label lines nearer than this are one label
+_MAX_ALIGNED = 12  # columns; a row with fewer values of a wider table fills it from the left
+
+
+def read_rows(pieces: ChartPieces) -> ChartGrid | None:
+    """Read rows of values with a label at their left.
+
+    :param pieces: The pieces of a picture.
+    :returns: The grid; ``None`` where fewer than two values have a label, or where several columns have no names.
+    """
+    rows = _rows_of_values(pieces)
+    if not rows:
+        return None
+    labels, sections = _label_rows(rows, pieces)
+    labelled = [(row, labels[i], sections[i]) for i, row in enumerate(rows) if labels[i]]
+    if sum(len(row) for row, _, _ in labelled) < 2:
+        return None
+    n = _n_columns([row for row, _, _ in labelled])
+    places = _places([row for row, _, _ in labelled], n)
+    cells = [_aligned_cells(row, places) for row, _, _ in labelled]
+    width = max(p.x1 for row in rows for p in row) - min(p.x0 for _, label, _ in labelled for p in label)
+    taken = {id(p) for _, label, _ in labelled for p in label}
+    named = column_names(
+        [p for p in pieces.labels if id(p) not in taken],
+        places,
+        bottom=min(p.y0 for p in labelled[0][0]),
+        width=width,
+    )
+    if n > 1 and named is None:
+        return None
+    header = ("", *named[0]) if named is not None else ()
+    used = [p for row in cells for p in row if p is not None]
+    return ChartGrid(
+        header=header,
+        rows=tuple(
+            (_label(label, section), *("" if cell is None else cell.text for cell in row))
+            for (_, label, section), row in zip(labelled, cells, strict=True)
+        ),
+        explained=len(used) / len(pieces.values),
+        used=(*used, *(p for _, label, _ in labelled for p in label), *(named[1] if named is not None else ())),
+    )
+
+
+def _label(parts: Sequence[TextPiece], section: str) -> str:
+    label = tidy_label(united(parts).text)
+    return f"{section}: {label}" if section else label
+
+
+def _rows_of_values(pieces: ChartPieces) -> list[list[TextPiece]]:
+    return level_groups(pieces.values)
+
+
+def _label_rows(
+    rows: Sequence[Sequence[TextPiece]], pieces: ChartPieces
+) -> tuple[list[list[TextPiece]], list[str]]:
+    """Give each row the words at its left, and the name of the group it belongs to."""
+    middles = [sum(p.middle for p in row) / len(row) for row in rows]
+    pitch = median(b - a for a, b in zip(middles, middles[1:], strict=False)) if len(rows) > 1 else 0.0
+    height = median(p.height for row in rows for p in row)
+    pitch = pitch or 3.0 * height
+    top, bottom = middles[0] - 1.5 * pitch, middles[-1] + 0.9 * pitch
+    left = [min(p.x0 for p in row) for row in rows]
+    beside = [
+        p
+        for p in pieces.labels
+        if top <= p.middle <= bottom and p.x1 <= left[_nearest(p.middle, middles)] + 0.3 * height
+    ]
+    labels: list[list[TextPiece]] = [[] for _ in rows]
+    loose: list[list[TextPiece]] = []
+    for block in _blocks(beside):
+        _assign(block, middles, labels, loose, pitch=pitch)
+    sections = _sections(loose, middles, labels)
+    return [_one_line_each(label) for label in labels], sections
+
+
+def _nearest(y: float, middles: Sequence[float]) -> int:
+    return min(range(len(middles)), key=lambda i: (abs(middles[i] - y), i))
+
+
+def _blocks(pieces: Sequence[TextPiece]) -> list[list[TextPiece]]:
+    """Part the label column where there is a gap; pieces on one line belong together."""
+    blocks: list[list[TextPiece]] = []
+    for line in level_groups(pieces):
+        top, height = min(p.y0 for p in line), median(p.height for p in line)
+        if blocks and top - max(p.y1 for p in blocks[-1]) <= _TOUCHING * height:
+            blocks[-1].extend(line)
+        else:
+            blocks.append(list(line))
+    return blocks
+
+
+def _assign(
+    block: list[TextPiece],
+    middles: Sequence[float],
+    labels: list[list[TextPiece]],
+    loose: list[list[TextPiece]],
+    *,
+    pitch: float,
+) -> None:
+    height = median(p.height for p in block)
+    top, bottom = min(p.y0 for p in block) - 0.3 * height, max(p.y1 for p in block) + 0.3 * height
+    inside = [i for i, y in enumerate(middles) if top <= y <= bottom]
+    if len(inside) == 1:
+        labels[inside[0]].extend(block)
+    elif inside:
+        for piece in block:  # labels of rows that stand close together
+            labels[_nearest(piece.middle, middles)].append(piece)
+    else:
+        nearest = _nearest((top + bottom) / 2, middles)
+        if abs(middles[nearest] - (top + bottom) / 2) <= 0.4 * pitch and not labels[nearest]:
+            labels[nearest].extend(block)
+        else:
+            loose.append(block)
+
+
+def _sections(
+    loose: Sequence[Sequence[TextPiece]], middles: Sequence[float], labels: Sequence[Sequence[TextPiece]]
+) -> list[str]:
+    """Name the group of each row: the nearest loose words above it, if they look like the labels below them."""
+    sections = [""] * len(middles)
+    heights = [p.height for label in labels for p in label]
+    if not heights:
+        return sections
+    for block in loose:
+        text, y = tidy_label(united(block).text), max(p.y1 for p in block)
+        is_alike = 0.6 <= median(p.height for p in block) / median(heights) <= 1.4
+        if is_alike and len(text) <= 60 and y < middles[-1]:
+            for i, middle in enumerate(middles):
+                if middle > y:
+                    sections[i] = text
+    return sections
+
+
+def _one_line_each(label: Sequence[TextPiece]) -> list[TextPiece]:
+    return [piece for line in level_groups(label) for piece in line]
+
+
+def _n_columns(rows: Sequence[Sequence[TextPiece]]) -> int:
+    """Return the most values of a row that at least three rows in ten have."""
+    counts = Counter(len(row) for row in rows)
+    return max((n for n, times in counts.items() if times >= 0.3 * len(rows)), default=max(counts))
+
+
+def _places(rows: Sequence[Sequence[TextPiece]], n: int) -> list[float]:
+    full = [row for row in rows if len(row) == n]
+    return [median(centre(row[i]) for row in full) for i in range(n)]
+
+
+def _aligned_cells(row: Sequence[TextPiece], places: Sequence[float]) -> list[TextPiece | None]:
+    """Put the values of a row under the columns they are nearest to, keeping their order; surplus ones are dropped."""
+    n = len(places)
+    if len(row) >= n:
+        return list(row[:n])
+    cells: list[TextPiece | None] = [None] * n
+    columns = range(n) if n <= _MAX_ALIGNED else range(len(row))
+    best = min(
+        combinations(columns, len(row)),
+        key=lambda chosen: sum(abs(centre(value) - places[i]) for value, i in zip(row, chosen, strict=True)),
+    )
+    for value, column in zip(row, best, strict=True):
+        cells[column] = value
+    return cells
