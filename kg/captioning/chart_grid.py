@@ -16,6 +16,7 @@ from kg.captioning.layout import TextPiece
 __all__ = ["ChartGrid", "column_names", "tidy_label"]
 
 _SWATCH = re.compile(r"^[■□▪▫●○◆◼◻•·|_\-–—\s]+(?=\w)|[■□▪▫●○◆◼◻|\s]+$")
+_NEAR = 4.5  # of the line height: a legend farther above the values belongs to something else
 _MAX_NAME = 60  # characters: a longer line over the values is a subtitle
 
 
@@ -77,7 +78,7 @@ def _lines_above(above: Sequence[TextPiece], *, bottom: float, width: float) -> 
         height = median(p.height for p in line)
         gap = edge - max(p.y1 for p in line)
         is_long = any(p.x1 - p.x0 > 0.6 * width or len(p.text) > _MAX_NAME for p in line)
-        if is_long or gap > (3.0 if not lines else 0.9) * height:
+        if is_long or gap > (_NEAR if not lines else 0.9) * height:
             break
         lines.append(line)
         edge = min(p.y0 for p in line)

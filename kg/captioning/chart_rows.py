@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from statistics import median
 
 from kg.captioning.chart_grid import ChartGrid, column_names, tidy_label
@@ -22,6 +22,9 @@ from kg.captioning.layout import TextPiece
 __all__ = ["read_rows"]
 
 _TOUCHING = 0.4  # of the line height: label lines nearer than this are one label
+_GROUP_GAP = 1.25  # the step to the next group of bars, over that inside one
+_BESIDE = 0.75  # of the line height: a line of a label of two is half a line from the value, a heading a whole one
+_MAX_SECTION = 60  # characters
 _MAX_ALIGNED = 12  # columns; a row with fewer values of a wider table fills it from the left
 
 
@@ -29,12 +32,15 @@ def read_rows(pieces: ChartPieces) -> ChartGrid | None:
     """Read rows of values with a label at their left.
 
     :param pieces: The pieces of a picture.
-    :returns: The grid; ``None`` where fewer than two values have a label, or where several columns have no names.
+    :returns: The grid; ``None`` where fehan two values have a label, or where several columns have no names.
     """
-    rows = _rows_of_values(pieces)
+    rows = level_groups(pieces.values)
     if not rows:
         return None
+    rows = _joined(rows, pieces)
     labels, sections = _label_rows(rows, pieces)
+    if len(rows) == 1 and not labels[0]:
+        return _single_row(rows[0], pieces)
     labelled = [(row, labels[i], sections[i]) for i, row in enumerate(rows) if labels[i]]
     if sum(len(row) for row, _, _ in labelled) < 2:
         return None
@@ -43,7 +49,7 @@ def read_rows(pieces: ChartPieces) -> ChartGrid | None:
     cells = [_aligned_cells(row, places) for row, _, _ in labelled]
     width = max(p.x1 for row in rows for p in row) - min(p.x0 for _, label, _ in labelled for p in label)
     taken = {id(p) for _, label, _ in labelled for p in label}
-    named = column_names(
+    named = None if n == 1 else column_names(
         [p for p in pieces.labels if id(p) not in taken],
         places,
         bottom=min(p.y0 for p in labelled[0][0]),
@@ -64,13 +70,37 @@ def read_rows(pieces: ChartPieces) -> ChartGrid | None:
     )
 
 
+def _single_row(row: Sequence[TextPiece], pieces: ChartPieces) -> ChartGrid | None:
+    """Read one bar of several parts, each with its name above: each part is a row of the table."""
+    places = [centre(p) for p in row]
+    named = column_names(pieces.labels, places, bottom=min(p.y0 for p in row), width=row[-1].x1 - row[0].x0)
+    if named is None:
+        return None
+    rows = tuple((name, value.text) for name, value in zip(named[0], row, strict=True))
+    return ChartGrid(header=(), rows=rows, explained=1.0, used=(*row, *named[1]))
+
+
 def _label(parts: Sequence[TextPiece], section: str) -> str:
     label = tidy_label(united(parts).text)
     return f"{section}: {label}" if section else label
 
 
-def _rows_of_values(pieces: ChartPieces) -> list[list[TextPiece]]:
-    return level_groups(pieces.values)
+def _joined(rows: list[list[TextPiece]], pieces: ChartPieces) -> list[list[TextPiece]]:
+    """Join the bars of grouped categories, whose values stand one under the other with the label at their middle."""
+    middles = [row[0].middle for row in rows]
+    steps = [b - a for a, b in pairwise(middles)]
+    if len(rows) < 4 or any(len(row) != 1 for row in rows) or max(steps) < _GROUP_GAP * min(steps):
+        return rows
+    bound = (max(steps) + min(steps)) / 2
+    groups = [[rows[0][0]]]
+    for row, step in zip(rows[1:], steps, strict=True):
+        if step > bound:
+            groups.append([])
+        groups[-1].append(row[0])
+    sizes = {len(group) for group in groups}
+    centres = [sum(p.middle for p in group) / len(group) for group in groups]
+    has_label = [any(abs(p.middle - y) <= 0.6 * p.height for p in pieces.labels) for y in centres]
+    return groups if len(sizes) == 1 and all(has_label) else rows
 
 
 def _label_rows(
@@ -86,7 +116,7 @@ def _label_rows(
     beside = [
         p
         for p in pieces.labels
-        if top <= p.middle <= bottom and p.x1 <= left[_nearest(p.middle, middles)] + 0.3 * height
+        if top <= p.middle <= bottom and _is_beside(p, middles=middles, left=left, tolerance=0.3 * height)
     ]
     labels: list[list[TextPiece]] = [[] for _ in rows]
     loose: list[list[TextPiece]] = []
@@ -94,6 +124,15 @@ def _label_rows(
         _assign(block, middles, labels, loose, pitch=pitch)
     sections = _sections(loose, middles, labels)
     return [_one_line_each(label) for label in labels], sections
+
+
+def _is_beside(piece: TextPiece, *, middles: Sequence[float], left: Sequence[float], tolerance: float) -> bool:
+    """Tell whether a piece stands in the column of labels; the name of a group may reach into that of the values."""
+    nearest = _nearest(piece.middle, middles)
+    if piece.x1 <= left[nearest] + tolerance:
+        return True
+    is_between = abs(piece.middle - middles[nearest]) > _BESIDE * piece.height
+    return is_between and piece.middle > middles[0] and piece.x0 <= min(left) - 2 * piece.height
 
 
 def _nearest(y: float, middles: Sequence[float]) -> int:
@@ -124,10 +163,14 @@ def _assign(
     top, bottom = min(p.y0 for p in block) - 0.3 * height, max(p.y1 for p in block) + 0.3 * height
     inside = [i for i, y in enumerate(middles) if top <= y <= bottom]
     if len(inside) == 1:
-        labels[inside[0]].extend(block)
+        heading, label = _without_heading(block, middles[inside[0]])
+        labels[inside[0]].extend(label)
+        loose.extend([heading] if heading else [])
     elif inside:
         for piece in block:  # labels of rows that stand close together
-            labels[_nearest(piece.middle, middles)].append(piece)
+            nearest = _nearest(piece.middle, middles)
+            is_label = abs(piece.middle - middles[nearest]) <= _BESIDE * piece.height
+            (labels[nearest].append(piece) if is_label else loose.append([piece]))
     else:
         nearest = _nearest((top + bottom) / 2, middles)
         if abs(middles[nearest] - (top + bottom) / 2) <= 0.4 * pitch and not labels[nearest]:
@@ -136,18 +179,30 @@ def _assign(
             loose.append(block)
 
 
+def _without_heading(block: list[TextPiece], middle: float) -> tuple[list[TextPiece], list[TextPiece]]:
+    """Part off the lines over a label that is not centred on its value: they name the group that begins there."""
+    lines = level_groups(block)
+    last = lines[-1]
+    height = median(p.height for p in block)
+    block_middle = (min(p.y0 for p in block) + max(p.y1 for p in block)) / 2
+    is_last = abs(last[0].middle - middle) <= 0.35 * height
+    if len(lines) == 1 or not is_last or abs(block_middle - middle) <= 0.45 * height:
+        return [], block
+    return [p for line in lines[:-1] for p in line], list(last)
+
+
 def _sections(
     loose: Sequence[Sequence[TextPiece]], middles: Sequence[float], labels: Sequence[Sequence[TextPiece]]
 ) -> list[str]:
     """Name the group of each row: the nearest loose words above it, if they look like the labels below them."""
     sections = [""] * len(middles)
     heights = [p.height for label in labels for p in label]
-    if not heights:
+    if not heights or all(block[0].y0 < middles[0] for block in loose):  # what stands over all rows is a subtitle
         return sections
-    for block in loose:
-        text, y = tidy_label(united(block).text), max(p.y1 for p in block)
+    for block in sorted(loose, key=lambda block: block[0].y0):
+        text, y = tidy_label(united(block).text), min(p.y0 for p in block)
         is_alike = 0.6 <= median(p.height for p in block) / median(heights) <= 1.4
-        if is_alike and len(text) <= 60 and y < middles[-1]:
+        if is_alike and len(text) <= _MAX_SECTION and y < middles[-1]:
             for i, middle in enumerate(middles):
                 if middle > y:
                     sections[i] = text
@@ -165,6 +220,7 @@ def _n_columns(rows: Sequence[Sequence[TextPiece]]) -> int:
 
 
 def _places(rows: Sequence[Sequence[TextPiece]], n: int) -> list[float]:
+    """Return the x of each column; of joined bars, whose order goes down, places in that order."""
     full = [row for row in rows if len(row) == n]
     return [median(centre(row[i]) for row in full) for i in range(n)]
 

@@ -112,14 +112,13 @@ class ChartPieces:
     def of(cls, pieces: Sequence[TextPiece]) -> ChartPieces:
         """Sort ``pieces``; what the reader ran together is parted first."""
         parts = split_pieces(p for p in pieces if p.text.strip())
-        numbers = [p for p in parts if bare_number(p.text) is not None and not is_year(p.text)]
+        numbers = [p for p in parts if bare_number(p.text) is not None]
         ticks = _ticks(numbers)
         chosen = {id(tick) for tick in ticks}
-        known = {id(number) for number in numbers}
+        values = [n for n in numbers if id(n) not in chosen and not is_year(n.text)]
+        known = chosen | {id(value) for value in values}
         return cls(
-            values=tuple(n for n in numbers if id(n) not in chosen),
-            labels=tuple(p for p in parts if id(p) not in known),
-            ticks=tuple(ticks),
+            values=tuple(values), labels=tuple(p for p in parts if id(p) not in known), ticks=tuple(ticks)
         )
 
 
@@ -158,6 +157,8 @@ def _is_scale(group: Sequence[TextPiece], along: Callable[[TextPiece], float]) -
     """Tell whether the numbers are a linear function of their place, as the ticks of an axis are, and no others."""
     ordered = sorted(group, key=along)
     places = [along(p) for p in ordered]
+    if sum(is_year(p.text) for p in ordered) > len(ordered) / 2:
+        return False  # years in a line are categories; among other ticks, 2000 is a number like any
     values = [bare_number(p.text) or 0.0 for p in ordered]
     length, rise = places[-1] - places[0], values[-1] - values[0]
     if length <= 0 or rise == 0:

@@ -21,11 +21,13 @@ import re
 import threading
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageOps
 
 from kg.captioning.layout import LaidOutLine, TextPiece, reading_order
+from kg.captioning.pieces import parted
 from kg.errors import CaptionError, InputError
 from kg.ports import CaptionRequest
 from kg.sentences import sentence_spans
@@ -97,6 +99,15 @@ class OcrCaptioner:
             neither it nor the document says anything.
         """
         return [self._caption_one(request.asset) for request in requests]
+
+    def pieces(self, data: bytes) -> list[TextPiece]:
+        """Find the pieces of text on one picture, in pixels of the picture as it was read.
+
+        :param data: The bytes of an image file.
+        :returns: The pieces, in no particular order.
+        :raises CaptionError: If the bytes cannot be decoded or hold too many pixels, or the reader fails on them.
+        """
+        return self._recognise(self._decode(data))
 
     def read(self, data: bytes) -> list[CaptionLine]:
         """Read the words on one picture, in reading order.
@@ -171,18 +182,18 @@ class OcrCaptioner:
         with self._lock:
             engine = self._load()
             # RapidOCR reads arrays as OpenCV does: blue first.
-            result = engine(np.ascontiguousarray(pixels[:, :, ::-1]), use_cls=False)
+            result = engine(np.ascontiguousarray(pixels[:, :, ::-1]), use_cls=False, return_word_box=True)
         if result.boxes is None or result.txts is None:
             return []
-        pieces = []
-        for corners, text, score in zip(result.boxes, result.txts, result.scores, strict=True):
+        pieces: list[TextPiece] = []
+        words_of = result.word_results or ((),) * len(result.txts)
+        for corners, text, score, words in zip(result.boxes, result.txts, result.scores, words_of, strict=True):
             if score < self._min_score or not any(c.isalnum() for c in text):
                 continue
             xs, ys = [float(x) for x, _ in corners], [float(y) for _, y in corners]
-            pieces.append(
-                TextPiece(text=_spaced(text), x0=min(xs), y0=min(ys), x1=max(xs), y1=max(ys), score=float(score))
-            )  # fmt: skip
-        return pieces
+            piece = TextPiece(text=text, x0=min(xs), y0=min(ys), x1=max(xs), y1=max(ys), score=float(score))
+            pieces.extend(parted(piece, [_word(word) for word in words]))
+        return [replace(piece, text=_spaced(piece.text)) for piece in pieces]
 
     def _load(self) -> Any:
         if self._engine is None:
@@ -199,6 +210,13 @@ class OcrCaptioner:
                 }
             )
         return self._engine
+
+
+def _word(found: Any) -> tuple[str, float, float]:
+    """Return a word that RapidOCR found, with its left and right edge."""
+    text, _score, corners = found
+    xs = [float(x) for x, _ in corners]
+    return str(text), min(xs), max(xs)
 
 
 def _on_white(image: Image.Image) -> Image.Image:
