@@ -49,11 +49,15 @@ def read_rows(pieces: ChartPieces) -> ChartGrid | None:
     cells = [_aligned_cells(row, places) for row, _, _ in labelled]
     width = max(p.x1 for row in rows for p in row) - min(p.x0 for _, label, _ in labelled for p in label)
     taken = {id(p) for _, label, _ in labelled for p in label}
-    named = None if n == 1 else column_names(
-        [p for p in pieces.labels if id(p) not in taken],
-        places,
-        bottom=min(p.y0 for p in labelled[0][0]),
-        width=width,
+    named = (
+        None
+        if n == 1
+        else column_names(
+            [p for p in pieces.labels if id(p) not in taken],
+            places,
+            bottom=min(p.y0 for p in labelled[0][0]),
+            width=width,
+        )
     )
     if n > 1 and named is None:
         return None
@@ -103,9 +107,7 @@ def _joined(rows: list[list[TextPiece]], pieces: ChartPieces) -> list[list[TextP
     return groups if len(sizes) == 1 and all(has_label) else rows
 
 
-def _label_rows(
-    rows: Sequence[Sequence[TextPiece]], pieces: ChartPieces
-) -> tuple[list[list[TextPiece]], list[str]]:
+def _label_rows(rows: Sequence[Sequence[TextPiece]], pieces: ChartPieces) -> tuple[list[list[TextPiece]], list[str]]:
     """Give each row the words at its left, and the name of the group it belongs to."""
     middles = [sum(p.middle for p in row) / len(row) for row in rows]
     pitch = median(b - a for a, b in zip(middles, middles[1:], strict=False)) if len(rows) > 1 else 0.0
@@ -197,15 +199,20 @@ def _sections(
     """Name the group of each row: the nearest loose words above it, if they look like the labels below them."""
     sections = [""] * len(middles)
     heights = [p.height for label in labels for p in label]
-    if not heights or all(block[0].y0 < middles[0] for block in loose):  # what stands over all rows is a subtitle
+    if not heights:
         return sections
-    for block in sorted(loose, key=lambda block: block[0].y0):
+    named: list[tuple[float, str]] = []
+    for block in loose:
         text, y = tidy_label(united(block).text), min(p.y0 for p in block)
         is_alike = 0.6 <= median(p.height for p in block) / median(heights) <= 1.4
         if is_alike and len(text) <= _MAX_SECTION and y < middles[-1]:
-            for i, middle in enumerate(middles):
-                if middle > y:
-                    sections[i] = text
+            named.append((y, text))
+    if not any(y > middles[0] for y, _ in named):
+        return sections  # words over all rows, and none between them, are a subtitle or a legend
+    for y, text in sorted(named):
+        for i, middle in enumerate(middles):
+            if middle > y:
+                sections[i] = text
     return sections
 
 

@@ -117,9 +117,7 @@ class ChartPieces:
         chosen = {id(tick) for tick in ticks}
         values = [n for n in numbers if id(n) not in chosen and not is_year(n.text)]
         known = chosen | {id(value) for value in values}
-        return cls(
-            values=tuple(values), labels=tuple(p for p in parts if id(p) not in known), ticks=tuple(ticks)
-        )
+        return cls(values=tuple(values), labels=tuple(p for p in parts if id(p) not in known), ticks=tuple(ticks))
 
 
 def _ticks(numbers: Sequence[TextPiece]) -> list[TextPiece]:

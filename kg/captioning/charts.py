@@ -19,7 +19,7 @@ from kg.captioning.chart_rows import read_rows
 from kg.captioning.chart_values import ChartPieces, united
 from kg.captioning.layout import TextPiece
 
-__all__ = ["MIN_EXPLAINED", "read_chart"]
+__all__ = ["MIN_EXPLAINED", "read_chart", "reading_score"]
 
 MIN_EXPLAINED = 0.7
 """Of the values on a picture, the share that must have found a place. Set on the generated charts of

@@ -44,8 +44,6 @@ def parted(piece: TextPiece, words: Sequence[tuple[str, float, float]]) -> list[
         x1 = piece.x1 if last == len(words) else words[last - 1][2]
         if x0 > x1:
             return [piece]
-        parts.append(
-            TextPiece(text=piece.text[begin:end], x0=x0, y0=piece.y0, x1=x1, y1=piece.y1, score=piece.score)
-        )
+        parts.append(TextPiece(text=piece.text[begin:end], x0=x0, y0=piece.y0, x1=x1, y1=piece.y1, score=piece.score))
         position = end
     return [part for part in parts if part.text.strip()]
