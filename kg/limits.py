@@ -25,6 +25,10 @@ class LoadLimits:
     :param max_pixels: Pixels (width times height) of one picture, read from its header before it is decoded. 64
         million take 256 MB as RGBA; Pillow itself warns at 89 million.
     :param max_pages: Pages of one PDF.
+    :param max_table_rows: Rows kept of one table of a spreadsheet or data file, or records of a JSON file; the rest is
+        not read, and the document's metadata and the ingest report say so. 50,000 rows of ten words are some 10,000
+        chunks.
+    :param max_cells: Cells kept of all tables of one file; likewise. A million short cells take about 100 MB.
     :param max_assets: Pictures kept of one document; those beyond it are left out and counted in its metadata.
     :param max_asset_bytes: Bytes of all pictures kept of one document; the rest is left out likewise.
     :param timeout_s: Seconds for one file, checked between pages, blocks and pictures. One call into a C parser
@@ -41,6 +45,8 @@ class LoadLimits:
     max_text_bytes: int = 32 * _MIB
     max_pixels: int = 64_000_000
     max_pages: int = 2_000
+    max_table_rows: int = 50_000
+    max_cells: int = 1_000_000
     max_assets: int = 2_000
     max_asset_bytes: int = 512 * _MIB
     timeout_s: float = 300.0

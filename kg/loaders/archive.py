@@ -27,14 +27,10 @@ from kg.loaders.raw import FileFailure, raw_from_bytes
 from kg.loaders.sniff import ZIP
 from kg.types import RawFile
 
-__all__ = ["MemberReader", "check_word_package", "expand_archive"]
+__all__ = ["MemberReader", "expand_archive"]
 
 _STEP_BYTES = 256 * 1024
 _ENCRYPTED_FLAG = 0x1
-_MARKUP_SUFFIXES = (".xml", ".rels", ".vml")
-_DTD_MARKS = tuple(
-    mark.encode(encoding) for mark in ("<!DOCTYPE", "<!ENTITY") for encoding in ("utf-8", "utf-16-le", "utf-16-be")
-)
 
 
 class MemberReader:
@@ -171,24 +167,3 @@ def expand_archive(archive: RawFile, *, limits: LoadLimits) -> Iterator[RawFile 
     if n_files == 0:
         empty = UnsupportedFileError(f"{archive.name}: the archive holds no files (hidden ones are skipped).")
         yield FileFailure(source=archive.source, name=archive.name, error=empty)
-
-
-def check_word_package(data: bytes, *, name: str, limits: LoadLimits) -> None:
-    """Expand every part of a Word file once, counted, before a parser sees it, and refuse entity bombs.
-
-    The format forbids document type definitions, so any is an attack or damage (Billion laughs needs one).
-
-    :param data: The ``.docx`` file.
-    :param name: What to call it in messages.
-    :param limits: See :class:`MemberReader`; XML parts may have ``max_text_bytes`` each.
-    :raises LoadError: If a part is encrypted, damaged, passes a limit or holds a DTD.
-    """
-    reader = MemberReader(data, name=name, limits=limits)
-    for member in reader.members:
-        is_markup = member.filename.lower().endswith(_MARKUP_SUFFIXES)
-        part = reader.read(member, max_bytes=limits.max_text_bytes if is_markup else None)
-        if is_markup and any(mark in part for mark in _DTD_MARKS):
-            raise CorruptFileError(
-                f"{name}!/{member.filename}: holds a document type definition, which Word files never do; it may be an "
-                "XML entity bomb. It was not parsed."
-            )

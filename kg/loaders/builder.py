@@ -16,6 +16,7 @@ from kg.errors import EmptyFileError
 from kg.limits import LoadLimits
 from kg.loaders.deadline import Deadline
 from kg.loaders.pictures import Picture
+from kg.loaders.tables import PlacedTable, TableDraft, finish_tables
 from kg.loaders.text_tools import is_caption, readable_stem, squash, window
 from kg.types import Asset, Box, Document, Heading, Modality, Page, RawFile, Span
 
@@ -57,6 +58,7 @@ class DocumentBuilder:
         self._pages: list[Page] = []
         self._page_start: int | None = None
         self._pictures: list[_Pending] = []
+        self._tables: list[PlacedTable] = []
         self._seen: set[str] = set()
         self._n_asset_bytes = 0
         self._left_out: dict[str, int] = {}
@@ -164,6 +166,19 @@ class DocumentBuilder:
                 )
             )
 
+    def add_table(self, draft: TableDraft, *, page: int = 1, box: Box | None = None) -> Span:
+        """Append a table as a block of lines of cells, and keep its cells.
+
+        :param draft: What :func:`kg.loaders.tables.make_table` made of it. Where it has no caption, a block right
+            before or after it that opens like one is taken.
+        :param page: Its page, from 1.
+        :param box: Its place on that page.
+        :returns: Its place in the text.
+        """
+        span = self.add(draft.block)
+        self._tables.append(PlacedTable(draft=draft, span=span, page=page, box=box))
+        return span
+
     def leave_out(self, reason: str) -> None:
         """Count one picture that does not come in; the counts stand in ``Document.metadata``."""
         self._left_out[reason] = self._left_out.get(reason, 0) + 1
@@ -200,6 +215,7 @@ class DocumentBuilder:
             is_paged=is_paged,
             headings=tuple(self._headings),
             assets=self._assets(text, pages),
+            tables=finish_tables(self._tables, document_id=self._document_id, text=text, blocks=self._blocks),
             metadata=notes,
         )
 

@@ -7,14 +7,17 @@ are quadratic in rows). A page of a Word file exists only once it is laid out, s
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kg.errors import CorruptFileError, LoadError
 from kg.limits import LoadLimits
-from kg.loaders.archive import check_word_package
 from kg.loaders.builder import DocumentBuilder
+from kg.loaders.office import check_package
 from kg.loaders.pictures import open_picture
 from kg.loaders.sniff import DOCX
+from kg.loaders.tables import SpanCell, expand_spans, make_table
 from kg.loaders.text_tools import clean, squash
 from kg.types import Document, RawFile
 
@@ -34,6 +37,11 @@ _SKIPPED = frozenset({f"{_W}del", f"{_MC}Fallback", f"{_W}sectPr", f"{_W}instrTe
 _HEADING_STYLE = re.compile(r"(?:heading|überschrift|titre|título)\s*([1-9])", re.IGNORECASE)
 
 
+class _Cell(NamedTuple):
+    text: str
+    element: _Element
+
+
 class _BodyWalker:
     """Feeds the body of one Word file to a builder, without recursion."""
 
@@ -41,6 +49,7 @@ class _BodyWalker:
         self._part: Any = word.part
         self._builder = builder
         self._styles = {str(style.style_id): str(style.name) for style in word.styles if style.name}
+        self._caption = ""  # of the paragraph right before, where its style is that of captions
         self.title = ""
 
     def walk(self, body: _Element) -> None:
@@ -59,6 +68,8 @@ class _BodyWalker:
         style = paragraph.find(f"{_W}pPr/{_W}pStyle")
         style_name = self._styles.get(style.get(f"{_W}val", ""), "") if style is not None else ""
         text = self._text(paragraph)
+        if text:
+            self._caption = text if style_name.casefold() == "caption" else ""
         heading = _HEADING_STYLE.match(style_name)
         if heading or style_name == "Title":
             self.title = self.title or squash(text)
@@ -88,13 +99,28 @@ class _BodyWalker:
 
     def _table(self, table: _Element) -> None:
         """Add all rows as one block, cells separated by ``|``; a table inside a cell becomes that cell's words."""
-        lines = []
+        caption, self._caption = self._caption, ""
+        lines: list[str] = []
+        rows: list[list[_Cell]] = []
+        n_header = 0
         for row in table.findall(f"{_W}tr"):
             self._builder.deadline.check("the next table row")
-            cells = [squash(self._text(cell)) for cell in row.iterfind(f"{_W}tc")]
-            if any(cells):
-                lines.append(" | ".join(cells))
-        self._builder.add("\n".join(lines))
+            cells = [_Cell(squash(self._text(cell)), cell) for cell in row.iterfind(f"{_W}tc")]
+            if any(cell.text for cell in cells):
+                lines.append(" | ".join(cell.text for cell in cells))
+            n_header += n_header == len(rows) and _is_on(row, f"{_W}trPr/{_W}tblHeader")
+            rows.append(cells)
+        draft = make_table(
+            expand_spans(_span_cells(rows), max_cells=self._builder.limits.max_cells),
+            source="markup",
+            n_header_rows=n_header or (1 if rows and all(_is_bold(cell.element) for cell in rows[0]) else None),
+            caption=caption,
+            block="\n".join(lines),
+        )
+        if draft is None:
+            self._builder.add("\n".join(lines))
+        else:
+            self._builder.add_table(draft)
         self._pictures(table)
 
     def _pictures(self, root: _Element) -> None:
@@ -111,6 +137,48 @@ class _BodyWalker:
                 self._builder.leave_out(error.code)
                 continue
             self._builder.add_picture(picture, alt_text=clean(_alt_text(reference)))
+
+
+def _is_on(element: _Element, path: str) -> bool:
+    """Return whether a switch of the format is there and not turned off."""
+    switch = element.find(path)
+    return switch is not None and switch.get(f"{_W}val", "1") not in ("0", "false", "off")
+
+
+def _is_bold(cell: _Element) -> bool:
+    """Return whether all words of a cell are set in bold; an empty cell is."""
+    runs = [run for run in cell.iter(f"{_W}r") if any((text.text or "").strip() for text in run.iter(f"{_W}t"))]
+    return all(_is_on(run, f"{_W}rPr/{_W}b") for run in runs)
+
+
+def _span_cells(rows: Sequence[Sequence[_Cell]]) -> list[list[SpanCell]]:
+    """Say how many columns and rows each cell covers; one that only continues the cell above it is left out."""
+    starts: dict[int, tuple[int, int]] = {}  # grid column → the place in ``spans`` of the cell that may go on below
+    spans: list[list[SpanCell]] = []
+    for row in rows:
+        line: list[SpanCell] = []
+        column = 0
+        for cell in row:
+            width = _grid_span(cell.element)
+            merge = cell.element.find(f"{_W}tcPr/{_W}vMerge")
+            goes_on = merge is not None and merge.get(f"{_W}val", "continue") == "continue"
+            if goes_on and column in starts:
+                above, index = starts[column]
+                spans[above][index] = replace(spans[above][index], n_rows=len(spans) - above + 1)
+            else:
+                starts.pop(column, None)
+                if merge is not None:
+                    starts[column] = (len(spans), len(line))
+                line.append(SpanCell(text=cell.text, n_columns=width))
+            column += width
+        spans.append(line)
+    return spans
+
+
+def _grid_span(cell: _Element) -> int:
+    span = cell.find(f"{_W}tcPr/{_W}gridSpan")
+    digits = span.get(f"{_W}val", "1") if span is not None else "1"
+    return max(1, int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 5 else 1
 
 
 def _alt_text(reference: _Element) -> str:
@@ -149,7 +217,7 @@ class DocxLoader:
         from lxml.etree import LxmlError
 
         builder = DocumentBuilder(raw, limits=self._limits)
-        check_word_package(raw.data, name=raw.name, limits=self._limits)
+        check_package(raw.data, name=raw.name, limits=self._limits)
         builder.deadline.check("parsing")
         try:
             word = docx.Document(io.BytesIO(raw.data))

@@ -7,7 +7,7 @@ are navigation and form controls.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from kg.limits import LoadLimits
@@ -15,6 +15,7 @@ from kg.loaders.builder import DocumentBuilder
 from kg.loaders.decode import decode_text
 from kg.loaders.references import add_reference
 from kg.loaders.sniff import HTML
+from kg.loaders.tables import SpanCell, expand_spans, make_table
 from kg.loaders.text import encoding_notes, require_text_size
 from kg.loaders.text_tools import clean, squash, tidy_lines
 from kg.types import Document, RawFile
@@ -116,17 +117,34 @@ class HtmlWalker:
             self._prefix = "" if tag.name == "li" else self._prefix
 
     def _table(self, table: Tag) -> None:
-        """Add the caption, then all rows as one block, cells separated by ``|``."""
-        caption = table.find("caption", recursive=False)
-        if caption is not None:
-            self._builder.add(squash(clean(caption.get_text(" "))))
-        lines = []
+        """Add the caption, then all rows as one block, cells separated by ``|``; keep the cells where it is a table."""
+        element = table.find("caption", recursive=False)
+        caption = squash(clean(element.get_text(" "))) if element is not None else ""
+        self._builder.add(caption)
+        lines: list[str] = []
+        rows: list[list[SpanCell]] = []
+        n_header, in_header, names_rows = 0, True, False
         for row in _rows(table):
             self._builder.deadline.check("the next table row")
-            cells = [squash(clean(cell.get_text(" "))) for cell in row.find_all(["td", "th"], recursive=False)]
-            if any(cells):
-                lines.append(" | ".join(cells))
-        self._builder.add("\n".join(lines))
+            cells = row.find_all(["td", "th"], recursive=False)
+            rows.append([_span_cell(cell) for cell in cells])
+            words = [cell.text for cell in rows[-1]]
+            in_header = in_header and _is_header_row(row, cells)
+            n_header += in_header
+            names_rows |= not in_header and bool(cells) and cells[0].name == "th"
+            if any(words):
+                lines.append(" | ".join(words))
+        draft = make_table(
+            expand_spans(rows, max_cells=self._builder.limits.max_cells),
+            source="markup",
+            n_header_rows=n_header or (0 if names_rows else None),
+            caption=caption,
+            block="\n".join(lines),
+        )
+        if draft is None:
+            self._builder.add("\n".join(lines))
+        else:
+            self._builder.add_table(draft)
         for picture in table.find_all("img"):
             self._picture(picture)
 
@@ -148,6 +166,25 @@ def _is_hidden(tag: Tag) -> bool:
     if tag.has_attr("hidden") or tag.get("aria-hidden") == "true":
         return True
     return _UNSEEN_STYLE.search(str(tag.get("style") or "")) is not None
+
+
+def _span_cell(cell: Tag) -> SpanCell:
+    return SpanCell(
+        text=squash(clean(cell.get_text(" "))),
+        n_columns=_count(cell.get("colspan")),
+        n_rows=_count(cell.get("rowspan")),
+    )
+
+
+def _count(value: object) -> int:
+    digits = str(value or "").strip()[:6]
+    return int(digits) if digits.isascii() and digits.isdigit() else 1
+
+
+def _is_header_row(row: Tag, cells: Sequence[Tag]) -> bool:
+    """Return whether a row at the top names the columns: it stands in ``<thead>``, or all its cells say so."""
+    in_head = row.parent is not None and row.parent.name == "thead"
+    return in_head or (bool(cells) and all(cell.name == "th" for cell in cells))
 
 
 def _rows(table: Tag) -> list[Tag]:

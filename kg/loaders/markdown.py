@@ -15,6 +15,7 @@ from kg.loaders.decode import decode_text
 from kg.loaders.html import HtmlWalker, parse_html
 from kg.loaders.references import add_reference
 from kg.loaders.sniff import MARKDOWN
+from kg.loaders.tables import make_table
 from kg.loaders.text import encoding_notes, require_text_size
 from kg.loaders.text_tools import clean, squash, tidy_lines
 from kg.types import Document, RawFile
@@ -41,7 +42,7 @@ class _Walker:
         self._heading = 0
         self._item_prefix = ""
         self._row: list[str] | None = None
-        self._rows: list[str] = []
+        self._rows: list[list[str]] = []
         self.title = ""
 
     def walk(self, tokens: list[Token]) -> None:
@@ -64,10 +65,15 @@ class _Walker:
         if token.type == "tr_open":
             self._row = []
         elif token.type == "tr_close" and self._row is not None:
-            self._rows.append(" | ".join(self._row))
+            self._rows.append(self._row)
             self._row = None
         elif token.type == "table_close":
-            self._builder.add("\n".join(self._rows))
+            block = "\n".join(" | ".join(row) for row in self._rows)
+            draft = make_table(self._rows, source="markup", n_header_rows=1, block=block)
+            if draft is None:
+                self._builder.add(block)
+            else:
+                self._builder.add_table(draft)
             self._rows = []
 
     def _text(self, token: Token) -> None:

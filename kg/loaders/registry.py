@@ -20,14 +20,18 @@ def default_loaders(limits: LoadLimits) -> tuple[Loader, ...]:
     """Make one loader per format. The parsers themselves are imported when a file of their type is first read.
 
     :param limits: What one file may cost.
-    :returns: Loaders for plain text, Markdown, HTML, PDF, Word and pictures.
+    :returns: Loaders for plain text, Markdown, HTML, PDF, Word, Excel, PowerPoint, CSV, JSON and pictures.
     """
+    from kg.loaders.csv_file import CsvLoader
     from kg.loaders.docx import DocxLoader
     from kg.loaders.html import HtmlLoader
     from kg.loaders.image import ImageLoader
+    from kg.loaders.json_file import JsonLoader
     from kg.loaders.markdown import MarkdownLoader
     from kg.loaders.pdf import PdfLoader
+    from kg.loaders.pptx import PptxLoader
     from kg.loaders.text import TextLoader
+    from kg.loaders.xlsx import XlsxLoader
 
     return (
         TextLoader(limits),
@@ -35,6 +39,10 @@ def default_loaders(limits: LoadLimits) -> tuple[Loader, ...]:
         HtmlLoader(limits),
         PdfLoader(limits),
         DocxLoader(limits),
+        XlsxLoader(limits),
+        PptxLoader(limits),
+        CsvLoader(limits),
+        JsonLoader(limits),
         ImageLoader(limits),
     )
 

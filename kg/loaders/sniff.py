@@ -3,7 +3,7 @@
 Layer: ``kg``; the standard library only. The suffix decides in two places where bytes cannot: Markdown is plain text
 that happens to be Markdown, so ``.md`` and its like make a text file Markdown; and a Markdown file may open with an
 HTML tag (``<p align=…>``), so under such a suffix only ``<!doctype html>`` or ``<html>`` make it HTML. A wrong suffix
-never hides what else a file is.
+never hides what else a file is. Data (JSON, CSV) is told from text in :mod:`kg.loaders.sniff_data`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from pathlib import PurePosixPath
 
 from kg.errors import EmptyFileError, UnsupportedFileError
 from kg.loaders.decode import decode_text, looks_binary
+from kg.loaders.sniff_data import data_type
 
-__all__ = ["DOCX", "HTML", "MARKDOWN", "PDF", "PLAIN", "ZIP", "sniff"]
+__all__ = ["DOCX", "HTML", "MARKDOWN", "PDF", "PLAIN", "PPTX", "XLSX", "ZIP", "sniff"]
 
 PDF = "application/pdf"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 ZIP = "application/zip"
 HTML = "text/html"
 MARKDOWN = "text/markdown"
@@ -56,8 +59,8 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _ZIP_KINDS = (  # a member that only this kind has
     ("word/document.xml", DOCX),
-    ("xl/workbook.xml", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
-    ("ppt/presentation.xml", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
+    ("xl/workbook.xml", XLSX),
+    ("ppt/presentation.xml", PPTX),
     ("META-INF/container.xml", "application/epub+zip"),
     ("content.xml", "application/vnd.oasis.opendocument.text"),
 )
@@ -106,7 +109,8 @@ def _skip_preamble(head: str) -> str:
             return ""
 
 
-def _text_type(data: bytes, suffix: str) -> str:
+def _text_type(data: bytes, name: str) -> str:
+    suffix = PurePosixPath(name.lower()).suffix
     head = _skip_preamble(decode_text(data[: 4 * _HEAD_CHARACTERS]).text[:_HEAD_CHARACTERS])
     if head[:5].lower() == "<svg " or head[:13].lower() == "<!doctype svg":
         return "image/svg+xml"
@@ -114,7 +118,9 @@ def _text_type(data: bytes, suffix: str) -> str:
         return HTML
     if suffix in _MARKDOWN_SUFFIXES:
         return MARKDOWN
-    return HTML if _HTML_TAG.match(head) else PLAIN
+    if _HTML_TAG.match(head):
+        return HTML
+    return data_type(data, name=name) or PLAIN
 
 
 def sniff(data: bytes, *, name: str) -> str:
@@ -135,4 +141,4 @@ def sniff(data: bytes, *, name: str) -> str:
             f"{name}: neither text nor a type that is known here; the file starts with the bytes "
             f"{data[:8].hex(' ')}. Convert it to PDF, text or a picture."
         )
-    return _text_type(data, PurePosixPath(name.lower()).suffix)
+    return _text_type(data, name)

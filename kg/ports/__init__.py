@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from kg.ports.entities import EntityMatcher, EntityProfile, LinkProposal, LocalEntity, NameUse
 from kg.ports.ingest import Captioner, CaptionRequest, CaptionScorer, Extractor, Loader, Resolver, Tokenizer
-from kg.ports.record import MentionRow, RecordStore, TripleRow
+from kg.ports.record import ChangeSet, MentionRow, RecordStore, TripleRow
 
 __all__ = [
     "CaptionRequest",
     "CaptionScorer",
     "Captioner",
+    "ChangeSet",
     "EntityMatcher",
     "EntityProfile",
     "Extractor",

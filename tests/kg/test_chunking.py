@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from kg.chunking import ChunkingConfig, chunk_document
 from kg.errors import InputError
+from kg.ids import chunk_id
+from kg.loaders.tables import make_table
 from kg.types import Asset, Box, Caption, CaptionLine, Chunk, Document, Heading, Modality, Page, Span
 
 
@@ -298,3 +301,87 @@ def test_caption_of_an_unknown_asset_is_refused():
 def test_sizes_that_contradict_each_other_are_refused(bad):
     with pytest.raises(InputError, match="ChunkingConfig"):
         ChunkingConfig(**bad)
+
+
+def table_document(before: str, rows: list[list[str]], after: str, *, caption: str = "") -> Document:
+    draft = make_table(rows, source="markup", n_header_rows=1, caption=caption)
+    text = "\n\n".join(part for part in (before, draft.block, after) if part)
+    start = text.index(draft.block)
+    table = draft.to_table(document_id="d_1", ordinal=0, span=Span(start=start, end=start + len(draft.block)))
+    return replace(make_document(text), tables=(table,))
+
+
+def test_table_has_chunks_of_its_own_between_those_of_the_text():
+    document = table_document(
+        "Before it.", [["Ship", "Seats"], ["Kestrel", "180"]], "After it.", caption="Table 1: Fleet"
+    )
+
+    chunks = chunk_document(document, (), WordTokenizer())
+
+    (table,) = document.tables
+    assert [(c.modality, c.text) for c in chunks] == [
+        (Modality.TEXT, "Before it."),
+        (Modality.TABLE, "Table 1: Fleet\nShip: Kestrel; Seats: 180"),
+        (Modality.TEXT, "After it."),
+    ]
+    assert chunks[1].table_id == table.table_id
+    assert chunks[1].chunk_id == chunk_id("d_1", table.table_id, 0, len(table.text))
+
+
+def test_chunk_of_a_table_without_its_caption_has_it_in_the_heading():
+    rows = [["Ship", "Seats"], *([f"Ship{i}", str(i)] for i in range(9))]
+    document = table_document("", rows, "", caption="Table 1: Fleet")
+    heading = Heading(level=1, text="Ships", span=Span(start=0, end=0))
+
+    chunks = chunk_document(
+        replace(document, headings=(heading,)),
+        (),
+        WordTokenizer(),
+        ChunkingConfig(max_tokens=16, overlap_tokens=0, min_tokens=0),
+    )
+
+    assert [c.heading for c in chunks][:2] == ["Ships", "Ships > Table 1: Fleet"]
+    # A caption of 4 tokens, then rows of 7 ("Ship : Ship0 ; Seats : 0"): one with the caption, then two a chunk.
+    assert [c.text.count("Seats") for c in chunks] == [1, 2, 2, 2, 2]
+
+
+def test_row_longer_than_a_chunk_is_cut_at_its_cells():
+    rows = [[f"n{i}" for i in range(12)], [f"v{i}" for i in range(12)], ["w"] + [""] * 11]
+
+    chunks = chunk_document(
+        table_document("", rows, ""), (), WordTokenizer(), ChunkingConfig(max_tokens=8, overlap_tokens=0, min_tokens=0)
+    )
+
+    # "n0: v0;" has 4 tokens, so two cells a chunk; the last cell of the row shares its chunk with the next row.
+    assert chunks[0].text == "n0: v0; n1: v1;"
+    assert all(c.n_tokens <= 8 for c in chunks)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(st.lists(WORDS, min_size=3, max_size=3), min_size=2, max_size=15),
+    words=st.lists(WORDS, max_size=20),
+    tokenizer=st.sampled_from([WordTokenizer(), LetterTokenizer(), JoinPenaltyTokenizer()]),
+    max_tokens=st.integers(8, 60),
+)
+def test_words_of_tables_and_text_are_all_in_exact_chunks_within_the_limits(rows, words, tokenizer, max_tokens):
+    if make_table(rows, source="markup", n_header_rows=1) is None:
+        return
+    document = table_document(" ".join(words).strip(), rows, " ".join(words).strip(), caption="Some rows")
+    config = ChunkingConfig(max_tokens=max_tokens, overlap_tokens=4, min_tokens=4, max_characters=200)
+
+    chunks = chunk_document(document, (), tokenizer, config)
+
+    (table,) = document.tables
+    seen = {"text": set(), "table": set()}
+    for chunk in chunks:
+        whole = table.text if chunk.table_id else document.text
+        assert chunk.text == whole[chunk.span.start : chunk.span.end]
+        assert chunk.n_tokens <= config.max_tokens
+        assert len(chunk.text) <= config.max_characters
+        seen[chunk.modality.value].update(range(chunk.span.start, chunk.span.end))
+    inside = set(range(table.span.start, table.span.end))
+    assert not seen["text"] & inside
+    assert {i for i, c in enumerate(document.text) if not c.isspace()} - inside <= seen["text"]
+    assert {i for i, c in enumerate(table.text) if not c.isspace()} <= seen["table"]
+    assert len({chunk.chunk_id for chunk in chunks}) == len(chunks)

@@ -3,6 +3,7 @@ import zipfile
 
 import docx
 import pytest
+from docx.oxml import OxmlElement
 from docx.shared import Inches
 
 from kg.errors import CorruptFileError, EncryptedFileError, LimitExceededError
@@ -123,3 +124,53 @@ def test_encrypted_member_of_a_word_file_is_reported_as_encrypted(refusal, lette
 
 def test_word_file_honours_the_time_limit(refusal, letter):
     assert isinstance(refusal("a.docx", letter, limits=LoadLimits(timeout_s=1e-9)), LimitExceededError)
+
+
+def filled(document, rows):
+    table = document.add_table(rows=len(rows), cols=len(rows[0]))
+    for row, words in zip(table.rows, rows, strict=True):
+        for cell, word in zip(row.cells, words, strict=True):
+            cell.text = word
+    return table
+
+
+def test_word_table_has_its_caption_header_and_merged_cells(load):
+    document = docx.Document()
+    document.add_paragraph("Sheep by island", style="Caption")
+    table = filled(document, [["Island", "Ewes", "Rams"], ["Aldis", "80", "3"], ["", "82", "4"], ["Total", "162", "7"]])
+    table.cell(1, 0).merge(table.cell(2, 0))
+
+    loaded = load("a.docx", saved(document))
+
+    (found,) = loaded.tables
+    assert found.caption == "Sheep by island"
+    assert found.rows == (("Island", "Ewes", "Rams"), ("Aldis", "80", "3"), ("Aldis", "82", "4"), ("Total", "162", "7"))
+    assert found.text.splitlines()[1:3] == ["Island: Aldis; Ewes: 80; Rams: 3", "Island: Aldis; Ewes: 82; Rams: 4"]
+
+
+def test_header_of_a_word_table_is_told_by_its_property_or_by_bold_words(load):
+    document = docx.Document()
+    marked = filled(document, [["Name", "Home"], ["Ines", "Aldis"], ["Maren", "Aldis"]])
+    marked.rows[0]._tr.get_or_add_trPr().append(OxmlElement("w:tblHeader"))
+    document.add_paragraph("Between.")
+    bold = filled(document, [["", ""], ["Ines", "Aldis"], ["Maren", "Aldis"]])
+    for cell, word in zip(bold.rows[0].cells, ("Name", "Home"), strict=True):
+        cell.paragraphs[0].add_run(word).bold = True
+    document.add_paragraph("Between.")
+    filled(document, [["Ines", "Aldis"], ["Maren", "Aldis"]])
+
+    loaded = load("a.docx", saved(document))
+
+    assert [table.n_header_rows for table in loaded.tables] == [1, 1, 0]
+    assert loaded.tables[2].text == "Ines: Aldis\nMaren: Aldis"
+
+
+def test_table_inside_a_cell_of_a_word_table_is_that_cells_words(load):
+    document = docx.Document()
+    outer = filled(document, [["Ship", "Seats"], ["Kestrel", ""]])
+    inner = outer.cell(1, 1).add_table(rows=1, cols=2)
+    inner.cell(0, 0).text, inner.cell(0, 1).text = "180", "sold"
+
+    (table,) = load("a.docx", saved(document)).tables
+
+    assert table.text == "Ship: Kestrel; Seats: 180 sold"

@@ -1,6 +1,5 @@
 import base64
 import io
-import json
 
 import pytest
 
@@ -314,5 +313,52 @@ def test_caption_of_one_picture_is_not_given_to_the_next(picture):
     assert captions == ["Figure 1: red", "", "Figure 2: green"]
 
 
-def test_json_is_read_as_plain_text(load):
-    assert load("a.json", json.dumps({"a": 1}).encode()).text == '{"a": 1}'
+def test_html_table_keeps_its_cells_its_header_and_its_caption(load):
+    page = """<p>Before.</p><table><caption>Table 2: Sheep</caption>
+    <thead><tr><th rowspan=2>Island<th colspan=2>2023</tr><tr><th>Ewes<th>Rams</tr></thead>
+    <tbody><tr><td rowspan=2>Aldis<td>80<td>3</tr><tr><td>82<td>4</tr></tbody></table><p>After.</p>"""
+
+    document = load("a.html", page.encode())
+
+    (table,) = document.tables
+    assert (table.caption, table.label, table.n_header_rows) == ("Table 2: Sheep", "Table 2", 2)
+    assert table.header == ("Island", "2023 / Ewes", "2023 / Rams")
+    assert table.body == (("Aldis", "80", "3"), ("Aldis", "82", "4"))
+    block = document.text[table.span.start : table.span.end]
+    assert block == "Island | 2023\nEwes | Rams\nAldis | 80 | 3\n82 | 4"
+
+
+def test_html_table_whose_rows_begin_with_their_names_has_no_header(load):
+    page = b"<table><tr><th>Built<td>by Brune<tr><th>Height<td>31<tr><th>Steps<td>120</table>"
+
+    (table,) = load("a.html", page).tables
+
+    assert table.n_header_rows == 0
+    assert table.text == "Built: by Brune\nHeight: 31\nSteps: 120"
+
+
+def test_table_inside_a_layout_table_is_kept_and_the_layout_is_not(load):
+    page = b"<table><tr><td>Menu<td><table><tr><th>Ship<th>Seats<tr><td>Kestrel<td>180</table></table>"
+
+    (table,) = load("a.html", page).tables
+
+    assert table.text == "Ship: Kestrel; Seats: 180"
+
+
+def test_hostile_spans_of_an_html_table_do_not_exhaust_memory(load):
+    page = "<table>" + "<tr><td colspan=999999 rowspan=65000>x<td>y" * 3_000 + "</table>"
+
+    document = load("a.html", page.encode(), limits=LoadLimits(max_cells=10_000))
+
+    assert sum(len(table.rows) * len(table.rows[0]) for table in document.tables) <= 4_000_000
+
+
+def test_markdown_table_keeps_its_cells_and_takes_the_caption_over_it(load):
+    text = "**Table 1: The fleet**\n\n| Ship | Seats |\n|---|---|\n| Kestrel | 180 |\n| Petrel | *64* |\n\nAfter."
+
+    document = load("a.md", text.encode())
+
+    (table,) = document.tables
+    assert (table.caption, table.label, table.source) == ("Table 1: The fleet", "Table 1", "markup")
+    assert table.text == "Table 1: The fleet\nShip: Kestrel; Seats: 180\nShip: Petrel; Seats: 64"
+    assert document.text[table.span.start : table.span.end] == "Ship | Seats\nKestrel | 180\nPetrel | 64"
