@@ -7,7 +7,8 @@ The text of a caption is laid out for reading and quoting, one part a line::
 
     Figure 3: Sales by year            what the document says of the picture     source "caption"
     A bar chart                        its alternative text, if that differs     source "alt"
-    2015: 40                           the picture's own words, reading order    source "ocr"
+    2015 | 2016 | 2017                 the picture's own words, reading order    source "ocr"
+    2015: 40                           the table behind it, where it can be told source "table"
     As Figure 3 shows, sales rose …    the words around it, shortened            source "context"
 
 Words read off a picture thus never pass for the document's prose: each line says where it comes from.
@@ -26,12 +27,13 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageOps
 
+from kg.captioning.chart_table import as_fractions, chart_table, with_table
 from kg.captioning.layout import LaidOutLine, TextPiece, reading_order
 from kg.captioning.pieces import parted
 from kg.errors import CaptionError, InputError
 from kg.ports import CaptionRequest
 from kg.sentences import sentence_spans
-from kg.types import Asset, Box, Caption, CaptionLine, Modality, Span
+from kg.types import Asset, Caption, CaptionLine, Modality, Span, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,26 +122,22 @@ class OcrCaptioner:
         """
         pixels = self._decode(data)
         height, width = pixels.shape[:2]
-        lines = reading_order(self._recognise(pixels))
-        found: list[CaptionLine] = []
-        position = 0
-        for line in lines:
-            span = Span(start=position, end=position + len(line.text))
-            box = _as_fractions(line, width, height)
-            score = min(1.0, max(0.0, line.score))
-            found.append(CaptionLine(text=line.text, source="ocr", span=span, box=box, score=score))
-            position = span.end + 1
-        return found
+        return _as_lines(reading_order(self._recognise(pixels)), width, height)
 
     def _caption_one(self, asset: Asset) -> Caption | None:
         try:
-            read = self.read(asset.data)
+            pixels = self._decode(asset.data)
+            pieces = self._recognise(pixels)
         except CaptionError as error:
             logger.warning("picture %s (page %d): %s", asset.asset_id, asset.page, error)
             return None
-        parts = [*_said_by_document(asset), *read]
-        parts.extend(self._context(asset))
-        return _assemble(asset.asset_id, parts, self.name)
+        height, width = pixels.shape[:2]
+        found = chart_table(asset, pieces, width=width, height=height)
+        read = _as_lines(reading_order(pieces if found is None else found[1]), width, height)
+        if found is not None:
+            read = with_table(read, found[0])
+        parts = [*_said_by_document(asset), *read, *self._context(asset)]
+        return _assemble(asset.asset_id, parts, self.name, tables=() if found is None else (found[0],))
 
     def _context(self, asset: Asset) -> list[CaptionLine]:
         # A scanned page is its own text: what stands on the pages around it says nothing of it.
@@ -231,11 +229,16 @@ def _on_white(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _as_fractions(line: LaidOutLine, width: int, height: int) -> Box:
-    def clip(value: float) -> float:
-        return min(1.0, max(0.0, value))
-
-    return Box(x0=clip(line.x0 / width), y0=clip(line.y0 / height), x1=clip(line.x1 / width), y1=clip(line.y1 / height))
+def _as_lines(lines: Sequence[LaidOutLine], width: int, height: int) -> list[CaptionLine]:
+    found: list[CaptionLine] = []
+    position = 0
+    for line in lines:
+        span = Span(start=position, end=position + len(line.text))
+        box = as_fractions(line, width=width, height=height)
+        score = min(1.0, max(0.0, line.score))
+        found.append(CaptionLine(text=line.text, source="ocr", span=span, box=box, score=score))
+        position = span.end + 1
+    return found
 
 
 def _spaced(text: str) -> str:
@@ -271,7 +274,9 @@ def _shortened(text: str, limit: int) -> str:
     return text[: cut if cut > 0 else limit - 1].rstrip() + "…"
 
 
-def _assemble(asset_id: str, parts: Sequence[CaptionLine], captioner: str) -> Caption | None:
+def _assemble(
+    asset_id: str, parts: Sequence[CaptionLine], captioner: str, *, tables: tuple[Table, ...]
+) -> Caption | None:
     if not parts:
         return None
     placed: list[CaptionLine] = []
@@ -280,7 +285,7 @@ def _assemble(asset_id: str, parts: Sequence[CaptionLine], captioner: str) -> Ca
         span = Span(start=position, end=position + len(part.text))
         placed.append(CaptionLine(text=part.text, source=part.source, span=span, box=part.box, score=part.score))
         position = span.end + 1
-    read = [(len(part.text), part.score) for part in parts if part.source == "ocr"]
+    read = [(len(part.text), part.score) for part in parts if part.source in ("ocr", "table")]
     score = sum(n * s for n, s in read) / sum(n for n, _ in read) if read else 1.0
     return Caption(
         asset_id=asset_id,
@@ -288,4 +293,5 @@ def _assemble(asset_id: str, parts: Sequence[CaptionLine], captioner: str) -> Ca
         captioner=captioner,
         lines=tuple(placed),
         score=score,
+        tables=tables,
     )
