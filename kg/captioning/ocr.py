@@ -7,9 +7,8 @@ The text of a caption is laid out for reading and quoting, one part a line::
 
     Figure 3: Sales by year            what the document says of the picture     source "caption"
     A bar chart                        its alternative text, if that differs     source "alt"
-    2015 | 2016 | 2017                 the picture's own words, reading order    source "ocr"
-    2015: 40                           the table behind it, where it can be told source "table"
     As Figure 3 shows, sales rose …    the words around it, shortened            source "context"
+    Year: 2015; Sales: 40              the table behind it, where it can be told source "table"
 
 Words read off a picture thus never pass for the document's prose: each line says where it comes from.
 """
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageOps
 
-from kg.captioning.chart_table import as_fractions, chart_table, with_table
+from kg.captioning.chart_table import as_fractions, chart_table, table_lines
 from kg.captioning.layout import LaidOutLine, TextPiece, reading_order
 from kg.captioning.pieces import parted
 from kg.errors import CaptionError, InputError
@@ -132,12 +131,12 @@ class OcrCaptioner:
             logger.warning("picture %s (page %d): %s", asset.asset_id, asset.page, error)
             return None
         height, width = pixels.shape[:2]
-        found = chart_table(asset, pieces, width=width, height=height)
-        read = _as_lines(reading_order(pieces if found is None else found[1]), width, height)
-        if found is not None:
-            read = with_table(read, found[0])
-        parts = [*_said_by_document(asset), *read, *self._context(asset)]
-        return _assemble(asset.asset_id, parts, self.name, tables=() if found is None else (found[0],))
+        table = chart_table(asset, pieces, width=width, height=height)
+        parts = [*_said_by_document(asset), *_as_lines(reading_order(pieces), width, height), *self._context(asset)]
+        if table is not None:
+            said = {part.text for part in parts}
+            parts.extend(line for line in table_lines(table) if line.text not in said)
+        return _assemble(asset.asset_id, parts, self.name, tables=() if table is None else (table,))
 
     def _context(self, asset: Asset) -> list[CaptionLine]:
         # A scanned page is its own text: what stands on the pages around it says nothing of it.
