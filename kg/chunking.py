@@ -124,7 +124,9 @@ def _caption_chunks(
     bounds = {0, len(caption.text)}
     for line in caption.lines:
         bounds.update((line.span.start, line.span.end))
-    units = units_of(caption.text, sorted(bounds), set(), {}, tokenizer, config)
+    # Rows said in words repeat what stands in reading order before them: chunks of their own blur no other vector.
+    rows = [line.span.start for line in caption.lines if line.source == "table"]
+    units = units_of(caption.text, sorted(bounds), set(rows[:1]), {}, tokenizer, config)
     heading = _HeadingPaths(document.headings).at(asset.anchor)
     for cut in pack_units(caption.text, units, tokenizer, config):
         start, end = units[cut.first].start, units[cut.stop - 1].end

@@ -7,8 +7,8 @@ The text of a caption is laid out for reading and quoting, one part a line::
 
     Figure 3: Sales by year            what the document says of the picture     source "caption"
     A bar chart                        its alternative text, if that differs     source "alt"
-    2015: 40                           the picture's own words, reading order    source "ocr"
     As Figure 3 shows, sales rose …    the words around it, shortened            source "context"
+    Year: 2015; Sales: 40              the table behind it, where it can be told source "table"
 
 Words read off a picture thus never pass for the document's prose: each line says where it comes from.
 """
@@ -21,15 +21,18 @@ import re
 import threading
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageOps
 
+from kg.captioning.chart_table import as_fractions, chart_table, table_lines
 from kg.captioning.layout import LaidOutLine, TextPiece, reading_order
+from kg.captioning.pieces import parted
 from kg.errors import CaptionError, InputError
 from kg.ports import CaptionRequest
 from kg.sentences import sentence_spans
-from kg.types import Asset, Box, Caption, CaptionLine, Modality, Span
+from kg.types import Asset, Caption, CaptionLine, Modality, Span, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,6 +101,15 @@ class OcrCaptioner:
         """
         return [self._caption_one(request.asset) for request in requests]
 
+    def pieces(self, data: bytes) -> list[TextPiece]:
+        """Find the pieces of text on one picture, in pixels of the picture as it was read.
+
+        :param data: The bytes of an image file.
+        :returns: The pieces, in no particular order.
+        :raises CaptionError: If the bytes cannot be decoded or hold too many pixels, or the reader fails on them.
+        """
+        return self._recognise(self._decode(data))
+
     def read(self, data: bytes) -> list[CaptionLine]:
         """Read the words on one picture, in reading order.
 
@@ -109,26 +121,22 @@ class OcrCaptioner:
         """
         pixels = self._decode(data)
         height, width = pixels.shape[:2]
-        lines = reading_order(self._recognise(pixels))
-        found: list[CaptionLine] = []
-        position = 0
-        for line in lines:
-            span = Span(start=position, end=position + len(line.text))
-            box = _as_fractions(line, width, height)
-            score = min(1.0, max(0.0, line.score))
-            found.append(CaptionLine(text=line.text, source="ocr", span=span, box=box, score=score))
-            position = span.end + 1
-        return found
+        return _as_lines(reading_order(self._recognise(pixels)), width, height)
 
     def _caption_one(self, asset: Asset) -> Caption | None:
         try:
-            read = self.read(asset.data)
+            pixels = self._decode(asset.data)
+            pieces = self._recognise(pixels)
         except CaptionError as error:
             logger.warning("picture %s (page %d): %s", asset.asset_id, asset.page, error)
             return None
-        parts = [*_said_by_document(asset), *read]
-        parts.extend(self._context(asset))
-        return _assemble(asset.asset_id, parts, self.name)
+        height, width = pixels.shape[:2]
+        table = chart_table(asset, pieces, width=width, height=height)
+        parts = [*_said_by_document(asset), *_as_lines(reading_order(pieces), width, height), *self._context(asset)]
+        if table is not None:
+            said = {part.text for part in parts}
+            parts.extend(line for line in table_lines(table) if line.text not in said)
+        return _assemble(asset.asset_id, parts, self.name, tables=() if table is None else (table,))
 
     def _context(self, asset: Asset) -> list[CaptionLine]:
         # A scanned page is its own text: what stands on the pages around it says nothing of it.
@@ -171,18 +179,18 @@ class OcrCaptioner:
         with self._lock:
             engine = self._load()
             # RapidOCR reads arrays as OpenCV does: blue first.
-            result = engine(np.ascontiguousarray(pixels[:, :, ::-1]), use_cls=False)
+            result = engine(np.ascontiguousarray(pixels[:, :, ::-1]), use_cls=False, return_word_box=True)
         if result.boxes is None or result.txts is None:
             return []
-        pieces = []
-        for corners, text, score in zip(result.boxes, result.txts, result.scores, strict=True):
+        pieces: list[TextPiece] = []
+        words_of = result.word_results or ((),) * len(result.txts)
+        for corners, text, score, words in zip(result.boxes, result.txts, result.scores, words_of, strict=True):
             if score < self._min_score or not any(c.isalnum() for c in text):
                 continue
             xs, ys = [float(x) for x, _ in corners], [float(y) for _, y in corners]
-            pieces.append(
-                TextPiece(text=_spaced(text), x0=min(xs), y0=min(ys), x1=max(xs), y1=max(ys), score=float(score))
-            )  # fmt: skip
-        return pieces
+            piece = TextPiece(text=text, x0=min(xs), y0=min(ys), x1=max(xs), y1=max(ys), score=float(score))
+            pieces.extend(parted(piece, [_word(word) for word in words]))
+        return [replace(piece, text=_spaced(piece.text)) for piece in pieces]
 
     def _load(self) -> Any:
         if self._engine is None:
@@ -201,6 +209,13 @@ class OcrCaptioner:
         return self._engine
 
 
+def _word(found: Any) -> tuple[str, float, float]:
+    """Return a word that RapidOCR found, with its left and right edge."""
+    text, _score, corners = found
+    xs = [float(x) for x, _ in corners]
+    return str(text), min(xs), max(xs)
+
+
 def _on_white(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         coloured = image.convert("RGBA")
@@ -213,11 +228,16 @@ def _on_white(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _as_fractions(line: LaidOutLine, width: int, height: int) -> Box:
-    def clip(value: float) -> float:
-        return min(1.0, max(0.0, value))
-
-    return Box(x0=clip(line.x0 / width), y0=clip(line.y0 / height), x1=clip(line.x1 / width), y1=clip(line.y1 / height))
+def _as_lines(lines: Sequence[LaidOutLine], width: int, height: int) -> list[CaptionLine]:
+    found: list[CaptionLine] = []
+    position = 0
+    for line in lines:
+        span = Span(start=position, end=position + len(line.text))
+        box = as_fractions(line, width=width, height=height)
+        score = min(1.0, max(0.0, line.score))
+        found.append(CaptionLine(text=line.text, source="ocr", span=span, box=box, score=score))
+        position = span.end + 1
+    return found
 
 
 def _spaced(text: str) -> str:
@@ -253,7 +273,9 @@ def _shortened(text: str, limit: int) -> str:
     return text[: cut if cut > 0 else limit - 1].rstrip() + "…"
 
 
-def _assemble(asset_id: str, parts: Sequence[CaptionLine], captioner: str) -> Caption | None:
+def _assemble(
+    asset_id: str, parts: Sequence[CaptionLine], captioner: str, *, tables: tuple[Table, ...]
+) -> Caption | None:
     if not parts:
         return None
     placed: list[CaptionLine] = []
@@ -262,7 +284,7 @@ def _assemble(asset_id: str, parts: Sequence[CaptionLine], captioner: str) -> Ca
         span = Span(start=position, end=position + len(part.text))
         placed.append(CaptionLine(text=part.text, source=part.source, span=span, box=part.box, score=part.score))
         position = span.end + 1
-    read = [(len(part.text), part.score) for part in parts if part.source == "ocr"]
+    read = [(len(part.text), part.score) for part in parts if part.source in ("ocr", "table")]
     score = sum(n * s for n, s in read) / sum(n for n, _ in read) if read else 1.0
     return Caption(
         asset_id=asset_id,
@@ -270,4 +292,5 @@ def _assemble(asset_id: str, parts: Sequence[CaptionLine], captioner: str) -> Ca
         captioner=captioner,
         lines=tuple(placed),
         score=score,
+        tables=tables,
     )
