@@ -6,10 +6,10 @@ Layer: ``generation``; imports ``kg`` and ``retrieval``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from kg.types import Box, Modality, Origin, Span
 from retrieval.types import Evidence, Trace
@@ -19,9 +19,11 @@ __all__ = [
     "AnswerSentence",
     "AnswerStatus",
     "Citation",
+    "JsonModel",
     "LanguageModel",
     "Message",
     "PredictedLink",
+    "ReplyCache",
 ]
 
 
@@ -53,6 +55,34 @@ class LanguageModel(Protocol):
 
     def stream(self, messages: Sequence[Message], *, max_new_tokens: int, stop: Sequence[str] = ()) -> Iterator[str]:
         """Yield the reply piece by piece, greedily decoded, so the same prompt gives the same text."""
+        ...
+
+
+@runtime_checkable
+class JsonModel(Protocol):
+    """A language model that answers in JSON of a given schema. Holds no request state."""
+
+    name: str
+
+    def write_json(self, messages: Sequence[Message], *, schema: Mapping[str, Any], max_new_tokens: int) -> str:
+        """Answer the chat with JSON that fits ``schema``, greedily; it breaks off after ``max_new_tokens``."""
+        ...
+
+
+@runtime_checkable
+class ReplyCache(Protocol):
+    """Keeps what a model said of a text, so that the same text is not paid for twice."""
+
+    def get(self, key: str) -> str | None:
+        """Return what was kept under ``key``, if anything was."""
+        ...
+
+    def put(self, key: str, reply: str, *, text_sha256: str) -> None:
+        """Keep a reply; ``text_sha256`` names the text it was said of, for :meth:`keep_only`."""
+        ...
+
+    def keep_only(self, text_sha256s: Collection[str]) -> int:
+        """Drop what was said of any other text, and return how many replies that were."""
         ...
 
 

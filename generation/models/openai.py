@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -86,12 +86,20 @@ class OpenAiLanguageModel:
             return self._count(text)
         return -(-len(text.encode()) // _BYTES_PER_TOKEN)
 
-    def stream(self, messages: Sequence[Message], *, max_new_tokens: int, stop: Sequence[str] = ()) -> Iterator[str]:
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        response_format: Mapping[str, Any] | None = None,
+    ) -> Iterator[str]:
         """Yield the reply piece by piece, at temperature 0, without ``<think>`` parts.
 
         :param messages: The chat, oldest first.
         :param max_new_tokens: The most tokens to write, at least 1.
         :param stop: Strings that end the reply; they are not part of it.
+        :param response_format: The form of the reply, as OpenAI's ``response_format`` has it.
         :returns: An iterator of non-empty pieces; the request starts when the first is asked for.
         :raises InputError: If ``max_new_tokens`` is below 1 or there is no message.
         :raises ConfigError: While iterating, if the server refuses the key, the address or the model's name.
@@ -101,13 +109,15 @@ class OpenAiLanguageModel:
             raise InputError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
         if not messages:
             raise InputError("a language model needs at least one message, got none.")
-        body = {
+        body: dict[str, Any] = {
             "model": self.name,
             "messages": [{"role": message.role, "content": message.content} for message in messages],
             "max_tokens": max_new_tokens,
             "temperature": 0,
             "stream": True,
         }
+        if response_format is not None:
+            body["response_format"] = dict(response_format)
         # Stop strings are applied here: a server would also apply them to thinking.
         return clean_stream(self._pieces(body), stop=stop)
 

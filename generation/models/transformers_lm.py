@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils import logging as _logging
 
@@ -27,11 +28,21 @@ from moe_backbone.stats import RoutingRecorder, find_routers
 
 logging: Any = _logging  # untyped upstream
 
-__all__ = ["TransformersLanguageModel", "default_dtype"]
+__all__ = ["Choice", "TransformersLanguageModel", "default_dtype", "likeliest"]
 
+Choice = Callable[[Tensor], int | None]
 _CPU_EXPERTS = "mmkg_looped"
 """How experts run on a CPU: the fastest by tests/benchmarks/moe_upcycle.py, and the one that takes every width."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def likeliest(logits: Tensor) -> int:
+    """Choose the token that the model finds likeliest; of equals the first.
+
+    :param logits: *Shape:* ``(V,)``.
+    :returns: A token.
+    """
+    return int(logits.argmax())
 
 
 def default_dtype(stored: torch.dtype, *, device: str) -> torch.dtype:
@@ -108,13 +119,28 @@ class TransformersLanguageModel:
             raise InputError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
         if not messages:
             raise InputError("a language model needs at least one message, got none.")
+        prompt = self._fitting_prompt(messages, max_new_tokens)
+        return clean_stream(self._decode(prompt, max_new_tokens, likeliest), stop=stop)
+
+    def stream_chosen(self, messages: Sequence[Message], *, max_new_tokens: int, choose: Choice) -> Iterator[str]:
+        """Yield the reply piece by piece, each token chosen by ``choose``: what constrained decoding is built on.
+
+        :param messages: The chat, oldest first.
+        :param max_new_tokens: The most tokens to write.
+        :param choose: Takes the logits of the next token, of shape ``(V,)``, and returns a token, or ``None`` to end.
+        :returns: An iterator of non-empty pieces, without any filter.
+        :raises GenerationError: If the prompt and the reply together do not fit the model's context.
+        """
+        return self._decode(self._fitting_prompt(messages, max_new_tokens), max_new_tokens, choose)
+
+    def _fitting_prompt(self, messages: Sequence[Message], max_new_tokens: int) -> list[int]:
         prompt = self._prompt(messages)
         if len(prompt) + max_new_tokens > self.context_tokens:
             raise GenerationError(
                 f"the prompt has {len(prompt)} tokens and the reply may have {max_new_tokens}, but {self.name} reads "
                 f"{self.context_tokens} in all. Give less evidence or lower max_new_tokens."
             )
-        return clean_stream(self._decode(prompt, max_new_tokens), stop=stop)
+        return prompt
 
     def record_routing(self) -> RoutingRecorder | None:
         """Return a recorder of the experts used inside its ``with`` block, or ``None`` for a dense model."""
@@ -179,13 +205,13 @@ class TransformersLanguageModel:
             found.update(ids if isinstance(ids, list) else [] if ids is None else [ids])
         return frozenset(found)
 
-    def _decode(self, prompt: list[int], max_new_tokens: int) -> Iterator[str]:
+    def _decode(self, prompt: list[int], max_new_tokens: int, choose: Choice) -> Iterator[str]:
         model, end = self.model, self._end_tokens()
         cache = DynamicCache(config=model.config)
         fresh, written, sent = prompt, [], 0
         for _ in range(max_new_tokens):
-            token = self._step(model, fresh, cache)
-            if token in end:
+            token = choose(self._step(model, fresh, cache))
+            if token is None or token in end:
                 break
             fresh = [token]
             written.append(token)
@@ -199,7 +225,7 @@ class TransformersLanguageModel:
             yield text[sent:]
 
     @torch.inference_mode()  # on the step, not around the loop: a generator would leave it on in its caller
-    def _step(self, model: Any, tokens: list[int], cache: DynamicCache) -> int:
+    def _step(self, model: Any, tokens: list[int], cache: DynamicCache) -> Tensor:
         ids = torch.tensor([tokens], device=self.device)
-        logits = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-        return int(logits[0, -1].argmax())
+        logits: Tensor = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+        return logits[0, -1]

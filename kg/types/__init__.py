@@ -24,6 +24,7 @@ from kg.types.graph import (
     GraphDelta,
     Mention,
     Origin,
+    RefusedStatement,
     Relation,
     Triple,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "Origin",
     "Page",
     "RawFile",
+    "RefusedStatement",
     "Relation",
     "Span",
     "Table",

@@ -23,6 +23,7 @@ __all__ = [
     "GraphDelta",
     "Mention",
     "Origin",
+    "RefusedStatement",
     "Relation",
     "Triple",
 ]
@@ -217,11 +218,26 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedStatement:
+    """A statement that was found and not taken, with the names as they stand in the text, and why."""
+
+    chunk_id: str
+    head: str
+    name: str
+    tail: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction:
-    """What an extractor found in one document; resolution returns it again with every ``entity_id`` set."""
+    """What an extractor found in one document; resolution returns it again with every ``entity_id`` set.
+
+    ``refused`` are statements that an ontology or the check against the text kept out; they are reported, not stored.
+    """
 
     mentions: tuple[Mention, ...] = ()
     triples: tuple[Triple, ...] = ()
+    refused: tuple[RefusedStatement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

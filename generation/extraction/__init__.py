@@ -1,0 +1,1 @@
+"""Entities and statements by a language model."""
