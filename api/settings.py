@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from api.reading import read_mapping, validation_text
 from kg.chunking import ChunkingConfig
 from kg.errors import ConfigError
+from kg.ingest.config import IngestConfig
 from kg.limits import LoadLimits
 from retrieval.config import RetrievalConfig
 
@@ -94,6 +95,7 @@ class Settings(BaseModel):
     openai: ModelServer = ModelServer()
     limits: Annotated[LoadLimits, BeforeValidator(_section(LoadLimits))] = LoadLimits()
     chunking: Annotated[ChunkingConfig, BeforeValidator(_section(ChunkingConfig))] = ChunkingConfig()
+    ingest: Annotated[IngestConfig, BeforeValidator(_section(IngestConfig))] = IngestConfig()
     retrieval: Annotated[RetrievalConfig, BeforeValidator(_section(RetrievalConfig))] = RetrievalConfig()
 
 

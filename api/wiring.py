@@ -112,6 +112,7 @@ class Wiring:
         from kg.ingest import IngestPipeline
         from kg.loaders.registry import LoaderRegistry, default_loaders
         from kg.resolution import NameResolver
+        from retrieval.chunk_vectors import IngestChunkEncoder
 
         limits = self.settings.limits
         loaders = LoaderRegistry((*self._loaders, *default_loaders(limits)), limits)
@@ -122,6 +123,8 @@ class Wiring:
             chunker=partial(chunk_document, tokenizer=self.encoder(), config=self.settings.chunking),
             extractor=self.extractor(),
             resolver=NameResolver(),
+            encoder=IngestChunkEncoder(self.encoder(), self.settings.retrieval),
+            config=self.settings.ingest,
         )
 
     def captioner(self) -> Captioner:
