@@ -18,13 +18,14 @@ from kg.ports.ingest import (
     Resolver,
     Tokenizer,
 )
-from kg.ports.record import MentionRow, RecordStore, TripleRow
+from kg.ports.record import ChangeSet, MentionRow, RecordStore, TripleRow
 
 __all__ = [
     "BatchExtractor",
     "CaptionRequest",
     "CaptionScorer",
     "Captioner",
+    "ChangeSet",
     "ChunkEncoder",
     "EncodedChunk",
     "EntityMatcher",
