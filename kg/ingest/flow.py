@@ -11,6 +11,7 @@ the stages can never wait for each other in a circle.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -41,8 +42,14 @@ class Cancellation:
         return self._event.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until cancelled or the time is over; tell whether cancelled."""
-        return self._event.wait(seconds) or self.is_cancelled()
+        """Sleep until cancelled or the time is over; tell whether cancelled. Wishes from elsewhere are heard in 1 s."""
+        end = time.monotonic() + seconds
+        while not self.is_cancelled():
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            self._event.wait(min(left, 1.0))
+        return True
 
 
 class Stop:

@@ -16,6 +16,7 @@ from sqlalchemy import Column, Connection, insert, inspect, literal, select, upd
 from sqlalchemy.schema import CreateColumn
 
 from kg.errors import SchemaVersionError, StoreError
+from kg.stores import job_tables as _job_tables  # noqa: F401 - registers its tables, which create_all then makes
 from kg.stores.schema import (
     SCHEMA_VERSION,
     assets,
