@@ -213,13 +213,13 @@ def test_job_cancelled_from_outside_stops_between_files_and_resumes_where_it_was
     assert [item.state for item in jobs.items(job_id)] == [
         ItemState.DONE,
         ItemState.DEAD,
-        ItemState.DONE,  # the file it was at is finished
+        ItemState.CANCELLED,
         ItemState.CANCELLED,
     ]
 
     assert jobs.claim(job_id, ME, is_alive=lambda *_: True)
     report = runner(jobs, store, clock).run(job_id)
-    assert [outcome.name for outcome in report.outcomes] == ["d.txt"]
+    assert [outcome.name for outcome in report.outcomes] == ["c.txt", "d.txt"]
     assert jobs.get(job_id).state is JobState.DONE
 
 
