@@ -92,6 +92,8 @@ class Settings(BaseModel):
     api_token: SecretStr = SecretStr("")
     """Where set, REST requests must carry it as a bearer token."""
     max_upload_bytes: int = Field(default=200_000_000, ge=1)
+    max_job_bytes: int = Field(default=2_000_000_000, ge=1)
+    """The most bytes of all uploads of one job."""
     openai: ModelServer = ModelServer()
     limits: Annotated[LoadLimits, BeforeValidator(_section(LoadLimits))] = LoadLimits()
     chunking: Annotated[ChunkingConfig, BeforeValidator(_section(ChunkingConfig))] = ChunkingConfig()

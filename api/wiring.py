@@ -7,6 +7,7 @@ loads no model. What is shared here is thread-safe or immutable; what belongs to
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 import threading
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from generation.answerer import Answerer
     from generation.types import LanguageModel
     from kg.ingest import IngestPipeline
+    from kg.jobs import JobStore
     from kg.loaders.discover import Candidate
     from kg.loaders.raw import FileFailure
     from retrieval.encoders.transformer import TransformerTextEncoder
@@ -94,6 +96,22 @@ class Wiring:
         from kg.loaders.discover import discover
 
         return [_Readable(candidate) for candidate in discover(paths, limits=self.settings.limits)]
+
+    def reopen(self, source: str, root: str) -> Sequence[_Readable]:
+        """Find one file again, which was found before under this root."""
+        from kg.loaders.discover import discover
+
+        found = discover([source], limits=self.settings.limits)
+        return [_Readable(dataclasses.replace(candidate, root=root or candidate.root)) for candidate in found]
+
+    def jobs(self, store: RecordStore) -> JobStore:
+        """Return the jobs that are written down in a record."""
+        from kg.stores.jobs import SqlJobStore
+        from kg.stores.session import RecordSession
+
+        if not isinstance(store, RecordSession):
+            raise ConfigError(f"{type(store).__name__} cannot keep jobs: they are kept in an SQL record.")
+        return SqlJobStore(store)
 
     def uploaded(self, name: str, data: bytes) -> list[RawFile | FileOutcome]:
         """Turn an upload into files (an archive holds several), or into the outcome that says why it cannot be read."""
@@ -263,6 +281,9 @@ class _Readable:
 
     def __init__(self, candidate: Candidate) -> None:
         self._candidate = candidate
+        self.source = candidate.source
+        self.name = candidate.name
+        self.root = candidate.root
 
     def read(self) -> Iterator[RawFile | FileOutcome]:
         return (_as_outcome(item) for item in self._candidate.read())

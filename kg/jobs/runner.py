@@ -76,6 +76,10 @@ class JobStore(Protocol):
         """Delete a job and its items; no document is touched."""
         ...
 
+    def forget_document(self, document_id: str) -> None:
+        """Delete the items that brought a document in."""
+        ...
+
 
 @dataclass(slots=True)
 class _Reading:
