@@ -3,6 +3,8 @@
 Usage: ``python -m tests.benchmarks.ingest_throughput [--texts N] [--pdfs N] [--pictures N] [--words LOW HIGH]
 [--repeat N] [--memory N N …] [--config key=value …]``
 
+Run it with ``OMP_WAIT_POLICY=PASSIVE OPENBLAS_NUM_THREADS=1`` in the environment, as ``mmkg`` sets them for itself.
+
 The corpus is generated, the same for the same flags and seed: notes of LOW to HIGH words from templates, PDFs of the
 same text set by reportlab, and bar charts drawn by Pillow. Every way reads every kind in one run, with the same models,
 loaded before the clock starts, into a fresh record each, the ways taking turns so that a busy machine is busy for all:
