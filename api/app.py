@@ -13,8 +13,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
+from api.background import BackgroundJobs
 from api.problems import install_problem_handlers, problem
 from api.routes.entities import entity_router
+from api.routes.jobs import job_router
 from api.routes.workspaces import workspace_router
 from api.schemas import HealthOut
 from api.service import Service
@@ -30,10 +32,13 @@ def create_app(service: Service) -> FastAPI:
     :param service: What does the work; it is closed with the application.
     :returns: The application, with its documentation at ``/docs`` and ``/openapi.json``.
     """
+    background = BackgroundJobs(service.jobs)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        background.start()
         yield
+        background.stop()
         service.close()
 
     app = FastAPI(
@@ -52,6 +57,7 @@ def create_app(service: Service) -> FastAPI:
 
     app.include_router(workspace_router(service))
     app.include_router(entity_router(service.curation))
+    app.include_router(job_router(service, background))
     return app
 
 

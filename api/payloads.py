@@ -6,11 +6,14 @@ Layer: ``api``.
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime
 from typing import Any
 
 from api.service import CompletionResult, SearchResult
 from generation.render import answer_to_json
 from generation.types import Answer
+from kg.jobs.model import Job, JobItem
+from kg.jobs.policy import advice
 from kg.types import DocumentInfo, IngestReport
 from retrieval.types import Evidence, Trace
 
@@ -19,6 +22,8 @@ __all__ = [
     "completion_payload",
     "document_payload",
     "evidence_payload",
+    "item_payload",
+    "job_payload",
     "report_payload",
     "search_payload",
     "trace_payload",
@@ -40,6 +45,43 @@ def report_payload(report: IngestReport) -> dict[str, Any]:
             for outcome in report.outcomes
         ],
     }
+
+
+def job_payload(job: Job, *, can_be_resumed: bool) -> dict[str, Any]:
+    """Return a job as plain values.
+
+    :param job: The job.
+    :param can_be_resumed: Whether it has work left and nobody is at it.
+    :returns: ``{"job_id", "state", "created_at", "updated_at", "n_items", "counts", "can_be_resumed", …}``.
+    """
+    return {
+        "job_id": job.job_id,
+        "kind": job.kind,
+        "state": str(job.state),
+        "created_at": _time(job.created_at),
+        "updated_at": _time(job.updated_at),
+        "n_items": job.n_items,
+        "counts": {str(state): count for state, count in sorted(job.counts.items())},
+        "is_cancel_asked": job.is_cancel_asked,
+        "can_be_resumed": can_be_resumed,
+        "message": job.message,
+        "request": dict(job.request),
+    }
+
+
+def item_payload(item: JobItem) -> dict[str, Any]:
+    """Return an item of a job as plain values; one that was given up says what to do about it."""
+    values = dataclasses.asdict(item)
+    values.pop("root")
+    values["state"] = str(item.state)
+    values["seconds"] = round(item.seconds, 3)
+    values["next_try_at"] = None if item.next_try_at is None else _time(item.next_try_at)
+    values["advice"] = advice(item.error_code) if item.error_code else ""
+    return values
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def document_payload(info: DocumentInfo) -> dict[str, Any]:

@@ -18,6 +18,9 @@ __all__ = [
     "EvidenceOut",
     "HealthOut",
     "IngestResponse",
+    "JobOut",
+    "JobsOut",
+    "PathsRequest",
     "PredictionOut",
     "QueryRequest",
     "RetrieveRequest",
@@ -158,6 +161,31 @@ class IngestResponse(_Out):
     n_failed: int
     seconds: float
     files: list[FileOut]
+
+
+class PathsRequest(_In):
+    """Files of the server to ingest."""
+
+    paths: list[str] = Field(min_length=1, max_length=10_000, description="Files, folders or patterns.")
+
+
+class JobOut(_Out):
+    """A job; asked for by its id, with its progress and a page of its items."""
+
+    job_id: str
+    state: str = Field(description="queued, running, cancelled, failed or done.")
+    created_at: str
+    updated_at: str
+    n_items: int
+    counts: dict[str, int] = Field(description="Items by state: pending, running, done, failed, dead, cancelled.")
+    can_be_resumed: bool
+    message: str
+
+
+class JobsOut(_Out):
+    """Jobs, the newest first."""
+
+    jobs: list[JobOut]
 
 
 class HealthOut(_Out):

@@ -7,12 +7,13 @@ what :mod:`api.wiring` made thread-safe.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from api.curation import Curation
+from api.jobs import Found, Jobs
 from api.settings import Settings
 from api.workspaces import Workspace, Workspaces
 from generation.events import AnswerEvent
@@ -25,7 +26,8 @@ from retrieval.types import Evidence, Query, Trace
 if TYPE_CHECKING:  # named in signatures only; their packages are loaded by what uses them
     from generation.answerer import Answerer
     from generation.completion.predict import Prediction
-    from kg.ingest import IngestPipeline
+    from kg.ingest import Cancellation, IngestPipeline, IngestProgress
+    from kg.jobs import Job, JobStore
     from retrieval.engine import RetrievalEngine
 
 __all__ = ["CompletionResult", "Found", "Parts", "Scope", "SearchResult", "Service", "scope_of"]
@@ -97,6 +99,14 @@ class Parts(Protocol):
         """Turn an upload into files, or into the outcome that says why it cannot be read."""
         ...
 
+    def reopen(self, source: str, root: str) -> Sequence[Found]:
+        """Find one file again, which was found before under this root."""
+        ...
+
+    def jobs(self, store: RecordStore) -> JobStore:
+        """Return the jobs that are written down in a record."""
+        ...
+
     def pipeline(self, store: RecordStore) -> IngestPipeline:
         """Return the road from files into one record."""
         ...
@@ -112,14 +122,6 @@ class Parts(Protocol):
         ...
 
 
-class Found(Protocol):
-    """A file that was found and can be read when its turn comes."""
-
-    def read(self) -> Iterable[RawFile | FileOutcome]:
-        """Read it: one file, the members of an archive, or the outcome that says why it cannot be read."""
-        ...
-
-
 class Service:
     """Ingest, search, ask, complete, list and remove, for any workspace under one home folder.
 
@@ -132,6 +134,7 @@ class Service:
         self.workspaces = Workspaces(wiring.settings.home, open_workspace=wiring.open_workspace)
         self.curation = Curation(self.workspaces)
         """Entities, a person's decisions on them, and contradictions."""
+        self.jobs = Jobs(self.workspaces, wiring)
 
     # ------------------------------------------------------------------ ingest
 
@@ -141,26 +144,36 @@ class Service:
         paths: Sequence[str | Path],
         *,
         on_total: Callable[[int], None] = lambda _: None,
+        on_job: Callable[[Job], None] = lambda _: None,
         on_outcome: Callable[[FileOutcome], None] = lambda _: None,
+        on_progress: Callable[[IngestProgress], None] = lambda _: None,
+        cancellation: Cancellation | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> IngestReport:
-        """Ingest files, folders and globs; one bad file never stops the others.
+        """Ingest files, folders and globs as a job of this process; one bad file never stops the others.
 
         :param workspace: Its name; it is made if it does not exist.
         :param paths: Files, folders (searched through), glob patterns, ``.zip`` archives.
         :param on_total: Told how many files were found, before the first is read.
+        :param on_job: Told the job that was written down, which can be resumed if it does not end.
         :param on_outcome: Told the outcome of each file as it is finished.
+        :param on_progress: Told each step of each stage, from the stages' threads.
+        :param cancellation: Asks for the end.
+        :param config: Settings of the section ``ingest`` for this run alone.
         :returns: The outcome of every file.
         :raises InputError: If no path is given.
         """
-        if not paths:
-            raise InputError("Nothing to ingest: name at least one file, folder or pattern.")
-        opened = self.workspaces.get(workspace, create=True)
-        candidates = self._wiring.discover(paths)
-        on_total(len(candidates))
-        items = (item for candidate in candidates for item in candidate.read())
-        report = self._wiring.pipeline(opened.store).ingest(items, on_outcome=on_outcome)
-        opened.engine.refresh()
-        return report
+        job = self.jobs.of_paths(workspace, paths, by="cli")
+        on_total(job.n_items)
+        on_job(job)
+        return self.jobs.run(
+            workspace,
+            job.job_id,
+            on_outcome=on_outcome,
+            on_progress=on_progress,
+            cancellation=cancellation,
+            config=config,
+        )
 
     def ingest_bytes(self, workspace: str, files: Sequence[tuple[str, bytes]]) -> IngestReport:
         """Ingest uploads.
@@ -324,6 +337,7 @@ class Service:
         opened = self.workspaces.get(workspace, create=False)
         found = self._find_document(opened, document)
         opened.store.remove(found.document_id)
+        self.jobs.forget_document(workspace, found.document_id)
         opened.engine.refresh()
         return found
 

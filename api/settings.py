@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from api.reading import read_mapping, validation_text
 from kg.chunking import ChunkingConfig
 from kg.errors import ConfigError
+from kg.ingest.config import IngestConfig
 from kg.limits import LoadLimits
 from retrieval.config import RetrievalConfig
 
@@ -91,9 +92,12 @@ class Settings(BaseModel):
     api_token: SecretStr = SecretStr("")
     """Where set, REST requests must carry it as a bearer token."""
     max_upload_bytes: int = Field(default=200_000_000, ge=1)
+    max_job_bytes: int = Field(default=2_000_000_000, ge=1)
+    """The most bytes of all uploads of one job."""
     openai: ModelServer = ModelServer()
     limits: Annotated[LoadLimits, BeforeValidator(_section(LoadLimits))] = LoadLimits()
     chunking: Annotated[ChunkingConfig, BeforeValidator(_section(ChunkingConfig))] = ChunkingConfig()
+    ingest: Annotated[IngestConfig, BeforeValidator(_section(IngestConfig))] = IngestConfig()
     retrieval: Annotated[RetrievalConfig, BeforeValidator(_section(RetrievalConfig))] = RetrievalConfig()
 
 

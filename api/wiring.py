@@ -7,6 +7,7 @@ loads no model. What is shared here is thread-safe or immutable; what belongs to
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 import threading
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from generation.answerer import Answerer
     from generation.types import LanguageModel
     from kg.ingest import IngestPipeline
+    from kg.jobs import JobStore
     from kg.loaders.discover import Candidate
     from kg.loaders.raw import FileFailure
     from retrieval.encoders.transformer import TransformerTextEncoder
@@ -95,6 +97,22 @@ class Wiring:
 
         return [_Readable(candidate) for candidate in discover(paths, limits=self.settings.limits)]
 
+    def reopen(self, source: str, root: str) -> Sequence[_Readable]:
+        """Find one file again, which was found before under this root."""
+        from kg.loaders.discover import discover
+
+        found = discover([source], limits=self.settings.limits)
+        return [_Readable(dataclasses.replace(candidate, root=root or candidate.root)) for candidate in found]
+
+    def jobs(self, store: RecordStore) -> JobStore:
+        """Return the jobs that are written down in a record."""
+        from kg.stores.jobs import SqlJobStore
+        from kg.stores.session import RecordSession
+
+        if not isinstance(store, RecordSession):
+            raise ConfigError(f"{type(store).__name__} cannot keep jobs: they are kept in an SQL record.")
+        return SqlJobStore(store)
+
     def uploaded(self, name: str, data: bytes) -> list[RawFile | FileOutcome]:
         """Turn an upload into files (an archive holds several), or into the outcome that says why it cannot be read."""
         from kg.loaders.discover import expand
@@ -112,6 +130,7 @@ class Wiring:
         from kg.ingest import IngestPipeline
         from kg.loaders.registry import LoaderRegistry, default_loaders
         from kg.resolution import NameResolver
+        from retrieval.chunk_vectors import IngestChunkEncoder
 
         limits = self.settings.limits
         loaders = LoaderRegistry((*self._loaders, *default_loaders(limits)), limits)
@@ -122,6 +141,8 @@ class Wiring:
             chunker=partial(chunk_document, tokenizer=self.encoder(), config=self.settings.chunking),
             extractor=self.extractor(),
             resolver=NameResolver(),
+            encoder=IngestChunkEncoder(self.encoder(), self.settings.retrieval),
+            config=self.settings.ingest,
         )
 
     def captioner(self) -> Captioner:
@@ -260,6 +281,9 @@ class _Readable:
 
     def __init__(self, candidate: Candidate) -> None:
         self._candidate = candidate
+        self.source = candidate.source
+        self.name = candidate.name
+        self.root = candidate.root
 
     def read(self) -> Iterator[RawFile | FileOutcome]:
         return (_as_outcome(item) for item in self._candidate.read())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 __all__ = [
     "CaptionError",
+    "CaptionerBusyError",
     "CompletionError",
     "ConfigError",
     "CorruptFileError",
@@ -123,6 +124,12 @@ class CaptionError(MmkgError):
     """A captioner could not describe a picture."""
 
     code = "caption"
+
+
+class CaptionerBusyError(CaptionError):
+    """A captioner on a server did not answer in time, or asked to come back later: the file may be tried again."""
+
+    code = "caption_busy"
 
 
 class ExtractionError(MmkgError):

@@ -32,7 +32,7 @@ from retrieval.indexes.faiss_cpu import FaissIndex, FaissKind, choose_faiss_kind
 from retrieval.lexical import Bm25Index
 from retrieval.types import TextEncoder
 
-__all__ = ["Catalog", "DerivedState", "searchable_text"]
+__all__ = ["Catalog", "DerivedState", "searchable_text", "vector_space"]
 
 _LOG = logging.getLogger(__name__)
 _READ_AT_ONCE = 1024
@@ -56,6 +56,11 @@ def searchable_text(chunk: Chunk, *, title: str, max_context_characters: int) ->
     kept = [place for place in dict.fromkeys(places) if place and not opening.startswith(place.casefold())]
     context = "\n".join(kept)[:max_context_characters].strip()
     return f"{context}\n{chunk.text}" if context else chunk.text
+
+
+def vector_space(encoder: TextEncoder, config: RetrievalConfig) -> str:
+    """Return the name under which the record keeps an encoder's vectors of what :func:`searchable_text` returns."""
+    return f"{encoder.fingerprint}/{_TEXT_VERSION}-{config.max_context_characters}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +179,7 @@ class DerivedState:
     @property
     def vector_space(self) -> str:
         """The name under which the record keeps this encoder's vectors of this kind of text."""
-        return f"{self._encoder.fingerprint}/{_TEXT_VERSION}-{self._config.max_context_characters}"
+        return vector_space(self._encoder, self._config)
 
     def dense(self, catalog: Catalog) -> FaissIndex:
         """Return the vector index of the catalogue's chunks; what has no vector yet is encoded and stored.

@@ -5,15 +5,13 @@ Layer: ``api.cli``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from api.cli.ingesting import Interruptible, report_ingest, shown_progress
 from api.cli.options import HomeOption, JsonOption, WorkspaceOption, service_of
-from api.cli.output import console, failures_explained, human_bytes, print_json, print_table, progress
-
-if TYPE_CHECKING:
-    from kg.types import IngestReport
+from api.cli.output import console, failures_explained, human_bytes, print_json, print_table
 
 __all__ = ["info", "ingest", "rm"]
 
@@ -23,6 +21,13 @@ def ingest(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, glob patterns or .zip archives.")],
     workspace: WorkspaceOption = None,
     home: HomeOption = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=0, max=64, help="Threads that parse files [setting ingest.workers]."),
+    ] = None,
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="One file after the other, without overlapping stages.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -30,58 +35,28 @@ def ingest(
 
     Each file is one transaction: a file that fails is reported and leaves no trace, the others are in. Reading the same
     bytes again changes nothing; changed bytes replace the older document. Exit status 1 if any file failed.
+
+    An ingest is a job: Ctrl-C ends it after the file at hand (exit status 130), and `mmkg jobs resume` goes on with it,
+    also after the process was killed.
     """
+    config = {} if jobs is None else {"workers": jobs}
+    if sequential:
+        config = {"workers": 0}
     with failures_explained(as_json=as_json):
         service, settings = service_of(context, home=home, workspace=workspace)
-        with progress("ingesting", quiet=quiet or as_json) as bar:
+        stoppable = Interruptible(workspace=settings.workspace)
+        with stoppable as wish, shown_progress(is_quiet=quiet or as_json) as shown:
+            made: list[str] = []
             report = service.ingest(
                 settings.workspace,
                 paths,
-                on_total=bar.set_total,
-                on_outcome=lambda outcome: bar.advance(outcome.name),
+                on_job=lambda job: made.append(job.job_id),
+                on_progress=shown,
+                cancellation=wish,
+                config=config,
             )
         service.close()
-    if as_json:
-        from api.payloads import report_payload
-
-        print_json(report_payload(report))
-    else:
-        _print_report(report, workspace=settings.workspace, quiet=quiet)
-    if report.n_failed:
-        raise typer.Exit(1)
-
-
-def _print_report(report: IngestReport, *, workspace: str, quiet: bool) -> None:
-    out = console()
-    if not quiet:
-        rows = [
-            (o.name, o.status, o.n_pages, o.n_assets, o.n_chunks, o.n_mentions, o.n_triples, f"{o.seconds:.1f}")
-            for o in report.outcomes
-            if not o.message
-        ]
-        columns = ("file", "outcome", "pages", "pictures", "chunks", "mentions", "statements", "s")
-        if rows:
-            print_table("", columns, rows, right=columns[2:])
-    for line in _messages(report, failures_only=quiet):
-        out.print(line, markup=False, soft_wrap=True)
-    if not quiet:
-        kept = len(report.outcomes) - report.n_failed
-        out.print(f"{kept} of {len(report.outcomes)} files are in workspace {workspace!r} ({report.seconds:.1f} s).")
-
-
-def _messages(report: IngestReport, *, failures_only: bool) -> list[str]:
-    """One line a file that has something to say; files with the same message, such as a full disk, share a line."""
-    outcomes_of: dict[tuple[str, str], list[str]] = {}
-    for outcome in report.outcomes:
-        if outcome.message and (outcome.status == "failed" or not failures_only):
-            outcomes_of.setdefault((outcome.status, outcome.message), []).append(outcome.name)
-    lines = []
-    for (status, message), names in outcomes_of.items():
-        if len(names) > 1:
-            lines.append(f"{status} {len(names)} files, {names[0]} to {names[-1]}: {message}")
-        else:
-            lines.append(f"{status} {message if message.startswith(names[0]) else f'{names[0]}: {message}'}")
-    return lines
+    report_ingest(report, made[0], workspace=settings.workspace, quiet=quiet, as_json=as_json)
 
 
 def rm(

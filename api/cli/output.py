@@ -85,7 +85,9 @@ def failures_explained(*, as_json: bool = False) -> Iterator[None]:
             console(stderr=True).print(f"[bold red]error[/] ({error.code}): {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        console(stderr=True).print("[yellow]interrupted[/]: what was finished is kept; run the command again to go on.")
+        console(stderr=True).print(
+            "[yellow]interrupted[/]: what was finished is kept; run the command again, or `mmkg jobs resume`, to go on."
+        )
         raise typer.Exit(130) from error
 
 

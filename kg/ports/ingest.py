@@ -7,20 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from kg.types import Asset, Caption, Chunk, Document, Extraction, RawFile, Span
+from kg.types import Asset, Caption, Chunk, Document, Extraction, GraphDelta, RawFile, Span
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "BatchExtractor",
     "CaptionRequest",
     "CaptionScorer",
     "Captioner",
+    "ChunkEncoder",
+    "EncodedChunk",
     "Extractor",
     "Loader",
     "Resolver",
     "Tokenizer",
 ]
+
+
+EncodedChunk: TypeAlias = "tuple[str, NDArray[np.float32]]"
+"""A chunk's id and its vector."""
 
 
 @runtime_checkable
@@ -110,4 +120,15 @@ class Resolver(Protocol):
 
     def resolve(self, extraction: Extraction) -> Extraction:
         """Return the same extraction with every mention's ``entity_id`` set."""
+        ...
+
+
+@runtime_checkable
+class ChunkEncoder(Protocol):
+    """Makes the vectors of chunks while other documents are being read; ``space`` names them in the record."""
+
+    space: str
+
+    def encode(self, deltas: Sequence[GraphDelta]) -> list[list[EncodedChunk]]:
+        """Return the vectors of each document's chunks, in order, as the search would make them later."""
         ...

@@ -5,7 +5,8 @@ Layer: ``kg``; the standard library only. Import these from :mod:`kg.types`, who
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 __all__ = ["FileOutcome", "IngestReport", "IngestStatus"]
@@ -26,6 +27,8 @@ class FileOutcome:
 
     ``error_code`` is set when, and only when, it failed; ``message`` then says why. With a file that went in,
     ``message`` may say what a user should know of it (that it has no words to search for, say).
+    ``n_pages_with_content`` counts the pages of a file that was read on which there are words or a picture. ``seconds``
+    is the sum of ``stages``, the seconds of work by stage; time spent waiting for other files is in neither.
     """
 
     source: str
@@ -34,20 +37,26 @@ class FileOutcome:
     seconds: float
     document_id: str = ""
     n_pages: int = 0
+    n_pages_with_content: int = 0
     n_chunks: int = 0
     n_assets: int = 0
     n_mentions: int = 0
     n_triples: int = 0
     error_code: str = ""
     message: str = ""
+    stages: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestReport:
-    """The outcome of every file of one ingest, in the order they were finished."""
+    """The outcome of every file of one ingest, in the order they were given.
+
+    ``is_cancelled`` says that the rest was not tried because the end was asked for.
+    """
 
     outcomes: tuple[FileOutcome, ...]
     seconds: float
+    is_cancelled: bool = False
 
     @property
     def n_failed(self) -> int:

@@ -1,8 +1,9 @@
 """Ingest a folder of text files in a process of its own, and die by SIGKILL at a chosen point.
 
-``python crash_worker.py RECORD FOLDER POINT COUNT``: ``POINT`` is ``never``, ``parse`` (before the transaction),
-``insert`` (inside it), ``commit`` (all written, nothing committed) or ``done`` (committed, not reported); the process
-dies when it reaches that point for the ``COUNT``-th time.
+``python crash_worker.py RECORD FOLDER POINT COUNT [overlapping]``: ``POINT`` is ``never``, ``parse`` (before the
+transaction), ``insert`` (inside it), ``commit`` (all written, nothing committed) or ``done`` (committed, not reported);
+the process dies when it reaches that point for the ``COUNT``-th time. With ``overlapping`` the stages run side by side,
+as a job: the newest one is resumed if there is one, and its state is the last line of the output.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from pathlib import Path
 
 from sqlalchemy import event
 
-from kg.stores.record import open_record
+from kg.ingest import IngestConfig, IngestPipeline
+from kg.jobs import JobItem, JobOwner, JobRunner, RetryPolicy
+from kg.stores.jobs import SqlJobStore
+from kg.stores.record import SqlRecordStore, open_record
 from kg.testing import PlainTextLoader, make_pipeline, make_raw
 from kg.types import Document, FileOutcome, RawFile
 
@@ -41,7 +45,31 @@ class DyingLoader(PlainTextLoader):
         return super().load(raw)
 
 
-def main(record: str, folder: str, point: str, count: str) -> None:
+def run_job(store: SqlRecordStore, pipeline: IngestPipeline, folder: str, hear: Callable[[FileOutcome], None]) -> None:
+    """Make a job of the folder's files, or go on with the one there is."""
+    jobs = SqlJobStore(store)
+    paths = sorted(Path(folder).iterdir())
+    found = jobs.jobs(limit=1) or [
+        jobs.create(
+            kind="ingest",
+            request={"kind": "paths"},
+            items=[JobItem(ordinal=n, source=str(path), name=path.name) for n, path in enumerate(paths)],
+        )
+    ]
+    assert jobs.claim(found[0].job_id, JobOwner(host="h", pid=os.getpid(), started=0.0), is_alive=lambda *_: False)
+    runner = JobRunner(
+        jobs,
+        replace(pipeline, config=IngestConfig(workers=2, max_in_flight=4)),
+        lambda item: [make_raw(Path(item.source).read_bytes(), name=item.name)],
+        policy=RetryPolicy(),
+    )
+    report = runner.run(found[0].job_id, on_outcome=hear)
+    for outcome in report.outcomes:
+        sys.stdout.write(f"{outcome.name} {outcome.status} {outcome.error_code}\n")
+    sys.stdout.write(f"{jobs.get(found[0].job_id).state}\n")
+
+
+def main(record: str, folder: str, point: str, count: str, way: str = "plain") -> None:
     reach = killer(int(count))
     store = open_record(record)
     pipeline = make_pipeline(store)
@@ -62,6 +90,10 @@ def main(record: str, folder: str, point: str, count: str) -> None:
         def on_outcome(_: FileOutcome) -> None:
             reach()
 
+    if way == "overlapping":
+        run_job(store, pipeline, folder, on_outcome or (lambda _: None))
+        store.close()
+        return
     files = sorted(Path(folder).iterdir())
     report = pipeline.ingest((make_raw(path.read_bytes(), name=path.name) for path in files), on_outcome=on_outcome)
     store.close()

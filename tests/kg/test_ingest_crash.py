@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from kg.jobs import ItemState
+from kg.stores.jobs import SqlJobStore
 from kg.stores.record import open_record
 from kg.testing import canonical_dump
 
@@ -17,8 +20,10 @@ ROOT = Path(__file__).parents[2]
 N_FILES = 6
 
 
-def _start(record: Path, folder: Path, point: str = "never", count: int = 1) -> subprocess.Popen[str]:
-    command = [sys.executable, str(WORKER), str(record), str(folder), point, str(count)]
+def _start(
+    record: Path, folder: Path, point: str = "never", count: int = 1, way: str = "plain"
+) -> subprocess.Popen[str]:
+    command = [sys.executable, str(WORKER), str(record), str(folder), point, str(count), way]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
@@ -82,6 +87,34 @@ def test_killed_ingest_leaves_whole_documents_and_ends_the_same_when_run_again(
         *["added"] * (N_FILES - len(inside)),
     ]
     assert _dump(record) == (undisturbed, N_FILES)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_job_killed_anywhere_and_resumed_ends_as_one_that_was_never_disturbed(
+    folder: Path, undisturbed: str, tmp_path: Path, seed: int
+):
+    """It is killed twice, at points drawn anew: while parsing, inside a transaction, before or after a commit."""
+    chance = random.Random(seed)
+    record = tmp_path / "record.db"
+    for _ in range(2):
+        point, most = chance.choice([("parse", 4), ("insert", 40), ("commit", 6), ("done", 4)])
+        code, _ = _finish(_start(record, folder, point, chance.randint(1, most), "overlapping"))
+        if code == 0:  # the point lay behind the end
+            break
+        store = open_record(record)
+        inside = [info.name for info in store.documents()]
+        assert inside == [f"{number}.txt" for number in range(len(inside))]  # whole documents, in order
+        assert store.version() == len(inside)
+        store.close()
+
+    code, output = _finish(_start(record, folder, way="overlapping"))
+    assert (code, output.splitlines()[-1]) == (0, "done")
+    assert _dump(record) == (undisturbed, N_FILES)
+    store = open_record(record)
+    jobs = SqlJobStore(store)
+    (job,) = jobs.jobs()
+    assert dict(job.counts) == {ItemState.DONE: N_FILES}
+    store.close()
 
 
 def test_two_ingests_at_once_make_the_union_without_errors_or_duplicates(

@@ -1,0 +1,46 @@
+"""Make the vectors of new chunks during ingest, exactly as the search would make them later.
+
+Layer: ``retrieval``; satisfies :class:`kg.ports.ChunkEncoder`.
+
+Shape suffixes: N chunks, D vector width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kg.ports import EncodedChunk
+from kg.types import GraphDelta
+from retrieval.config import RetrievalConfig
+from retrieval.derived import searchable_text, vector_space
+from retrieval.types import TextEncoder
+
+__all__ = ["IngestChunkEncoder"]
+
+
+class IngestChunkEncoder:
+    """Encodes the chunks of several documents in one call; the encoder sorts them by length.
+
+    :param encoder: Turns texts into vectors.
+    :param config: The constants of retrieval, which decide what is encoded of a chunk.
+    """
+
+    def __init__(self, encoder: TextEncoder, config: RetrievalConfig) -> None:
+        self._encoder = encoder
+        self._limit = config.max_context_characters
+        self.space = vector_space(encoder, config)
+
+    def encode(self, deltas: Sequence[GraphDelta]) -> list[list[EncodedChunk]]:
+        """Return the vectors of each document's chunks, in order.
+
+        :param deltas: Documents with their chunks.
+        :returns: For each document, the id and the vector of each chunk. *Shape:* ``(D,)`` each.
+        :raises EncoderError: If the encoder fails.
+        """
+        texts = [
+            searchable_text(chunk, title=delta.document.title, max_context_characters=self._limit)
+            for delta in deltas
+            for chunk in delta.chunks
+        ]
+        vectors_ND = iter(self._encoder.encode(texts)) if texts else iter(())
+        return [[(chunk.chunk_id, next(vectors_ND)) for chunk in delta.chunks] for delta in deltas]
