@@ -13,6 +13,7 @@ from kg.errors import CorruptFileError, LoadError
 from kg.limits import LoadLimits
 from kg.loaders.archive import check_word_package
 from kg.loaders.builder import DocumentBuilder
+from kg.loaders.equations import latex_of_omml
 from kg.loaders.pictures import open_picture
 from kg.loaders.sniff import DOCX
 from kg.loaders.text_tools import clean, squash
@@ -29,8 +30,11 @@ _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _WP = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _VML = "{urn:schemas-microsoft-com:vml}"
 _SKIPPED = frozenset({f"{_W}del", f"{_MC}Fallback", f"{_W}sectPr", f"{_W}instrText"})
+_OWN_MATH = re.compile(r"\$[^$]*\$")
+_NUMBER = re.compile(r"(\(?[A-Z]?\d{1,3}(?:\.\d{1,3})?\)?)?")
 _HEADING_STYLE = re.compile(r"(?:heading|überschrift|titre|título)\s*([1-9])", re.IGNORECASE)
 
 
@@ -64,9 +68,24 @@ class _BodyWalker:
             self.title = self.title or squash(text)
             self._builder.add_heading(text, level=int(heading.group(1)) if heading else 1)
         else:
+            if self._equations(paragraph, text):
+                return
             is_item = paragraph.find(f"{_W}pPr/{_W}numPr") is not None or style_name.startswith("List ")
-            self._builder.add(f"- {text}" if is_item and text else text)
+            self._builder.add(f"- {text}" if is_item and text else text, math=_inline_math(paragraph))
         self._pictures(paragraph)
+
+    def _equations(self, paragraph: _Element, text: str) -> bool:
+        """Add the equations of a paragraph that holds nothing else but, perhaps, their number; say whether it did."""
+        displayed = paragraph.find(f"{_M}oMathPara")
+        if displayed is None:
+            return False
+        sources = [latex_of_omml(math) for math in displayed.iter(f"{_M}oMath")]
+        number = _NUMBER.fullmatch(_OWN_MATH.sub("", text).strip())
+        if number is None:
+            return False
+        for source in sources:
+            self._builder.add_equation(source, label=number[1] or "")
+        return True
 
     def _text(self, root: _Element) -> str:
         """Return the words below ``root``, deleted ones left out; a paragraph inside begins a new line."""
@@ -82,6 +101,9 @@ class _BodyWalker:
                 words.append(" " if element.tag == f"{_W}tab" else "-")
             elif element.tag in (f"{_W}br", f"{_W}cr", f"{_W}p"):
                 words.append("\n")
+            elif element.tag == f"{_M}oMath":
+                words.append(f"${latex_of_omml(element)}$")
+                continue
             stack.extend(reversed(element))
         lines = (squash(line) for line in clean("".join(words)).split("\n"))
         return "\n".join(line for line in lines if line)
@@ -111,6 +133,10 @@ class _BodyWalker:
                 self._builder.leave_out(error.code)
                 continue
             self._builder.add_picture(picture, alt_text=clean(_alt_text(reference)))
+
+
+def _inline_math(paragraph: _Element) -> list[str]:
+    return [source for math in paragraph.iter(f"{_M}oMath") if (source := latex_of_omml(math))]
 
 
 def _alt_text(reference: _Element) -> str:

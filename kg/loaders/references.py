@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -16,9 +17,14 @@ from kg.limits import LoadLimits
 from kg.loaders.archive import MemberReader
 from kg.loaders.builder import DocumentBuilder
 from kg.loaders.pictures import data_uri_bytes, open_picture
+from kg.loaders.sniff import SVG, sniff
+from kg.loaders.svg import add_drawing, may_draw, read_svg
 from kg.types import RawFile
 
-__all__ = ["add_reference", "read_reference"]
+__all__ = ["ReadReference", "add_picture_bytes", "add_reference", "read_reference"]
+
+ReadReference = Callable[[str], bytes]
+"""Gives the bytes that a reference names, or raises a :class:`kg.errors.LoadError`."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -88,20 +94,59 @@ def _from_archive(path: str, *, raw: RawFile, limits: LoadLimits) -> bytes:
     return reader.read(found)
 
 
-def add_reference(builder: DocumentBuilder, reference: str, *, alt_text: str = "", caption: str = "") -> None:
+def add_reference(
+    builder: DocumentBuilder,
+    reference: str,
+    *,
+    alt_text: str = "",
+    caption: str = "",
+    label: str = "",
+    read: ReadReference | None = None,
+) -> None:
     """Add the picture that ``reference`` names; one that cannot be read is left out and counted, not raised.
 
     :param builder: The document that names it.
     :param reference: See :func:`read_reference`.
     :param alt_text: What the mark-up says of it.
     :param caption: Its caption.
+    :param label: What the document calls it.
+    :param read: Gives the bytes of a reference that is no ``data:`` URI; :func:`read_reference` by default.
     :raises LimitExceededError: If the time for the document is spent.
     """
     builder.deadline.check("the next picture")
     try:
-        data = read_reference(reference, raw=builder.raw, limits=builder.limits)
-        picture = open_picture(data, limits=builder.limits, where=f"{builder.raw.name}: picture {reference[:80]!r}")
+        if read is None or reference.strip()[:5].lower() == "data:":
+            data = read_reference(reference, raw=builder.raw, limits=builder.limits)
+        else:
+            data = read(reference.strip())
     except LoadError as error:
         builder.leave_out(error.code)
         return
-    builder.add_picture(picture, alt_text=alt_text, caption=caption)
+    where = f"picture {reference[:80]!r}"
+    add_picture_bytes(builder, data, where=where, alt_text=alt_text, caption=caption, label=label)
+
+
+def add_picture_bytes(
+    builder: DocumentBuilder, data: bytes, *, where: str, alt_text: str = "", caption: str = "", label: str = ""
+) -> None:
+    """Add a picture or a drawing (SVG) by its bytes; one that cannot be read is left out and counted, not raised.
+
+    :param builder: The document that shows it.
+    :param data: The bytes of an image file.
+    :param where: What to call it in messages.
+    :param alt_text: What the mark-up says of it.
+    :param caption: Its caption.
+    :param label: What the document calls it.
+    """
+    where = f"{builder.raw.name}: {where}"
+    try:
+        if sniff(data, name=where) == SVG:
+            if may_draw(builder):
+                drawing = read_svg(data, limits=builder.limits, where=where)
+                add_drawing(builder, drawing, alt_text=alt_text, caption=caption, label=label)
+            return
+        picture = open_picture(data, limits=builder.limits, where=where)
+    except LoadError as error:
+        builder.leave_out(error.code)
+        return
+    builder.add_picture(picture, alt_text=alt_text, caption=caption, label=label)

@@ -27,6 +27,7 @@ def default_loaders(limits: LoadLimits) -> tuple[Loader, ...]:
     from kg.loaders.image import ImageLoader
     from kg.loaders.markdown import MarkdownLoader
     from kg.loaders.pdf import PdfLoader
+    from kg.loaders.svg import SvgLoader
     from kg.loaders.text import TextLoader
 
     return (
@@ -36,6 +37,7 @@ def default_loaders(limits: LoadLimits) -> tuple[Loader, ...]:
         PdfLoader(limits),
         DocxLoader(limits),
         ImageLoader(limits),
+        SvgLoader(limits),
     )
 
 
