@@ -29,8 +29,9 @@ class LoadLimits:
     :param max_asset_bytes: Bytes of all pictures kept of one document; the rest is left out likewise.
     :param timeout_s: Seconds for one file, checked between pages, blocks and pictures. One call into a C parser
         is not interrupted; the byte, pixel and page limits bound how long such a call can be.
-    :param max_archive_members: Members of one zip archive or Word file.
+    :param max_archive_members: Members of one archive or Word file.
     :param max_archive_bytes: Bytes that all members of one archive or Word file expand to, counted while expanding.
+    :param max_archive_depth: How deep an archive, or a message with attachments, may lie inside another.
     :param max_compression_ratio: Expanded over compressed bytes of one member, applied past ``ratio_free_bytes``.
         Deflate cannot pass 1032; XML of real Word files stays below about 100.
     :param ratio_free_bytes: Bytes that a member may expand to whatever its ratio; short runs of zeros are no bomb.
@@ -46,6 +47,7 @@ class LoadLimits:
     timeout_s: float = 300.0
     max_archive_members: int = 10_000
     max_archive_bytes: int = 1024 * _MIB
+    max_archive_depth: int = 3
     max_compression_ratio: float = 200.0
     ratio_free_bytes: int = 4 * _MIB
 

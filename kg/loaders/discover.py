@@ -20,9 +20,8 @@ from pathlib import Path
 
 from kg.errors import EmptyFileError, InputError, LimitExceededError, LoadError, UnreadableFileError
 from kg.limits import LoadLimits
-from kg.loaders.archive import expand_archive
+from kg.loaders.expand import expand
 from kg.loaders.raw import FileFailure, raw_from_bytes
-from kg.loaders.sniff import ZIP
 from kg.loaders.walk import Found, find_files
 from kg.types import RawFile
 
@@ -54,14 +53,6 @@ class Candidate:
             yield FileFailure(source=self.source, name=self.name, error=error)
             return
         yield from expand(raw, limits=self.limits)
-
-
-def expand(raw: RawFile, *, limits: LoadLimits) -> Iterator[RawFile | FileFailure]:
-    """Yield ``raw`` itself or, where it is a zip archive, its members."""
-    if raw.media_type == ZIP:
-        yield from expand_archive(raw, limits=limits)
-    else:
-        yield raw
 
 
 def _read_bytes(path: Path, *, max_bytes: int) -> bytes:

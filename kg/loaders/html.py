@@ -57,12 +57,22 @@ class HtmlWalker:
     :param builder: Takes the blocks, headings, equations and pictures.
     :param read: Gives the bytes that a picture's address names; ``None`` looks beside the page.
     :param dollars: Whether words between single dollars are mathematics, as on pages that a script typesets.
+    :param mark_quotes: Whether blocks of a quotation begin with ``>``, as in messages.
     """
 
-    def __init__(self, builder: DocumentBuilder, *, read: ReadReference | None = None, dollars: bool = False) -> None:
+    def __init__(
+        self,
+        builder: DocumentBuilder,
+        *,
+        read: ReadReference | None = None,
+        dollars: bool = False,
+        mark_quotes: bool = False,
+    ) -> None:
         self._builder = builder
         self._read = read
         self._dollars = dollars
+        self._mark_quotes = mark_quotes
+        self._n_quotes = 0
         self._words: list[str] = []
         self._math: list[str] = []
         self._prefix = ""
@@ -103,7 +113,7 @@ class HtmlWalker:
 
     def _add(self, text: str, math: list[str], prefix: str) -> None:
         if text.strip():
-            self._builder.add(prefix + text.strip(), math=math)
+            self._builder.add(">" * self._n_quotes + " " * bool(self._n_quotes) + prefix + text.strip(), math=math)
             self._prefix = ""
 
     def _equation(self, source: str, label: str, *, is_display: bool) -> None:
@@ -125,7 +135,7 @@ class HtmlWalker:
             return False
         if tag.name == "svg":
             self._flush()
-            inline_drawing(self._builder, tag)
+            inline_drawing(self._builder, tag, read=self._read)
             return False
         if tag.name == "img":
             self._picture(tag)
@@ -142,6 +152,7 @@ class HtmlWalker:
         elif tag.name in _BLOCKS or tag.name in _HEADINGS:
             self._flush()
             self._prefix = "- " if tag.name == "li" else self._prefix
+            self._n_quotes += _is_quote(tag) and self._mark_quotes
         return True
 
     def _leave(self, tag: Tag) -> None:
@@ -152,6 +163,7 @@ class HtmlWalker:
         elif tag.name in _BLOCKS:
             self._flush()
             self._prefix = "" if tag.name == "li" else self._prefix
+            self._n_quotes -= _is_quote(tag) and self._mark_quotes
 
     def _table(self, table: Tag) -> None:
         """Add the caption, then all rows as one block, cells separated by ``|``."""
@@ -180,6 +192,10 @@ class HtmlWalker:
                 label=label,
                 read=self._read,
             )
+
+
+def _is_quote(tag: Tag) -> bool:
+    return tag.name == "blockquote"
 
 
 def _is_hidden(tag: Tag) -> bool:

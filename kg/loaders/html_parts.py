@@ -12,6 +12,7 @@ from kg.errors import LoadError
 from kg.loaders.builder import DocumentBuilder
 from kg.loaders.equations import latex_of_mathml
 from kg.loaders.figures import label_of
+from kg.loaders.references import ReadReference, add_reference
 from kg.loaders.svg import add_drawing, draw, may_draw
 from kg.loaders.svg_text import SVG_NAMESPACE, XLINK
 from kg.loaders.text_tools import clean, squash
@@ -66,12 +67,20 @@ def figure_of(tag: Tag) -> tuple[str, str]:
     return caption, "" if label_of(caption) else clean(str(figure.get("id") or tag.get("id") or ""))
 
 
-def inline_drawing(builder: DocumentBuilder, tag: Tag) -> None:
-    """Add an ``<svg>`` of a page: its words and its rendering; icons are left out.
+def inline_drawing(builder: DocumentBuilder, tag: Tag, *, read: ReadReference | None = None) -> None:
+    """Add an ``<svg>`` of a page: the pictures that it names, its words and its rendering; icons are left out.
 
     :param builder: The document.
     :param tag: The element.
+    :param read: Gives the bytes that a picture's address names; ``None`` looks beside the page.
     """
+    for picture in tag.find_all("image"):
+        reference = str(picture.get("xlink:href") or picture.get("href") or "")
+        if reference and not reference.startswith("#"):
+            add_reference(builder, reference, read=read)
+            picture.decompose()
+    if tag.find(True) is None:
+        return
     if _is_icon(tag):
         builder.leave_out("tiny")
         return
@@ -97,7 +106,8 @@ def _is_icon(tag: Tag) -> bool:
 
 def _as_xml(root: Tag) -> _Element:
     """Copy a tag of an HTML tree into an XML element, without recursion."""
-    from bs4 import NavigableString, Tag
+    from bs4 import Tag
+    from bs4.element import NavigableString
     from lxml import etree
 
     top = etree.Element(f"{{{SVG_NAMESPACE}}}svg", nsmap={None: SVG_NAMESPACE, "xlink": XLINK})

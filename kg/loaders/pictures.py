@@ -21,9 +21,24 @@ if TYPE_CHECKING:
     from PIL import Image
     from PIL.ImageFile import ImageFile
 
-__all__ = ["PICTURE_TYPES", "Picture", "data_uri_bytes", "encode_picture", "open_picture"]
+__all__ = ["DECODER_ERRORS", "PICTURE_TYPES", "Picture", "data_uri_bytes", "encode_picture", "open_picture"]
 
 PICTURE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff"})
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    ZeroDivisionError,
+    struct.error,
+    MemoryError,
+)
+"""What Pillow raises on damaged files."""
 _KEPT_TYPES = frozenset({"image/png", "image/jpeg", "image/webp"})
 _UPRIGHT = 1  # the EXIF orientation of a picture that needs no turning
 _ORIENTATION = 0x0112
@@ -82,17 +97,7 @@ def open_picture(data: bytes, *, limits: LoadLimits, where: str) -> Picture:
                 )
             image.load()
             return _normalised(image, data, media_type)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        KeyError,
-        TypeError,
-        struct.error,
-        MemoryError,
-    ) as error:
+    except DECODER_ERRORS as error:
         raise CorruptFileError(
             f"{where}: starts like {media_type} but cannot be decoded ({error}). The file is truncated or damaged."
         ) from error

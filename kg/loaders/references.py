@@ -14,9 +14,10 @@ from urllib.parse import unquote, urlsplit
 
 from kg.errors import LimitExceededError, LoadError, UnreadableFileError, UnsafePathError, UnsupportedFileError
 from kg.limits import LoadLimits
-from kg.loaders.archive import MemberReader
 from kg.loaders.builder import DocumentBuilder
+from kg.loaders.expand import read_member
 from kg.loaders.pictures import data_uri_bytes, open_picture
+from kg.loaders.raw import raw_from_bytes
 from kg.loaders.sniff import SVG, sniff
 from kg.loaders.svg import add_drawing, may_draw, read_svg
 from kg.types import RawFile
@@ -76,22 +77,23 @@ def _from_folder(path: str, *, raw: RawFile, limits: LoadLimits) -> bytes:
 
 
 def _from_archive(path: str, *, raw: RawFile, limits: LoadLimits) -> bytes:
-    archive, _, member = raw.source.rpartition("!/")
-    base = "" if path.startswith("/") else posixpath.dirname(member)
+    """Read beside a member of an archive on disk, which is opened again, as are those that it lies in."""
+    outer, *inner = raw.source.split("!/")
+    base = "" if path.startswith("/") else posixpath.dirname(inner[-1])
     wanted = posixpath.normpath(posixpath.join(base, path.lstrip("/")))
     if wanted.startswith("../") or wanted == "..":
         raise UnsafePathError(f"{raw.name}: picture {path!r} lies outside the archive. It was not read.")
     try:
-        data = Path(archive).read_bytes() if Path(archive).is_absolute() else b""
+        data = Path(outer).read_bytes() if Path(outer).is_absolute() else b""
     except OSError as error:
-        raise UnreadableFileError(f"{raw.name}: {archive} cannot be read again ({error}).") from error
+        raise UnreadableFileError(f"{raw.name}: {outer} cannot be read again ({error}).") from error
     if not data:
-        raise UnreadableFileError(f"{raw.name}: picture {path!r} cannot be read; {archive} is not on disk.")
-    reader = MemberReader(data, name=raw.name, limits=limits)
-    found = next((info for info in reader.members if info.filename.replace("\\", "/") == wanted), None)
-    if found is None:
-        raise UnreadableFileError(f"{raw.name}: there is no picture {wanted!r} in {archive}.")
-    return reader.read(found)
+        raise UnreadableFileError(f"{raw.name}: picture {path!r} cannot be read; {outer} is not on disk.")
+    container = raw_from_bytes(outer, data, source=outer)
+    for member in inner[:-1]:
+        source = f"{container.source}!/{member}"
+        container = raw_from_bytes(member, read_member(container, member, limits=limits), source=source)
+    return read_member(container, wanted, limits=limits)
 
 
 def add_reference(

@@ -20,14 +20,18 @@ def default_loaders(limits: LoadLimits) -> tuple[Loader, ...]:
     """Make one loader per format. The parsers themselves are imported when a file of their type is first read.
 
     :param limits: What one file may cost.
-    :returns: Loaders for plain text, Markdown, HTML, PDF, Word and pictures.
+    :returns: Loaders for every format that is read.
     """
     from kg.loaders.docx import DocxLoader
+    from kg.loaders.epub import EpubLoader
     from kg.loaders.html import HtmlLoader
     from kg.loaders.image import ImageLoader
+    from kg.loaders.mail import MailLoader
     from kg.loaders.markdown import MarkdownLoader
+    from kg.loaders.notebook import NotebookLoader
     from kg.loaders.pdf import PdfLoader
     from kg.loaders.svg import SvgLoader
+    from kg.loaders.tex import TexLoader
     from kg.loaders.text import TextLoader
 
     return (
@@ -38,6 +42,10 @@ def default_loaders(limits: LoadLimits) -> tuple[Loader, ...]:
         DocxLoader(limits),
         ImageLoader(limits),
         SvgLoader(limits),
+        EpubLoader(limits),
+        MailLoader(limits),
+        NotebookLoader(limits),
+        TexLoader(limits),
     )
 
 
