@@ -14,8 +14,9 @@ from kg.limits import LoadLimits
 from kg.loaders.builder import DocumentBuilder
 from kg.loaders.decode import decode_text
 from kg.loaders.equations import find_tex_math
+from kg.loaders.fetch import Fetcher
 from kg.loaders.html_parts import equation_of, figure_of, inline_drawing
-from kg.loaders.references import ReadReference, add_reference
+from kg.loaders.references import ReadReference, add_reference, picture_fetcher
 from kg.loaders.sniff import HTML
 from kg.loaders.text import encoding_notes, require_text_size
 from kg.loaders.text_tools import clean, squash, tidy_lines
@@ -228,12 +229,14 @@ class HtmlLoader:
     """Reads HTML and XHTML.
 
     :param limits: What one file may cost.
+    :param fetcher: Fetches the pictures of a page that was fetched; ``None`` leaves them out.
     """
 
     media_types: frozenset[str] = frozenset({HTML})
 
-    def __init__(self, limits: LoadLimits) -> None:
+    def __init__(self, limits: LoadLimits, *, fetcher: Fetcher | None = None) -> None:
         self._limits = limits
+        self._fetcher = fetcher
 
     def load(self, raw: RawFile) -> Document:
         """Parse the page and read what a reader would see.
@@ -249,5 +252,6 @@ class HtmlLoader:
         soup = parse_html(decoded.text)
         heading = soup.title or soup.find("h1")
         title = squash(clean(heading.get_text(" "))) if heading is not None else ""
-        HtmlWalker(builder, dollars=_TYPESETTER.search(raw.data) is not None).walk(soup)
+        read = picture_fetcher(raw, self._fetcher) if self._fetcher is not None else None
+        HtmlWalker(builder, read=read, dollars=_TYPESETTER.search(raw.data) is not None).walk(soup)
         return builder.build(title=title, metadata=encoding_notes(decoded))

@@ -1,6 +1,6 @@
-"""Pictures that a page names: read from beside the page, never from outside its root, never from the network.
+"""Pictures that a page names: read from beside the page, never from outside its root, fetched only where that is set.
 
-Layer: ``kg``; the standard library only. A page on disk reads below ``RawFile.root`` (its own folder where that is
+Layer: ``kg``. A page on disk reads below ``RawFile.root`` (its own folder where that is
 empty); a page inside a zip archive reads from that archive; an upload has nothing beside it.
 """
 
@@ -10,19 +10,20 @@ import posixpath
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from kg.errors import LimitExceededError, LoadError, UnreadableFileError, UnsafePathError, UnsupportedFileError
 from kg.limits import LoadLimits
 from kg.loaders.builder import DocumentBuilder
 from kg.loaders.expand import read_member
+from kg.loaders.fetch import Fetcher, is_url
 from kg.loaders.pictures import data_uri_bytes, open_picture
 from kg.loaders.raw import raw_from_bytes
 from kg.loaders.sniff import SVG, sniff
 from kg.loaders.svg import add_drawing, may_draw, read_svg
 from kg.types import RawFile
 
-__all__ = ["ReadReference", "add_picture_bytes", "add_reference", "read_reference"]
+__all__ = ["ReadReference", "add_picture_bytes", "add_reference", "picture_fetcher", "read_reference"]
 
 ReadReference = Callable[[str], bytes]
 """Gives the bytes that a reference names, or raises a :class:`kg.errors.LoadError`."""
@@ -94,6 +95,31 @@ def _from_archive(path: str, *, raw: RawFile, limits: LoadLimits) -> bytes:
         source = f"{container.source}!/{member}"
         container = raw_from_bytes(member, read_member(container, member, limits=limits), source=source)
     return read_member(container, wanted, limits=limits)
+
+
+def picture_fetcher(raw: RawFile, fetcher: Fetcher) -> ReadReference | None:
+    """Return what fetches the pictures of a page, counted; ``None`` where the page was not fetched itself.
+
+    :param raw: The page.
+    :param fetcher: Fetches by the rules that the page was fetched by.
+    :returns: A reader of references.
+    """
+    if not is_url(raw.source):
+        return None
+    n_fetched = 0
+
+    def read(reference: str) -> bytes:
+        nonlocal n_fetched
+        n_fetched += 1
+        if n_fetched > fetcher.limits.max_images:
+            raise LimitExceededError(f"{raw.name}: more pictures than fetch.max_images = {fetcher.limits.max_images}.")
+        try:
+            address = urljoin(raw.source, reference)
+        except ValueError as error:
+            raise UnreadableFileError(f"{raw.name}: picture {reference[:200]!r} is no address ({error}).") from error
+        return fetcher.fetch(address).data
+
+    return read
 
 
 def add_reference(

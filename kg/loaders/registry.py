@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kg.errors import ConfigError, EmptyFileError, LimitExceededError, UnsupportedFileError
-from kg.limits import LoadLimits
+from kg.limits import FetchLimits, LoadLimits
 from kg.ports import Loader
 from kg.types import Document, RawFile
 
 __all__ = ["LoaderRegistry", "default_loaders"]
 
 
-def default_loaders(limits: LoadLimits) -> tuple[Loader, ...]:
+def default_loaders(limits: LoadLimits, *, fetch: FetchLimits | None = None) -> tuple[Loader, ...]:
     """Make one loader per format. The parsers themselves are imported when a file of their type is first read.
 
     :param limits: What one file may cost.
+    :param fetch: How the pictures of a fetched page are fetched; ``None``, or ``images = False``, leaves them out.
     :returns: Loaders for every format that is read.
     """
     from kg.loaders.docx import DocxLoader
     from kg.loaders.epub import EpubLoader
+    from kg.loaders.fetch import Fetcher
     from kg.loaders.html import HtmlLoader
     from kg.loaders.image import ImageLoader
     from kg.loaders.mail import MailLoader
@@ -37,7 +39,7 @@ def default_loaders(limits: LoadLimits) -> tuple[Loader, ...]:
     return (
         TextLoader(limits),
         MarkdownLoader(limits),
-        HtmlLoader(limits),
+        HtmlLoader(limits, fetcher=Fetcher(fetch) if fetch is not None and fetch.images else None),
         PdfLoader(limits),
         DocxLoader(limits),
         ImageLoader(limits),
