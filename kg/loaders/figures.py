@@ -79,6 +79,9 @@ def label_of(caption: str) -> str:
 
 def _numbers(found: re.Match[str]) -> Iterator[str]:
     """Yield each number that one reference names, ranges written out."""
+    if _CHAPTER.fullmatch(found["numbers"]) and not _is_plural(found):
+        yield found["numbers"]  # "Figure 2-4" is the fourth figure of chapter 2
+        return
     previous, is_range = "", False
     for part in _ONE.finditer(found["numbers"]):
         if part["range"]:
@@ -89,8 +92,6 @@ def _numbers(found: re.Match[str]) -> Iterator[str]:
             yield from (str(between) for between in range(int(previous) + 1, int(number)))
         yield number
         previous, is_range = number, False
-    if not _is_plural(found):
-        yield found["numbers"].upper()  # "Figure 2-4" may be the fourth figure of chapter 2
 
 
 def mentions_of(

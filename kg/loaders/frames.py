@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kg.errors import CorruptFileError, LimitExceededError
 from kg.limits import LoadLimits
 from kg.loaders.deadline import Deadline
-from kg.loaders.pictures import DECODER_ERRORS, Picture, encode_picture
+from kg.loaders.pictures import DECODER_ERRORS, Picture, encode_picture, quiet_decoder
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,12 +55,14 @@ def tiff_frames(
 
     number = 0
     try:
-        image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+        with quiet_decoder():
+            image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
         while True:
             deadline.check(f"frame {number + 1}")
             _require_pixels(image, limits=limits, where=f"{where}, frame {number + 1}")
-            image.load()
-            upright = ImageOps.exif_transpose(image) or image
+            with quiet_decoder():
+                image.load()
+                upright = ImageOps.exif_transpose(image) or image
             yield encode_picture(upright, lossless=image.info.get("compression") != "jpeg")
             number += 1
             if number >= limits.max_pages and _has_frame(image, number):
@@ -79,7 +81,8 @@ def tiff_frames(
 def _has_frame(image: ImageFile, number: int) -> bool:
     """Move to frame ``number`` (from 0) if there is one."""
     try:
-        image.seek(number)
+        with quiet_decoder():
+            image.seek(number)
     except EOFError:
         return False
     return True
@@ -102,7 +105,8 @@ def key_frames(data: bytes, *, limits: LoadLimits, where: str, deadline: Deadlin
     seen: list[Image.Image] = []
     number = 0
     try:
-        image = GifImagePlugin.GifImageFile(io.BytesIO(data))
+        with quiet_decoder():
+            image = GifImagePlugin.GifImageFile(io.BytesIO(data))
         while len(kept) < MAX_KEY_FRAMES and number < _MAX_FRAMES_SEEN:
             deadline.check(f"frame {number + 1}")
             _require_pixels(image, limits=limits, where=where)

@@ -27,6 +27,7 @@ _MAX_HEADER = 4_000  # characters
 _MAX_PARTS = 2_000
 _MAX_DEPTH = 30
 _PARSE_ERRORS = (
+    ArithmeticError,
     ValueError,
     LookupError,
     AttributeError,

@@ -9,6 +9,9 @@ import base64
 import binascii
 import io
 import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -21,7 +24,15 @@ if TYPE_CHECKING:
     from PIL import Image
     from PIL.ImageFile import ImageFile
 
-__all__ = ["DECODER_ERRORS", "PICTURE_TYPES", "Picture", "data_uri_bytes", "encode_picture", "open_picture"]
+__all__ = [
+    "DECODER_ERRORS",
+    "PICTURE_TYPES",
+    "Picture",
+    "data_uri_bytes",
+    "encode_picture",
+    "open_picture",
+    "quiet_decoder",
+]
 
 PICTURE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff"})
 DECODER_ERRORS = (
@@ -53,6 +64,21 @@ class Picture:
     media_type: str
     width_px: int
     height_px: int
+
+
+@contextmanager
+def quiet_decoder() -> Iterator[None]:
+    """Silence what Pillow warns of on damaged files: either they can be decoded, or an error says that they cannot.
+
+    :raises LimitExceededError: If a frame inside a file claims a size that Pillow itself refuses.
+    """
+    from PIL.Image import DecompressionBombError
+
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except DecompressionBombError as error:
+        raise LimitExceededError(f"A picture claims a size that no picture has: {error}") from error
 
 
 def _read_header(data: bytes, media_type: str) -> ImageFile:
@@ -88,7 +114,7 @@ def open_picture(data: bytes, *, limits: LoadLimits, where: str) -> Picture:
     if media_type not in PICTURE_TYPES:
         raise UnsupportedFileError(f"{where}: not a picture but {media_type}. Give a PNG, JPEG or WEBP.")
     try:
-        with _read_header(data, media_type) as image:
+        with quiet_decoder(), _read_header(data, media_type) as image:
             width, height = image.size
             if width * height > limits.max_pixels:
                 raise LimitExceededError(

@@ -83,6 +83,7 @@ _ZIP_KINDS = (  # a member that only this kind has
     ("META-INF/container.xml", EPUB),
     ("content.xml", "application/vnd.oasis.opendocument.text"),
 )
+_ZIP_LOOK = 64 * 1024  # the members that tell come first
 _HTML_HEAD = re.compile(r"<!doctype\s+html|<html[\s>]", re.IGNORECASE)
 _HTML_TAG = re.compile(
     r"<(?:head|body|title|meta|link|script|style|div|p|table|h[1-6]|ul|ol|article|section|main|figure|img|span|font|center|pre|"
@@ -104,7 +105,8 @@ def _zip_type(data: bytes) -> str:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = set(archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeDecodeError):
-        return ZIP  # damaged; whoever opens it says so
+        # Damaged; whoever opens it says so, and better the loader of its kind than one of archives.
+        return next((media_type for member, media_type in _ZIP_KINDS if member.encode() in data[:_ZIP_LOOK]), ZIP)
     return next((media_type for member, media_type in _ZIP_KINDS if member in names), ZIP)
 
 

@@ -15,7 +15,10 @@ from kg.errors import LimitExceededError, LoadError
 
 __all__ = ["Groups", "expand_macros", "include_files", "strip_comments"]
 
-_VERBATIM = re.compile(r"\\(begin|end)\{(verbatim|Verbatim|lstlisting|minted|filecontents)\*?\}")
+_COMMENT = re.compile(
+    r"\\(?P<edge>begin|end)\{(?P<name>verbatim|Verbatim|lstlisting|minted|filecontents)\*?\}"
+    r"|\\(?:url|href|path)\{[^{}\n]{0,2000}\}|\\verb\*?(?P<mark>[^A-Za-z\s*])[^\n]{0,300}?(?P=mark)|\\.|(?P<comment>%)"
+)  # addresses and escaped characters are taken whole, so that their "%" opens nothing
 _INPUT = re.compile(r"\\(?:input|include|subfile)\s*\{([^{}\n|]{1,300})\}")
 _DEFINITION = re.compile(
     r"\\(?:(?:re)?newcommand|providecommand|DeclareMathOperator)\*?\s*(?:\{\s*\\([A-Za-z]+)\s*\}|\\([A-Za-z]+))"
@@ -72,21 +75,22 @@ def strip_comments(text: str) -> str:
     kept: list[str] = []
     verbatim = ""
     for line in text.split("\n"):
-        if not verbatim:
-            place = line.find("%")
-            while place >= 0 and (place - len(line[:place].rstrip("\\"))) % 2:
-                place = line.find("%", place + 1)
-            if place >= 0:
-                line = line[:place]
-                if not line.strip():
-                    continue  # a line that is nothing but a comment does not end a paragraph
-        kept.append(line)
-        for mark in _VERBATIM.finditer(line):
-            if mark[1] == "begin":
-                verbatim = verbatim or mark[2]
-            elif mark[2] == verbatim:
-                verbatim = ""
+        end, verbatim = _before_comment(line, verbatim)
+        if end == len(line) or line[:end].strip():  # a line that is nothing but a comment does not end a paragraph
+            kept.append(line[:end])
     return "\n".join(kept)
+
+
+def _before_comment(line: str, verbatim: str) -> tuple[int, str]:
+    """Return where the comment of a line begins, and the verbatim environment that is open at its end."""
+    for mark in _COMMENT.finditer(line):
+        if mark["edge"] == "begin":
+            verbatim = verbatim or mark["name"]
+        elif mark["edge"] == "end" and mark["name"] == verbatim:
+            verbatim = ""
+        elif mark["comment"] and not verbatim:
+            return mark.start(), verbatim
+    return len(line), verbatim
 
 
 @dataclass(slots=True, kw_only=True)
