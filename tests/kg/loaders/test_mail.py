@@ -2,7 +2,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from kg.errors import CorruptFileError, EmptyFileError
+from kg.errors import CorruptFileError, EmptyFileError, LimitExceededError
 from kg.limits import LoadLimits
 from kg.loaders.expand import expand
 from kg.loaders.raw import raw_from_bytes
@@ -144,3 +144,19 @@ def test_parts_nested_a_thousand_deep_are_refused(refusal):
 
 def test_truncated_message_keeps_what_is_left(load):
     assert load("a.eml", mail()[:900]).title == "Tide tables für Sark"
+
+
+def test_attachment_keeps_its_name_in_either_encoding():
+    data = (
+        b"From: a@b.example\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n\n"
+        b'--x\nContent-Disposition: attachment; filename="=?utf-8?q?Gr=C3=B6=C3=9Fe.txt?="\n\none\n'
+        b"--x\nContent-Disposition: attachment; filename*=utf-8''Fl%C3%A4che.txt\n\ntwo\n--x--\n"
+    )
+
+    assert [name for name, _ in files(data)] == ["", "!/Größe.txt", "!/Fläche.txt"]
+
+
+def test_message_of_very_many_parts_is_refused(refusal):
+    data = b"From: a@b.example\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n\n" + b"--x\n\n" * 60_000
+
+    assert isinstance(refusal("a.eml", data), LimitExceededError)
