@@ -24,7 +24,7 @@ from api.reading import read_mapping, validation_text
 from kg.chunking import ChunkingConfig
 from kg.errors import ConfigError
 from kg.ingest.config import IngestConfig
-from kg.limits import LoadLimits
+from kg.limits import FetchLimits, LoadLimits
 from retrieval.config import RetrievalConfig
 
 __all__ = ["ENVIRONMENT_PREFIX", "ModelServer", "Settings", "load_settings"]
@@ -96,6 +96,7 @@ class Settings(BaseModel):
     """The most bytes of all uploads of one job."""
     openai: ModelServer = ModelServer()
     limits: Annotated[LoadLimits, BeforeValidator(_section(LoadLimits))] = LoadLimits()
+    fetch: Annotated[FetchLimits, BeforeValidator(_section(FetchLimits))] = FetchLimits()
     chunking: Annotated[ChunkingConfig, BeforeValidator(_section(ChunkingConfig))] = ChunkingConfig()
     ingest: Annotated[IngestConfig, BeforeValidator(_section(IngestConfig))] = IngestConfig()
     retrieval: Annotated[RetrievalConfig, BeforeValidator(_section(RetrievalConfig))] = RetrievalConfig()

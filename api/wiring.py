@@ -95,7 +95,10 @@ class Wiring:
         """Find the files that paths, folders and patterns name, without reading them."""
         from kg.loaders.discover import discover
 
-        return [_Readable(candidate) for candidate in discover(paths, limits=self.settings.limits)]
+        return [
+            _Readable(candidate)
+            for candidate in discover(paths, limits=self.settings.limits, fetch=self.settings.fetch)
+        ]
 
     def reopen(self, source: str, root: str) -> Sequence[_Readable]:
         """Find one file again, which was found before under this root."""
@@ -133,7 +136,7 @@ class Wiring:
         from retrieval.chunk_vectors import IngestChunkEncoder
 
         limits = self.settings.limits
-        loaders = LoaderRegistry((*self._loaders, *default_loaders(limits)), limits)
+        loaders = LoaderRegistry((*self._loaders, *default_loaders(limits, fetch=self.settings.fetch)), limits)
         return IngestPipeline(
             store=store,
             loaders=loaders,
