@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kg import ids
+from kg.captioning.context import caption_request
+from kg.captioning.grading import grade_statements
 from kg.errors import EmptyFileError, InputError, LoadError, MmkgError, StoreError, StoreFullError
 from kg.ports import Captioner, CaptionRequest, Extractor, RecordStore, Resolver
 from kg.types import (
@@ -147,6 +149,7 @@ class IngestPipeline:
         if not chunks and not document.assets:
             raise EmptyFileError(f"{raw.name} holds neither text nor pictures, so there is nothing to find in it.")
         extraction = self.extractor.extract(chunks, document=document) if chunks else Extraction()
+        extraction = grade_statements(extraction, chunks=chunks, captions=captions, tables=document.tables)
         return GraphDelta(
             document=document, captions=captions, chunks=chunks, extraction=self.resolver.resolve(extraction)
         )
@@ -182,7 +185,7 @@ class IngestPipeline:
 
 
 def _request(asset: Asset, document: Document) -> CaptionRequest:
-    return CaptionRequest(asset=asset, document_title=document.title)
+    return caption_request(asset, document)
 
 
 def _explain(raw: RawFile, error: Exception) -> tuple[str, str]:
