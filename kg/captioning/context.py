@@ -97,7 +97,7 @@ def _nearest(asset: Asset, document: Document, reach: int) -> Iterable[Span]:
     start, stop = max(low, asset.anchor - reach), min(high, asset.anchor + reach)
     spans = [Span(start=start + s.start, end=start + s.end) for s in sentence_spans(document.text[start:stop])]
     # The first and the last may be pieces of sentences, cut by the reach.
-    whole = [s for s in spans if (s.start > start or start == low) and (s.end < stop or stop == high)]
+    whole = spans[1 if start > low else 0 : len(spans) - 1 if stop < high else len(spans)]
     return sorted(whole, key=lambda span: max(span.start - asset.anchor, asset.anchor - span.end, 0))
 
 
