@@ -1,4 +1,4 @@
-"""Write the prompt of an answer from its template files.
+"""Write prompts from their template files.
 
 Layer: ``generation``; Jinja2. Templates live in ``generation/prompts`` inside the package; a variable that a template
 names and nobody gave is an error, never an empty string. Evidence is a value, so template marks inside it stay what
@@ -7,6 +7,7 @@ they are.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -16,7 +17,7 @@ from generation.context import Context
 from generation.types import Message
 from kg.errors import GenerationError
 
-__all__ = ["answer_messages"]
+__all__ = ["answer_messages", "render_template"]
 
 
 def answer_messages(question: str, context: Context) -> list[Message]:
@@ -28,24 +29,34 @@ def answer_messages(question: str, context: Context) -> list[Message]:
     :raises GenerationError: If a template is missing or names a variable that it is not given.
     """
     return [
-        Message(role="system", content=_render("answer_system.jinja", {})),
-        Message(role="user", content=_render("answer.jinja", {"question": question, "context": context})),
+        Message(role="system", content=render_template("answer_system.jinja", {})),
+        Message(role="user", content=render_template("answer.jinja", {"question": question, "context": context})),
     ]
 
 
-def _render(name: str, values: dict[str, object]) -> str:
+def render_template(name: str, values: Mapping[str, object]) -> str:
+    """Fill a template of ``generation/prompts``.
+
+    :param name: The template's file name.
+    :param values: Its variables.
+    :returns: The text, without white space at its ends.
+    :raises GenerationError: If the template is missing or names a variable that it is not given.
+    """
     try:
-        return _template(name).render(values).strip()
+        return _environment().get_template(name).render(values).strip()
     except jinja2.TemplateError as error:
         raise GenerationError(f"The prompt template {name} cannot be rendered: {error}.") from error
 
 
 @cache
-def _template(name: str) -> jinja2.Template:
-    resource = files("generation").joinpath("prompts", name)
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(_source), undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True
+    )
+
+
+def _source(name: str) -> str:
     try:
-        source = resource.read_text(encoding="utf-8")
+        return files("generation").joinpath("prompts", name).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise GenerationError(f"The prompt template {name} is missing: reinstall mmkgrag.") from error
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True)
-    return environment.from_string(source)
