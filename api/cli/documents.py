@@ -23,6 +23,15 @@ def ingest(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, glob patterns or .zip archives.")],
     workspace: WorkspaceOption = None,
     home: HomeOption = None,
+    captioner: Annotated[
+        str | None,
+        typer.Option(
+            "--captioner",
+            help="What describes pictures: ocr, openai, cascade, hf:ORG/NAME@REVISION or a folder "
+            "[env MMKG_VISION__CAPTIONER; default: ocr].",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,7 +41,8 @@ def ingest(
     bytes again changes nothing; changed bytes replace the older document. Exit status 1 if any file failed.
     """
     with failures_explained(as_json=as_json):
-        service, settings = service_of(context, home=home, workspace=workspace)
+        vision = {"captioner": captioner} if captioner else None
+        service, settings = service_of(context, home=home, workspace=workspace, vision=vision)
         with progress("ingesting", quiet=quiet or as_json) as bar:
             report = service.ingest(
                 settings.workspace,
