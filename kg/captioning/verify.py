@@ -13,6 +13,8 @@ a statement                                   its score
 ============================================  ==========================================================
 gives a number that stands nowhere            0.2 · share of its numbers that are found, so below 0.2
 gives numbers or names, all numbers found     0.2 + 0.4 · share of them found + 0.4 · share of words found
+the same, but a number stands on a line with  0.3 times that
+other things than the statement says
 gives neither, but words that can be found    0.4 + 0.6 · share of words found
 says only what is seen ("a red bar chart")    0.5: words cannot tell
 ============================================  ==========================================================
@@ -40,6 +42,7 @@ CONTRADICTED = 0.2
 _UNKNOWN = 0.5
 _UNKNOWN_SPECIFIC = 0.3
 _SECOND_HAND = 0.8
+_MISPLACED = 0.3
 _MISREAD = (("rn", "m"), ("vv", "w"), ("cl", "d"), ("1", "l"), ("0", "o"), ("i", "l"))
 """Letters that OCR takes for each other. Nearness as such is no sign: Austria is not Australia."""
 _CAPITAL_NOUNS = word_set("der das und ist sind zeigt den mit von ein eine im zum zur auf für des dem einen einer")
@@ -120,8 +123,8 @@ class AgreementScorer:
         :param statements: Sentences that say something of the picture.
         :returns: One score in ``[0, 1]`` a statement, higher is better.
         """
-        first, second = _evidence(request)
-        return [_support(statement, first, second) for statement in statements]
+        evidence = _Evidence.of(request)
+        return [_support(statement, evidence) for statement in statements]
 
 
 class CombinedScorer:
@@ -158,15 +161,30 @@ class CombinedScorer:
         return [min(said, seen) if said < CONTRADICTED else (said + seen) / 2 for said, seen in pairs]
 
 
-def _evidence(request: CaptionRequest) -> tuple[_Words, _Words]:
-    asset = request.asset
-    lines = request.draft.lines if request.draft is not None else ()
-    first = [asset.caption, asset.alt_text, *(line.text for line in lines if line.source in ("ocr", "table"))]
-    second = [request.context, asset.surrounding_text, request.document_title, *request.known_entities]
-    return _Words.of("\n".join(first)), _Words.of("\n".join(second))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Evidence:
+    """What stands on the picture, what stands around it, and the lines on it that join a number with something."""
+
+    first: _Words
+    second: _Words
+    rows: tuple[_Words, ...]
+
+    @classmethod
+    def of(cls, request: CaptionRequest) -> _Evidence:
+        asset = request.asset
+        lines = request.draft.lines if request.draft is not None else ()
+        read = [line.text for line in lines if line.source in ("ocr", "table")]
+        second = [request.context, asset.surrounding_text, request.document_title, *request.known_entities]
+        rows = [_Words.of(" ".join([*_NUMBER.findall(line), *_content(line, ())])) for line in read]
+        return cls(
+            first=_Words.of("\n".join([asset.caption, asset.alt_text, *read])),
+            second=_Words.of("\n".join(second)),
+            rows=tuple(row for row in rows if row.numbers and len(row.numbers) + len(row.keys) > 1),
+        )
 
 
-def _support(statement: str, first: _Words, second: _Words) -> float:
+def _support(statement: str, evidence: _Evidence) -> float:
+    first, second = evidence.first, evidence.second
     numbers = _NUMBER.findall(statement)
     names = _names(statement)
     words = _content(statement, names)
@@ -177,9 +195,28 @@ def _support(statement: str, first: _Words, second: _Words) -> float:
         return CONTRADICTED * sum(found > 0 for found in of_numbers) / len(of_numbers)
     specifics = of_numbers + [_weight(first.has_name(n), second.has_name(n)) for n in names]
     overlap = _mean([_weight(first.has_word(word), second.has_word(word)) for word in words])
-    if specifics:
-        return 0.2 + 0.4 * _mean(specifics) + 0.4 * (overlap if words else _mean(specifics))
-    return 0.4 + 0.6 * overlap if words else _UNKNOWN
+    if not specifics:
+        return 0.4 + 0.6 * overlap if words else _UNKNOWN
+    score = 0.2 + 0.4 * _mean(specifics) + 0.4 * (overlap if words else _mean(specifics))
+    return score * _MISPLACED if _is_misplaced(numbers, [*names, *words], evidence.rows) else score
+
+
+def _is_misplaced(numbers: Sequence[str], words: Sequence[str], rows: Sequence[_Words]) -> bool:
+    """Tell whether a number stands in a line with other things than those that the statement joins it with.
+
+    That is so where no line with the number holds anything else of the statement, and another line with a number does.
+    """
+    for place, number in enumerate(numbers):
+        own = [row for row in rows if row.has_number(number)]
+        others = [other for at, other in enumerate(numbers) if at != place and other != number]
+        elsewhere = [row for row in rows if row not in own and _holds_any(row, others, words)]
+        if own and elsewhere and not any(_holds_any(row, others, words) for row in own):
+            return True
+    return False
+
+
+def _holds_any(row: _Words, numbers: Sequence[str], words: Sequence[str]) -> bool:
+    return any(row.has_number(number) for number in numbers) or any(row.has_name(word) for word in words)
 
 
 def _weight(first_hand: bool, second_hand: bool) -> float:

@@ -46,6 +46,17 @@ def test_a_rounded_number_is_found_and_a_wrong_digit_is_not():
     assert score("The share is 54.5%.") == 0.0
 
 
+def test_a_number_that_belongs_to_another_label_makes_the_statement_weak():
+    # 417 stands beside Oslo and nothing else; 0.3 times what "In Rome 1,184 bicycles were sold." gets
+    assert score("In Rome 417 bicycles were sold.") == pytest.approx(0.3 * score("In Rome 1,184 bicycles were sold."))
+    assert score("Oslo sold 417 bicycles and Rome 1,184.") == pytest.approx(1.0)
+    years = make_request("2015: 40", "2018: 90")
+    assert score("In 2015 it was 40.", years) == pytest.approx(1.0)
+    assert score("In 2015 it was 90.", years) == pytest.approx(0.3)
+    # numbers on lines of their own, as on an axis, are nobody's
+    assert score("In Oslo it was 40.", make_request("Oslo", "40", "60")) == pytest.approx(1.0)
+
+
 def test_a_name_that_stands_nowhere_costs_its_share():
     # names: Oslo found, Helsinki not: 0.2 + 0.4 · 1/2 + 0.4 · (bicycles, sold found: 1)
     assert score("Bicycles were sold in Oslo and Helsinki.") == pytest.approx(0.8)
