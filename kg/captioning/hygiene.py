@@ -18,11 +18,13 @@ begins, so a sign that reads "I'm sorry" is reported as any other.
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kg.captioning.phrases import CHATTER, REASONING, REFUSAL
 from kg.sentences import sentence_spans
 
 __all__ = ["CleanText", "clean_model_text"]
@@ -42,66 +44,27 @@ _OPENING = re.compile(rf"<(?:{_NAMES})>|\[THINK\]|◁think▷", re.IGNORECASE)
 _FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final\s*<\|message\|>", re.IGNORECASE)
 _CHANNEL = re.compile(r"<\|channel\|>")
 _MARK = re.compile(r"<\|[^|<>\n]{1,40}\|>|</?(?:s|pad|unk|bos|eos|image|img|end_of_utterance|loc_\d+|fake_token[^>]*)>")
-_ROLE = re.compile(r"(?:^|\n)[ \t]*(?:assistant|user|system|human|model)\s*:\s*", re.IGNORECASE)
+_ROLE = re.compile(r"(?:^|\n)[ \t]*assistant\s*:\s*", re.IGNORECASE)
+_BETTER = r"(?:(?:final|revised|improved|refined|updated|better|image) )?"
 _ANSWER = re.compile(
-    r"(?:^|\n)[ \t#*]*(?:final answer|final description|final caption|answer|description|caption|bildbeschreibung|"
-    r"beschreibung|descripción|最终答案|描述|説明)[*\s]*[:：][*\s]*",
+    rf"(?:^|\n)[ \t#*]*(?:{_BETTER}(?:description|caption|answer)|bildbeschreibung|beschreibung|"
+    r"descripción|最终答案|描述|説明)[*\s]*[:：][*\s]*",
     re.IGNORECASE,
 )
 _BOXED = re.compile(r"<\|begin_of_box\|>|<\|end_of_box\|>|</?(?:answer|caption|description)>", re.IGNORECASE)
-_BULLET = re.compile(r"^[ \t]*(?:#{1,6}|```[a-z]*|[*•–-])(?:[ \t]+|$)|(?<=[:：])[ \t]*$", re.MULTILINE)
+_BULLET = re.compile(
+    r"^[ \t]*(?:#{1,6}|```[a-z]*|[*•–-]|\d{1,2}[.)](?=[ \t]+[^\W\d_]))(?:[ \t]+|$)|(?<=[:：])[ \t]*$", re.MULTILINE
+)
 """Where a new paragraph begins, whatever a wrapped line would look like."""
 _EMPHASIS = re.compile(r"\*\*|__|`")
 
 _APOSTROPHE = str.maketrans("’‘", "''")
-_REASONING = re.compile(
-    r"(?:okay|ok|alright|all right|hmm+|right|so|well|now|wait|actually),?\s+(?:so\s+)?"
-    r"(?:the user|let me|let's|i |i'|we need|first|looking|maybe|the (?:task|question|prompt))"
-    r"|(?:let me|let's) (?:think|look|see|analy|examine|start|check|describe|break|re-?read|consider|go|figure)"
-    r"|(?:hmm+|wait|okay|ok|alright)\s*(?:[,.!…]|$)"
-    r"|(?:the user|user) (?:wants|asks|asked|is asking|has|provided|gave|said|needs)"
-    r"|(?:i|we) (?:need|should|must|have|want|will|am going|'ll|think|guess|wonder|notice that i)(?: to)? "
-    r"(?:describe|think|write|make|avoid|provide|start|look|check|be|note|mention|include|keep|answer|focus|stick|ensure)"
-    r"|(?:first|next|then|finally), (?:i|we|let me|let's)\b|my (?:task|instructions|response|answer|job)\b"
-    r"|(?:the|this) (?:task|prompt|instruction|instructions|question|user) (?:is|are|says?|asks?|wants?|requires?)\b"
-    r"|(?:zuerst|also|okay),? (?:muss|soll|sollte|werde) ich\b|der (?:nutzer|benutzer|anwender) (?:möchte|will|fragt)"
-    r"|l'utilisateur (?:veut|demande|souhaite)|el usuario (?:quiere|pide|desea)"
-    r"|(?:好的|嗯)?[，,]?\s*(?:用户(?:想|要|希望|让)|让我(?:想|看|来)|我(?:需要|应该)(?:先|描述))"
-    r"|ユーザーは|まず、?私は",
-    re.IGNORECASE,
-)
-_REFUSAL = re.compile(
-    r"(?:unfortunately,? |regrettably,? |but )?(?:i'm|i am|we are|we're) (?:so |very |really |terribly )?"
-    r"(?:sorry|afraid|unable|not able|not allowed|not permitted|just an|only an|an ai)\b"
-    r"|(?:sorry|apologies|my apologies|i apologi[sz]e)[,.!]?(?: but)?(?: i| we|$|,|\.| for| that)"
-    r"|(?:unfortunately,? |however,? |but )?(?:i|we) (?:can't|cannot|can not|won't|will not|couldn't|could not|"
-    r"do not have|don't have|don't see|do not see|must decline|have to decline|decline)\b"
-    r"|as an? (?:ai|artificial intelligence|language model|large language model|text-based|llm)\b"
-    r"|(?:no|there is no) (?:image|picture) (?:was|has been|is|were)?\s*(?:provided|attached|given|included|visible)"
-    r"|(?:please|could you) (?:provide|upload|attach|share) (?:the|an|a|your)?\s*(?:image|picture|photo|file)"
-    r"|es tut mir leid|tut mir leid|leider kann ich|ich kann (?:das|dieses|diese|ihnen|dir|leider|hier)\b.*nicht"
-    r"|entschuldigung|als (?:ki|sprachmodell)\b"
-    r"|(?:je suis |)désolé|je ne (?:peux|suis) pas|je suis (?:incapable|une ia)|en tant qu'(?:ia|intelligence)"
-    r"|lo siento|no puedo|lamentablemente,? no|como (?:una? )?(?:ia|inteligencia|modelo de lenguaje)"
-    r"|(?:很|非常)?抱歉|对不起|我(?:无法|不能|没有办法)|作为(?:一个|一名)?(?:人工智能|ai|语言模型)"
-    r"|申し訳|すみません|(?:私は)?(?:ai|人工知能)として|画像を(?:見る|確認する)ことができ",
-    re.IGNORECASE,
-)
-_CHATTER = re.compile(
-    r"(?:sure|certainly|absolutely|of course|great|okay|ok|yes|no problem|gladly)\s*[!.,](?:\s*here\b.*|\s*$)"
-    r"|(?:here is|here's|here are|below is|this is|the following is) (?:the|a|an|your|my) (?:\w+ ){0,4}"
-    r"(?:description|caption|summary|answer|breakdown|analysis|transcription)\b[^.]{0,60}[:.]?\s*$"
-    r"|(?:let me know|feel free|please let me know|i hope|hope this|if you (?:have|need|would|want|'d)|"
-    r"is there anything|would you like|do you want|please note that (?:i|as))\b"
-    r"|(?:gerne|natürlich|selbstverständlich)[!,.]?\s*(?:hier\b.*)?$|hier ist (?:die|eine)\b[^.]*:\s*$"
-    r"|(?:bien sûr|voici)\b[^.]*[:!]\s*$|(?:claro|por supuesto|aquí (?:está|tienes))\b[^.]*[:!]\s*$"
-    r"|(?:当然|好的)[，,！!。：:]?$|以下是.{0,20}[：:]$",
-    re.IGNORECASE,
-)
 _END = re.compile(r"[.!?…。！？]+[\"'”’»)\]」』）]*\s*$")
 _WORDS = re.compile(r"\w+")
 _CHARACTER_LOOP = re.compile(r"([^\s\d].{3,39}?)\1{4,}", re.DOTALL)
-_SPEAKER_LABEL = re.compile(r"^(?:caption|description|answer|output|response|image description)\s*:\s*", re.IGNORECASE)
+_SPEAKER_LABEL = re.compile(rf"^{_BETTER}(?:caption|description|answer|output|response)\s*[:：]\s*", re.IGNORECASE)
+_LABEL_ALONE = re.compile(r"(?:\w+\W+){0,4}\w+\W*[:：]$")
+_JSON_KEYS = ("description", "caption", "answer", "text", "summary")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,11 +146,24 @@ def _without_reasoning(text: str) -> tuple[str, str]:
 
 
 def _is_reasoning(text: str) -> bool:
-    return any(_REASONING.match(sentence.translate(_APOSTROPHE)) for sentence in _sentences(text))
+    return any(REASONING.match(sentence.translate(_APOSTROPHE)) for sentence in _sentences(text))
+
+
+def _out_of_json(text: str) -> str:
+    """Return the description in a reply that is a JSON object, as some servers are set up to write."""
+    bare = re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip())
+    if not bare.startswith("{"):
+        return text
+    try:
+        value = json.loads(bare)
+    except ValueError:
+        return text
+    found = [value[key] for key in _JSON_KEYS if isinstance(value.get(key), str)]
+    return "\n\n".join(found)
 
 
 def _tidy(text: str) -> str:
-    text = _MARK.sub(" ", _BOXED.sub(" ", text))
+    text = _out_of_json(_MARK.sub(" ", _BOXED.sub(" ", text)))
     text = "".join(char if char in "\n\t" or unicodedata.category(char)[0] != "C" else " " for char in text)
     roles = list(_ROLE.finditer(text))
     if roles:  # the whole chat was decoded: the last turn is the reply
@@ -236,9 +212,11 @@ def _judged(sentences: Sequence[str], *, prompt: str) -> list[tuple[str, str]]:
 
 def _reason_to_drop(sentence: str) -> str:
     plain = sentence.translate(_APOSTROPHE).lstrip("\"'“«(*-–— ")
-    for reason, pattern in (("refusal", _REFUSAL), ("reasoning", _REASONING), ("chatter", _CHATTER)):
+    for reason, pattern in (("refusal", REFUSAL), ("reasoning", REASONING), ("chatter", CHATTER)):
         if pattern.match(plain):
             return reason
+    if _LABEL_ALONE.fullmatch(plain):
+        return "chatter"
     if _is_loop(sentence):
         return "repetition"
     return "" if _has_words(sentence) else "no_words"

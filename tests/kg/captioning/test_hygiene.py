@@ -29,6 +29,12 @@ RISE = "Sales rose from 40 to 90."
         f"{CHART} Let me know if you'd like more details!",
         f"Certainly! Here's the caption:\n- {CHART}",
         f"<answer>{CHART}</answer>",
+        f'{{"description": "{CHART}", "confidence": 0.9}}',
+        f'```json\n{{"caption": "{CHART}"}}\n```',
+        f"Here is the improved description:\n\n{CHART}",
+        f"Revised description: {CHART}",
+        f"Got it, let's describe the picture.\n\nDescription: {CHART}",
+        f"### Overview of it:\n\n1. {CHART}",
     ],
 )
 def test_what_is_not_about_the_picture_goes_and_the_statement_stays(text):
@@ -40,6 +46,7 @@ def test_what_is_not_about_the_picture_goes_and_the_statement_stays(text):
     [
         "<think>The user wants me to describe a chart that",
         "Okay, the user wants me to describe this chart. Let me look at the axes. The x axis is years.",
+        "Got it, let's look. We need to determine the type of chart.",
         "Let me think. First, I need to look at the title. I should describe the bars.",
         "<|channel|>analysis<|message|>We need to describe the picture.",
         "用户想要描述图片。让我看一下。",
@@ -62,6 +69,8 @@ def test_a_text_that_is_mostly_reasoning_is_dropped_whole(text):
         "Sure! Unfortunately, I can't view the image.",
         "I don't have the ability to view images.",
         "Please provide the image that you want described.",
+        "Unfortunately, the image is too blurry to describe.",
+        "It looks like no image was attached.",
         "Es tut mir leid, ich kann dieses Bild nicht beschreiben.",
         "Je suis désolé, je ne peux pas décrire cette image.",
         "Lo siento, no puedo ayudar con eso.",
@@ -96,6 +105,12 @@ def test_a_refusal_further_down_takes_only_itself_away():
         "يوضح الرسم البياني المبيعات حسب السنة.",
         "a bar chart with blue bars",  # BLIP writes no full stop
         "The answer sheet is on the table.",
+        "Title: Sales by year",
+        "Model: BX-500 with two pumps.",
+        "System: a cooling circuit.",
+        "Step 1: The water is heated.",
+        "It looks like a harbour in winter.",
+        "{curly} brackets stand around the word.",
         "Values: 100, 100, 100, 100, 100.",
         "The total is 1000000000000000000000000.",
         "A sorry sight: ruins of the old harbour.",
