@@ -152,6 +152,12 @@ class OpenAiCaptioner:
             return []
         with ThreadPoolExecutor(max_workers=min(self._concurrency, len(requests))) as pool:
             outcomes = list(pool.map(self._outcome, requests))
+        total = self.usage
+        _log.info(
+            "%s: %d pictures so far, %d tokens in, %d out, %d repeated calls, %d failed, cost %.4f",
+            self.name, total.n_calls, total.prompt_tokens, total.completion_tokens, total.n_retries, total.n_failed,
+            total.cost,
+        )  # fmt: skip
         failures = [outcome for outcome in outcomes if isinstance(outcome, CaptionError)]
         if len(failures) == len(outcomes):
             raise failures[-1]

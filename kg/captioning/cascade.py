@@ -82,12 +82,13 @@ class CascadeCaptioner:
         said = [line for line in new.lines if line.source == "model"]
         firm = [line for line in (draft.lines if draft is not None else ()) if line.source != "model"]
         known = {(line.source, line.text) for line in firm}
-        firm += [line for line in own if (line.source, line.text) not in known]
+        added = [line for line in own if (line.source, line.text) not in known]
+        firm += added
         tables = (draft.tables if draft is not None else ()) or new.tables
         seen = compose(request.asset.asset_id, firm, new.captioner, tables=tables)
         kept = self._kept(replace(request, draft=seen), said, firm)
         earlier = [line for line in (draft.lines if draft is not None else ()) if line.source == "model"]
-        speakers = _speakers(draft, new, adds=bool(kept) or len(firm) > len(known))
+        speakers = _speakers(draft, new, adds=bool(kept or added))
         return compose(request.asset.asset_id, _in_order(firm, kept or earlier), speakers, tables=tables)
 
     def _kept(

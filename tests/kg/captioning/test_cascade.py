@@ -117,3 +117,13 @@ def test_a_scorer_that_fails_leaves_the_sentences_moderate():
 
     (caption,) = CascadeCaptioner([OCR, Saying((("model", GOOD),))], Broken({})).caption([make_request()])
     assert said(caption)[2] == ("model", GOOD, 0.5)
+
+
+def test_a_stage_that_reads_more_adds_its_lines_once_and_is_named():
+    twice = Saying((("ocr", "0"), ("ocr", "0")), name="ocr")
+    again = Saying((("ocr", "0"), ("ocr", "100")), name="reader")
+    (same,) = CascadeCaptioner([twice, Saying((("ocr", "0"),), name="reader")], None).caption([make_request()])
+    (more,) = CascadeCaptioner([twice, again], None).caption([make_request()])
+
+    assert (same.text, same.captioner) == ("0\n0", "ocr")
+    assert (more.text, more.captioner) == ("0\n0\n100", "ocr > reader")
