@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from api.models.cache import ModelCache
 from api.models.registry import PACKAGED
 from api.settings import ENVIRONMENT_PREFIX, Settings
+from api.vision import check_vision
 from kg.errors import MmkgError
 
 __all__ = ["OUR_PACKAGES", "Check", "examine"]
@@ -48,6 +49,7 @@ def examine(settings: Settings, *, environ: Mapping[str, str] | None = None) -> 
         *_packages(),
         _owners(),
         *_models(settings),
+        _captioner(settings),
         _folder("home", settings.home),
         _folder("cache", settings.cache),
         _accelerator(),
@@ -96,6 +98,11 @@ def _models(settings: Settings) -> list[Check]:
         state = "note" if row.optional else "broken"
         checks.append(Check(name=f"model {row.name}", state=state, detail=f"missing: `mmkg models pull {row.name}`"))
     return checks
+
+
+def _captioner(settings: Settings) -> Check:
+    state, detail = check_vision(settings.vision, ModelCache(settings.cache))
+    return Check(name="captioner", state=state, detail=detail)
 
 
 def _folder(name: str, folder: os.PathLike[str]) -> Check:

@@ -27,7 +27,7 @@ from kg.ingest.config import IngestConfig
 from kg.limits import FetchLimits, LoadLimits
 from retrieval.config import RetrievalConfig
 
-__all__ = ["ENVIRONMENT_PREFIX", "ModelServer", "Settings", "load_settings"]
+__all__ = ["ENVIRONMENT_PREFIX", "ModelServer", "Settings", "VisionSettings", "load_settings"]
 
 ENVIRONMENT_PREFIX = "MMKG_"
 _T = TypeVar("_T")
@@ -59,6 +59,11 @@ def _as_number(value: Any) -> Any:
     return yaml.safe_load(value) if isinstance(value, str) else value
 
 
+def _names(value: Any) -> Any:
+    """Read a list that came as text from the environment."""
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
 class ModelServer(BaseModel):
     """An OpenAI-compatible server for generation (``--generator openai``)."""
 
@@ -69,6 +74,36 @@ class ModelServer(BaseModel):
     api_key: SecretStr = SecretStr("")
     timeout_s: float = Field(default=120.0, gt=0)
     context_tokens: int = Field(default=8192, ge=512)
+
+
+class VisionSettings(BaseModel):
+    """What describes pictures. ``mmkg ingest --captioner`` sets the first of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    captioner: str = "ocr"
+    """``ocr``, ``openai``, ``cascade``, ``hf:ORG/NAME@REVISION`` or the folder of a vision model."""
+    stages: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    """With ``cascade``: the models behind OCR, the drafting one first; in the environment parted by commas."""
+    scorer: str = ""
+    """An open_clip model that verifies beside the words, ``hf:…`` or a folder; empty verifies by words alone."""
+    floor: float = Field(default=0.25, ge=0, le=1)
+    """Statements of a model with less support are dropped."""
+    base_url: str = ""
+    model: str = ""
+    api_key: SecretStr = SecretStr("")
+    timeout_s: float = Field(default=60.0, gt=0)
+    concurrency: int = Field(default=4, ge=1, le=256)
+    batch_size: int = Field(default=8, ge=1, le=1024)
+    max_new_tokens: int = Field(default=384, ge=16)
+    prefix: str = ""
+    """The beginning of each caption, for captioning models such as BLIP."""
+    prompt_price: float = Field(default=0.0, ge=0)
+    """Price of a million prompt tokens, in whatever currency ``max_cost`` is."""
+    completion_price: float = Field(default=0.0, ge=0)
+    max_cost: float = Field(default=0.0, ge=0)
+    """No call is begun once this much was spent; 0 sets no limit. The same for ``max_tokens``."""
+    max_tokens: int = Field(default=0, ge=0)
 
 
 class Settings(BaseModel):
@@ -95,6 +130,7 @@ class Settings(BaseModel):
     max_job_bytes: int = Field(default=2_000_000_000, ge=1)
     """The most bytes of all uploads of one job."""
     openai: ModelServer = ModelServer()
+    vision: VisionSettings = VisionSettings()
     limits: Annotated[LoadLimits, BeforeValidator(_section(LoadLimits))] = LoadLimits()
     fetch: Annotated[FetchLimits, BeforeValidator(_section(FetchLimits))] = FetchLimits()
     chunking: Annotated[ChunkingConfig, BeforeValidator(_section(ChunkingConfig))] = ChunkingConfig()

@@ -152,9 +152,9 @@ class Wiring:
         """Return what describes pictures."""
 
         def make() -> Captioner:
-            from kg.captioning.ocr import OcrCaptioner
+            from api.vision import make_captioner
 
-            return OcrCaptioner(n_threads=self.n_threads)
+            return make_captioner(self.settings.vision, self.models, n_threads=self.n_threads)
 
         return self._once("captioner", make)
 

@@ -69,7 +69,7 @@ def build_context(evidence: Sequence[Evidence], *, budget_tokens: int, count_tok
         cost = count_tokens(f"{header}\n\n")
         kept: list[Unit] = []
         for unit in own:
-            more = count_tokens(f"{_safe(unit.flat)}\n")
+            more = count_tokens(f"{_shown(unit)}\n")
             if used + cost + more > budget_tokens:
                 break
             kept.append(unit)
@@ -115,7 +115,13 @@ def _header(number: int, evidence: Evidence) -> str:
 
 
 def _join(units: Sequence[Unit], evidence: Evidence) -> str:
-    return _safe(("\n" if is_picture(evidence) or is_table(evidence) else " ").join(unit.flat for unit in units))
+    together = "\n" if is_picture(evidence) or is_table(evidence) else " "
+    return together.join(_shown(unit) for unit in units)
+
+
+def _shown(unit: Unit) -> str:
+    """Mark what a vision model says of a picture, for the header says that the words were read off it."""
+    return _safe(f"(description by a model) {unit.flat}" if unit.said == "model" else unit.flat)
 
 
 def _safe(text: str) -> str:

@@ -37,7 +37,7 @@ _LEAD_CHARS = 220
 _SHOWN_CHARS = 240
 
 
-_SAID = {"caption": "caption", "alt": "description"}
+_SAID = {"caption": "caption", "alt": "description", "model": "machine-written description"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,8 @@ class Unit:
     """A stretch of one piece of evidence that can be quoted. ``index`` counts the evidence from 0, in its order.
 
     ``picture`` tells words that stand on a picture; ``said`` is ``caption`` or ``alt`` for what the document says of
-    one, and empty for everything else. ``row`` tells a row of a table, said as ``Column: value; Column: value``.
+    one, ``model`` for what a vision model says of it, and empty for everything else. ``row`` tells a row of a table, said
+    as ``Column: value; Column: value``.
     """
 
     index: int
@@ -96,7 +97,7 @@ def units_of(evidence: Sequence[Evidence]) -> list[Unit]:
 
 
 def _parts(item: Evidence) -> list[tuple[Span, str]]:
-    """Split a picture's chunk, in its own coordinates, into what was read off it and what the document says of it.
+    """Split a picture's chunk, in its own coordinates, into what was read off it and what is said of it.
 
     The words around the picture are left out: they are the document's text, and are quoted from there.
     """
@@ -107,7 +108,7 @@ def _parts(item: Evidence) -> list[tuple[Span, str]]:
     for line in sorted(item.lines, key=lambda line: line.span.start):
         start = max(line.span.start, chunk.span.start) - chunk.span.start
         end = min(line.span.end, chunk.span.end) - chunk.span.start
-        said = line.source if line.source in ("caption", "alt") else ""
+        said = line.source if line.source in ("caption", "alt", "model") else ""
         if line.source == "context" or end <= start:
             continue
         if parts and not said and not parts[-1][1] and not chunk.text[parts[-1][0].end : start].strip():

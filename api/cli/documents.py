@@ -28,6 +28,15 @@ def ingest(
     sequential: Annotated[
         bool, typer.Option("--sequential", help="One file after the other, without overlapping stages.")
     ] = False,
+    captioner: Annotated[
+        str | None,
+        typer.Option(
+            "--captioner",
+            help="What describes pictures: ocr, openai, cascade, hf:ORG/NAME@REVISION or a folder "
+            "[env MMKG_VISION__CAPTIONER; default: ocr].",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -43,7 +52,8 @@ def ingest(
     if sequential:
         config = {"workers": 0}
     with failures_explained(as_json=as_json):
-        service, settings = service_of(context, home=home, workspace=workspace)
+        vision = {"captioner": captioner} if captioner else None
+        service, settings = service_of(context, home=home, workspace=workspace, vision=vision)
         stoppable = Interruptible(workspace=settings.workspace)
         with stoppable as wish, shown_progress(is_quiet=quiet or as_json) as shown:
             made: list[str] = []

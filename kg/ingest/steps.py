@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from kg import ids
+from kg.captioning.context import caption_request
+from kg.captioning.grading import grade_statements
 from kg.errors import EmptyFileError, LoadError, MmkgError
 from kg.ingest.outcomes import Failure, attempt, done, failed, unchanged
 from kg.ports import (
@@ -237,6 +239,7 @@ class Steps:
     ) -> GraphDelta:
         if found is None:
             found = self.extractor.extract(chunks, document=document) if chunks else Extraction()
+        found = grade_statements(found, chunks=chunks, captions=captions, tables=document.tables)
         return GraphDelta(
             document=document,
             captions=tuple(captions),
@@ -259,7 +262,7 @@ class Steps:
             return ()
         for start in range(0, len(document.assets), self.caption_batch):
             batch = document.assets[start : start + self.caption_batch]
-            found = self.captioner.caption([_request(asset, document) for asset in batch])
+            found = self.captioner.caption([caption_request(asset, document) for asset in batch])
             captions.extend(caption for caption in found if caption is not None)
         return tuple(captions)
 
@@ -283,8 +286,6 @@ class Steps:
         return result
 
 
-def _request(asset: Asset, document: Document) -> CaptionRequest:
-    return CaptionRequest(asset=asset, document_title=document.title)
 
 
 def _document(task: Task) -> Document:

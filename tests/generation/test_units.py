@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from generation.citations import CitationBook
+from generation.context import build_context
 from generation.extractive import write_sentence
 from generation.testing import make_evidence
 from generation.units import units_of
@@ -42,3 +43,21 @@ def test_the_span_of_a_unit_is_exact_in_the_caption():
 
     for unit in units_of([evidence]):
         assert evidence.chunk.text[unit.span.start - start : unit.span.end - start] == unit.text
+
+
+def test_what_a_model_says_of_a_picture_is_never_said_to_be_read_off_it():
+    described = "The chart compares two years."
+    evidence = make_evidence(f"{READ}\n{described}", modality=Modality.CHART)
+    start, at = evidence.chunk.span.start, evidence.chunk.span.start + len(READ) + 1
+    lines = (
+        CaptionLine(text=READ, source="ocr", span=Span(start=start, end=start + len(READ))),
+        CaptionLine(text=described, source="model", span=Span(start=at, end=at + len(described)), score=0.5),
+    )
+    shown = [replace(evidence, lines=lines)]
+    rows, model = units_of(shown)
+
+    assert (rows.picture, model.picture, model.said) == (True, False, "model")
+    sentence = write_sentence(model, shown, CitationBook()).text
+    assert sentence == f"The machine-written description of the chart says: “{described}”"
+    context = build_context(shown, budget_tokens=1000, count_tokens=len)
+    assert f"(description by a model) {described}" in context.text
