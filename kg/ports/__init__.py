@@ -6,6 +6,22 @@ Layer: ``kg``; the standard library and NumPy's type names only.
 from __future__ import annotations
 
 from kg.ports.entities import EntityMatcher, EntityProfile, LinkProposal, LocalEntity, NameUse
+from kg.ports.graph import (
+    ChunkNode,
+    Direction,
+    DocumentNode,
+    GraphChanges,
+    GraphContents,
+    GraphPath,
+    GraphStatistics,
+    GraphStore,
+    MentionLink,
+    Neighbour,
+    RelationKey,
+    Statement,
+    Subgraph,
+    WritableGraphStore,
+)
 from kg.ports.ingest import Captioner, CaptionRequest, CaptionScorer, Extractor, Loader, Resolver, Tokenizer
 from kg.ports.record import MentionRow, RecordStore, TripleRow
 
@@ -13,16 +29,30 @@ __all__ = [
     "CaptionRequest",
     "CaptionScorer",
     "Captioner",
+    "ChunkNode",
+    "Direction",
+    "DocumentNode",
     "EntityMatcher",
     "EntityProfile",
     "Extractor",
+    "GraphChanges",
+    "GraphContents",
+    "GraphPath",
+    "GraphStatistics",
+    "GraphStore",
     "LinkProposal",
     "Loader",
     "LocalEntity",
+    "MentionLink",
     "MentionRow",
     "NameUse",
+    "Neighbour",
     "RecordStore",
+    "RelationKey",
     "Resolver",
+    "Statement",
+    "Subgraph",
     "Tokenizer",
     "TripleRow",
+    "WritableGraphStore",
 ]
