@@ -23,12 +23,13 @@ from kg.ports.graph import (
     WritableGraphStore,
 )
 from kg.ports.ingest import Captioner, CaptionRequest, CaptionScorer, Extractor, Loader, Resolver, Tokenizer
-from kg.ports.record import MentionRow, RecordStore, TripleRow
+from kg.ports.record import ChangeSet, MentionRow, RecordStore, TripleRow
 
 __all__ = [
     "CaptionRequest",
     "CaptionScorer",
     "Captioner",
+    "ChangeSet",
     "ChunkNode",
     "Direction",
     "DocumentNode",

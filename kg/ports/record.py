@@ -20,6 +20,7 @@ from kg.types import (
     IngestStatus,
     Mention,
     Relation,
+    Table,
     Triple,
 )
 
@@ -27,7 +28,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["MentionRow", "RecordStore", "TripleRow"]
+__all__ = ["ChangeSet", "MentionRow", "RecordStore", "TripleRow"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSet:
+    """What to read again: everything named here was added, changed or removed after the version that was asked for.
+
+    Whoever keeps something derived from the record (an index, an external graph database) reads each named thing again
+    and drops those that are gone; it is then at ``version``. A document is named when it was added or removed; an
+    entity when its name, type, aliases, counts, mentions or relations changed, or when it vanished. Ids are sorted.
+    """
+
+    version: int
+    document_ids: tuple[str, ...] = ()
+    entity_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +84,13 @@ class RecordStore(Protocol):
         """Return the number of committed changes; it rises with each :meth:`apply` or :meth:`remove`."""
         ...
 
+    def changed_since(self, version: int) -> ChangeSet:
+        """Name what changed after ``version``; 0 names everything that ever was. The state read is that of one moment.
+
+        A ``version`` above the record's own (another record, an older backup) raises ``InputError``: start anew then.
+        """
+        ...
+
     def find(self, *, source: str) -> DocumentInfo | None:
         """Return the document that came from ``source``, if any."""
         ...
@@ -98,7 +120,15 @@ class RecordStore(Protocol):
         ...
 
     def caption(self, asset_id: str) -> Caption | None:
-        """Return the caption of an asset, if it has one."""
+        """Return the caption of an asset, if it has one, with the tables that were read off it."""
+        ...
+
+    def tables(self, *, document_id: str | None = None) -> list[Table]:
+        """Return all tables (of one document): by document, its own before those of its pictures, then ordinal."""
+        ...
+
+    def table(self, table_id: str) -> Table:
+        """Return one table; raise ``NotFoundError`` for an unknown id."""
         ...
 
     def entities(self, entity_ids: Sequence[str] | None = None) -> list[Entity]:
@@ -138,7 +168,7 @@ class RecordStore(Protocol):
         ...
 
     def statistics(self) -> dict[str, int]:
-        """Count documents, pages, assets, chunks, mentions, entities, relations and triples."""
+        """Count documents, pages, assets, tables, equations, chunks, mentions, entities, relations and triples."""
         ...
 
     def close(self) -> None:

@@ -8,7 +8,8 @@ document adds its share, deleting it subtracts the same share, so nothing of a d
 cost depends on the document alone.
 
 Name and type are those that most mentions use; ties go to the one that sorts first, so that the outcome depends neither
-on the order of documents nor on the process.
+on the order of documents nor on the process. A pronoun or a description ("she", "the company") is counted as a mention
+and names nothing: it is kept as a use of the empty name, which no entity is called by.
 """
 
 from __future__ import annotations
@@ -24,10 +25,23 @@ from kg.stores.rows import Values
 from kg.stores.schema import contributions, entities, entity_names
 from kg.types import Mention
 
-__all__ = ["Share", "add_share", "derive_entity", "fold", "share_of", "stored_share", "subtract_share", "tidy"]
+__all__ = [
+    "UNNAMED",
+    "Share",
+    "add_share",
+    "derive_entity",
+    "fold",
+    "share_of",
+    "stored_share",
+    "subtract_share",
+    "tidy",
+]
 
 Use = tuple[str, str]
 """A surface form and the label it was used with."""
+
+UNNAMED: Use = ("", "")
+"""The use of a mention that refers to its entity without naming it."""
 
 Share = dict[str, Counter[Use]]
 """What one document says: for each entity id, how many mentions use which surface and label."""
@@ -44,10 +58,17 @@ def tidy(name: str) -> str:
 
 
 def share_of(mentions: Iterable[Mention]) -> Share:
-    """Count the names that a document's mentions give to each entity."""
+    """Count the names that a document's mentions give to each entity.
+
+    An entity that a document never names, so that all its mentions refer to each other, is called by their own words:
+    an entity without any name could not be shown.
+    """
+    mentions = list(mentions)
+    named = {mention.entity_id for mention in mentions if not mention.refers_to}
     share: Share = defaultdict(Counter)
     for mention in mentions:
-        share[mention.entity_id][(tidy(mention.text), mention.label)] += 1
+        is_name = not mention.refers_to or mention.entity_id not in named
+        share[mention.entity_id][(tidy(mention.text), mention.label) if is_name else UNNAMED] += 1
     return share
 
 
@@ -91,15 +112,16 @@ def derive_entity(entity_id: str, uses: Mapping[Use, int], *, n_documents: int) 
     names: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     for (surface, label), count in uses.items():
-        names[surface] += count
-        labels[label] += count
+        if (surface, label) != UNNAMED:
+            names[surface] += count
+            labels[label] += count
     ranked = _by_count(names)
     return {
         "entity_id": entity_id,
         "name": ranked[0],
         "type": _by_count(labels)[0],
         "aliases": ranked[1:],
-        "n_mentions": names.total(),
+        "n_mentions": sum(uses.values()),
         "n_documents": n_documents,
     }
 

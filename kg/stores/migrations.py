@@ -10,18 +10,56 @@ a record is either wholly migrated or untouched.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from sqlalchemy import Connection, insert, inspect, select, update
+from sqlalchemy import Column, Connection, insert, inspect, literal, select, update
+from sqlalchemy.schema import CreateColumn
 
 from kg.errors import SchemaVersionError, StoreError
-from kg.stores.schema import SCHEMA_VERSION, meta, metadata
+from kg.stores.schema import (
+    SCHEMA_VERSION,
+    assets,
+    changes,
+    chunks,
+    documents,
+    entities,
+    mentions,
+    meta,
+    metadata,
+)
 
 __all__ = ["MIGRATIONS", "Migration", "is_current", "prepare_schema"]
 
 Migration = Callable[[Connection], None]
 
-MIGRATIONS: Mapping[int, Migration] = {}
-"""The step from each older version to the next. Version 1 is the first, so there is none yet."""
+
+def _add_column(connection: Connection, column: Column[Any]) -> None:
+    """Add a column with its server default; the name of the table and the column are ours, not a user's."""
+    described = CreateColumn(column).compile(dialect=connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {described}")
+
+
+def _to_schema_2(connection: Connection) -> None:
+    """Tables, equations, labels of pictures and values of mentions; what changed when."""
+    younger = (
+        documents.c.equations,
+        assets.c.label,
+        assets.c.mentioned_at,
+        chunks.c.table_id,
+        mentions.c.value,
+        mentions.c.refers_to,
+    )
+    for column in younger:
+        _add_column(connection, column)
+    metadata.create_all(connection)
+    columns = ["kind", "item_id", "version"]
+    version = select(meta.c.version).scalar_subquery()
+    for kind, key in (("document", documents.c.document_id), ("entity", entities.c.entity_id)):
+        connection.execute(insert(changes).from_select(columns, select(literal(kind), key, version)))
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _to_schema_2}
+"""The step from each older version to the next. Tables that are new since are made by ``metadata.create_all``."""
 
 
 def is_current(connection: Connection, *, target: int = SCHEMA_VERSION) -> bool:

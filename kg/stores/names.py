@@ -88,7 +88,11 @@ class NameFinder:
         version = connection.execute(select(meta.c.version)).scalar_one()
         with self._lock:
             if self._names is None or self._names.version != version:
-                query = select(entity_names.c.folded, entity_names.c.entity_id).distinct()
+                query = (
+                    select(entity_names.c.folded, entity_names.c.entity_id)
+                    .where(entity_names.c.folded != "")
+                    .distinct()
+                )
                 pairs = sorted((row.folded, row.entity_id) for row in connection.execute(query))
                 self._names = _Names(
                     version=version, folded=[folded for folded, _ in pairs], owners=[owner for _, owner in pairs]

@@ -15,12 +15,14 @@ from sqlalchemy import Column, Connection, Row, Select, Table, func, or_, select
 from kg.errors import NotFoundError
 from kg.ids import relation_id
 from kg.ports import MentionRow, TripleRow
-from kg.stores.rows import to_asset, to_chunk, to_document
-from kg.stores.schema import assets, chunks, documents, entities, mentions, triples, vectors
-from kg.types import Chunk, Document, Origin, Relation
+from kg.stores.rows import to_asset, to_caption, to_chunk, to_document, to_table
+from kg.stores.schema import assets, captions, chunks, documents, entities, mentions, tables, triples, vectors
+from kg.types import Caption, Chunk, Document, Origin, Relation
+from kg.types import Table as DocumentTable
 
 __all__ = [
     "INFO_COLUMNS",
+    "caption",
     "chunk_stream",
     "document",
     "in_batches",
@@ -28,6 +30,7 @@ __all__ = [
     "relations",
     "rows_by_id",
     "statistics",
+    "tables_of",
     "triple_rows",
     "vectors_of",
 ]
@@ -40,7 +43,7 @@ _STREAM_ROWS = 1000
 """Chunks fetched at a time by :func:`chunk_stream`: about 1 MiB of text."""
 
 INFO_COLUMNS: tuple[Column[Any], ...] = tuple(
-    column for column in documents.c if column.name not in {"pages", "headings", "text"}
+    column for column in documents.c if column.name not in {"pages", "headings", "equations", "text"}
 )
 """The columns of ``documents`` that a list needs."""
 
@@ -88,7 +91,30 @@ def document(connection: Connection, document_id: str, *, where: str) -> Documen
     if row is None:
         raise NotFoundError(f"There is no document {document_id!r} in {where}. List the documents to see their ids.")
     pictures = select(assets).where(assets.c.document_id == document_id).order_by(assets.c.ordinal, assets.c.asset_id)
-    return to_document(row, assets=[to_asset(picture) for picture in connection.execute(pictures)])
+    t = tables.c
+    own = select(tables).where(t.document_id == document_id, t.asset_id.is_(None)).order_by(t.ordinal, t.table_id)
+    return to_document(
+        row,
+        assets=[to_asset(picture) for picture in connection.execute(pictures)],
+        tables=[to_table(one) for one in connection.execute(own)],
+    )
+
+
+def caption(connection: Connection, asset_id: str) -> Caption | None:
+    """Return the caption of an asset with its tables, if it has one."""
+    row = connection.execute(select(captions).where(captions.c.asset_id == asset_id)).first()
+    if row is None:
+        return None
+    found = select(tables).where(tables.c.asset_id == asset_id).order_by(tables.c.ordinal, tables.c.table_id)
+    return to_caption(row, tables=[to_table(one) for one in connection.execute(found)])
+
+
+def tables_of(connection: Connection, *, document_id: str | None) -> list[DocumentTable]:
+    """Return all tables (of one document): by document, its own before those of its pictures, then ordinal."""
+    t = tables.c
+    query = select(tables) if document_id is None else select(tables).where(t.document_id == document_id)
+    found = [to_table(row) for row in connection.execute(query)]
+    return sorted(found, key=lambda one: (one.document_id, one.asset_id or "", one.ordinal, one.table_id))
 
 
 def chunk_stream(connection: Connection, *, document_id: str | None) -> Iterator[Chunk]:
@@ -178,6 +204,8 @@ def statistics(connection: Connection) -> dict[str, int]:
         "documents": select(func.count()).select_from(documents),
         "pages": select(func.coalesce(func.sum(documents.c.n_pages), 0)),
         "assets": select(func.count()).select_from(assets),
+        "tables": select(func.count()).select_from(tables),
+        "equations": select(func.coalesce(func.sum(func.json_array_length(documents.c.equations)), 0)),
         "chunks": select(func.count()).select_from(chunks),
         "mentions": select(func.count()).select_from(mentions),
         "entities": select(func.count()).select_from(entities),

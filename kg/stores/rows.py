@@ -19,12 +19,14 @@ from kg.types import (
     Document,
     DocumentInfo,
     Entity,
+    Equation,
     Heading,
     Mention,
     Modality,
     Origin,
     Page,
     Span,
+    Table,
     Triple,
 )
 
@@ -35,6 +37,7 @@ __all__ = [
     "chunk_row",
     "document_row",
     "mention_row",
+    "table_row",
     "to_asset",
     "to_caption",
     "to_chunk",
@@ -42,6 +45,7 @@ __all__ = [
     "to_document_info",
     "to_entity",
     "to_mention",
+    "to_table",
     "to_triple",
     "triple_row",
 ]
@@ -56,6 +60,14 @@ def _box_values(box: Box | None) -> list[float] | None:
 
 def _to_box(values: Sequence[float] | None) -> Box | None:
     return None if values is None else Box(x0=values[0], y0=values[1], x1=values[2], y1=values[3])
+
+
+def _span_values(spans: Iterable[Span]) -> list[list[int]]:
+    return [[span.start, span.end] for span in spans]
+
+
+def _to_spans(values: Iterable[Sequence[int]]) -> tuple[Span, ...]:
+    return tuple(Span(start=start, end=end) for start, end in values)
 
 
 def document_row(document: Document, *, n_chunks: int, added_at: str) -> Values:
@@ -76,12 +88,13 @@ def document_row(document: Document, *, n_chunks: int, added_at: str) -> Values:
         "metadata": dict(document.metadata),
         "pages": [[page.number, page.span.start, page.span.end] for page in document.pages],
         "headings": [[h.level, h.text, h.span.start, h.span.end] for h in document.headings],
+        "equations": [[e.source, e.span.start, e.span.end, e.label, e.page] for e in document.equations],
         "text": document.text,
     }
 
 
-def to_document(row: Row[Any], *, assets: Iterable[Asset]) -> Document:
-    """Make the document of a row of ``documents`` and its assets, in order."""
+def to_document(row: Row[Any], *, assets: Iterable[Asset], tables: Iterable[Table]) -> Document:
+    """Make the document of a row of ``documents``, its assets and its own tables, each in order."""
     return Document(
         document_id=row.document_id,
         source=row.source,
@@ -97,6 +110,11 @@ def to_document(row: Row[Any], *, assets: Iterable[Asset]) -> Document:
             Heading(level=level, text=text, span=Span(start=start, end=end)) for level, text, start, end in row.headings
         ),
         assets=tuple(assets),
+        tables=tuple(tables),
+        equations=tuple(
+            Equation(source=source, span=Span(start=start, end=end), label=label, page=page)
+            for source, start, end, label, page in row.equations
+        ),
         metadata=_texts(row.metadata),
     )
 
@@ -141,6 +159,8 @@ def asset_row(asset: Asset) -> Values:
         "alt_text": asset.alt_text,
         "caption": asset.caption,
         "surrounding_text": asset.surrounding_text,
+        "label": asset.label,
+        "mentioned_at": _span_values(asset.mentioned_at),
         "data": asset.data,
     }
 
@@ -163,6 +183,8 @@ def to_asset(row: Row[Any]) -> Asset:
         alt_text=row.alt_text,
         caption=row.caption,
         surrounding_text=row.surrounding_text,
+        label=row.label,
+        mentioned_at=_to_spans(row.mentioned_at),
     )
 
 
@@ -181,13 +203,63 @@ def caption_row(caption: Caption) -> Values:
     }
 
 
-def to_caption(row: Row[Any]) -> Caption:
-    """Make the caption of a row of ``captions``."""
+def to_caption(row: Row[Any], *, tables: Iterable[Table]) -> Caption:
+    """Make the caption of a row of ``captions`` and the tables that were read off its picture, in order."""
     lines = tuple(
         CaptionLine(text=text, source=source, span=Span(start=start, end=end), box=_to_box(box), score=score)
         for text, source, start, end, box, score in row.lines
     )
-    return Caption(asset_id=row.asset_id, text=row.text, captioner=row.captioner, lines=lines, score=row.score)
+    return Caption(
+        asset_id=row.asset_id,
+        text=row.text,
+        captioner=row.captioner,
+        lines=lines,
+        score=row.score,
+        tables=tuple(tables),
+    )
+
+
+def table_row(table: Table) -> Values:
+    """Make the row of ``tables``."""
+    return {
+        "table_id": table.table_id,
+        "document_id": table.document_id,
+        "asset_id": table.asset_id,
+        "ordinal": table.ordinal,
+        "source": table.source,
+        "page": table.page,
+        "box": _box_values(table.box),
+        "start": None if table.span is None else table.span.start,
+        "end": None if table.span is None else table.span.end,
+        "n_header_rows": table.n_header_rows,
+        "score": table.score,
+        "label": table.label,
+        "caption": table.caption,
+        "row_spans": _span_values(table.row_spans),
+        "text": table.text,
+        "rows": [list(row) for row in table.rows],
+    }
+
+
+def to_table(row: Row[Any]) -> Table:
+    """Make the table of a row of ``tables``."""
+    return Table(
+        table_id=row.table_id,
+        document_id=row.document_id,
+        ordinal=row.ordinal,
+        rows=tuple(tuple(cells) for cells in row.rows),
+        n_header_rows=row.n_header_rows,
+        text=row.text,
+        row_spans=_to_spans(row.row_spans),
+        source=row.source,
+        page=row.page,
+        caption=row.caption,
+        label=row.label,
+        span=None if row.start is None else Span(start=row.start, end=row.end),
+        asset_id=row.asset_id,
+        box=_to_box(row.box),
+        score=row.score,
+    )
 
 
 def chunk_row(chunk: Chunk) -> Values:
@@ -203,6 +275,7 @@ def chunk_row(chunk: Chunk) -> Values:
         "modality": chunk.modality.value,
         "n_tokens": chunk.n_tokens,
         "asset_id": chunk.asset_id,
+        "table_id": chunk.table_id,
         "box": _box_values(chunk.box),
         "heading": chunk.heading,
         "text": chunk.text,
@@ -224,6 +297,7 @@ def to_chunk(row: Row[Any]) -> Chunk:
         heading=row.heading,
         asset_id=row.asset_id,
         box=_to_box(row.box),
+        table_id=row.table_id,
     )
 
 
@@ -238,6 +312,8 @@ def mention_row(mention: Mention) -> Values:
         "label": mention.label,
         "source": mention.source,
         "score": mention.score,
+        "value": mention.value,
+        "refers_to": mention.refers_to,
         "text": mention.text,
     }
 
@@ -253,6 +329,8 @@ def to_mention(row: Row[Any]) -> Mention:
         source=row.source,
         score=row.score,
         entity_id=row.entity_id,
+        value=row.value,
+        refers_to=row.refers_to,
     )
 
 

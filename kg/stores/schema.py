@@ -4,18 +4,22 @@ Layer: ``kg``; SQLAlchemy Core only, no ORM and no SQL dialect.
 
 ::
 
-    documents ─┬─ assets ── captions
+    documents ─┬─ assets ─┬─ captions
+               │          └─ tables                     (those read off a picture)
+               ├─ tables                                (those of the text)
                ├─ chunks ─┬─ mentions ── triples        (what was read, with its place)
                │          └─ vectors                    (what encoders made of it)
                └─ contributions                         (which names this document gave to which entity)
     entities ──── entity_names                          (the sum of all contributions)
+    changes                                             (the version at which each thing last changed)
     meta                                                (schema version, change counter)
 
 Every line is a foreign key with ``ON DELETE CASCADE``: deleting a row of ``documents`` deletes all that came from it.
 ``entities`` and ``entity_names`` are sums over the documents that remain. They are kept up to date inside the same
 transaction at a cost that depends on the document, not on the record (see :mod:`kg.stores.entities`).
 
-Ids come from :mod:`kg.ids`. Large columns stand last, because SQLite reads a row only as far as it has to.
+Ids come from :mod:`kg.ids`. Large columns stand last, because SQLite reads a row only as far as it has to. Columns that
+are younger than their table have a server default, with which :mod:`kg.stores.migrations` adds them to older records.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "assets",
     "captions",
+    "changes",
     "chunks",
     "contributions",
     "documents",
@@ -48,11 +53,12 @@ __all__ = [
     "mentions",
     "meta",
     "metadata",
+    "tables",
     "triples",
     "vectors",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raise it with every change of a table, and add the step to :data:`kg.stores.migrations.MIGRATIONS`."""
 
 _ID = String(40)
@@ -91,6 +97,7 @@ documents = Table(
     Column("metadata", JSON, nullable=False),
     Column("pages", JSON, nullable=False),
     Column("headings", JSON, nullable=False),
+    Column("equations", JSON, nullable=False, server_default="[]"),
     Column("text", Text, nullable=False),
     UniqueConstraint("source", name="one_document_per_source"),
 )
@@ -112,6 +119,8 @@ assets = Table(
     Column("alt_text", Text, nullable=False),
     Column("caption", Text, nullable=False),
     Column("surrounding_text", Text, nullable=False),
+    Column("label", Text, nullable=False, server_default=""),
+    Column("mentioned_at", JSON, nullable=False, server_default="[]"),
     Column("data", LargeBinary, nullable=False),
     Index("assets_of_document", "document_id", "ordinal"),
 )
@@ -124,6 +133,29 @@ captions = Table(
     Column("score", Double, nullable=False),
     Column("text", Text, nullable=False),
     Column("lines", JSON, nullable=False),
+)
+
+tables = Table(
+    "tables",
+    metadata,
+    Column("table_id", _ID, primary_key=True),
+    Column("document_id", _ID, _owned_by("documents.document_id"), nullable=False),
+    Column("asset_id", _ID, _owned_by("assets.asset_id")),
+    Column("ordinal", Integer, nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("page", Integer, nullable=False),
+    Column("box", JSON(none_as_null=True)),
+    Column("start", Integer),
+    Column("end", Integer),
+    Column("n_header_rows", Integer, nullable=False),
+    Column("score", Double, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("caption", Text, nullable=False),
+    Column("row_spans", JSON, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("rows", JSON, nullable=False),
+    Index("tables_of_document", "document_id", "ordinal"),
+    Index("tables_of_asset", "asset_id"),
 )
 
 chunks = Table(
@@ -139,6 +171,7 @@ chunks = Table(
     Column("modality", String(16), nullable=False),
     Column("n_tokens", Integer, nullable=False),
     Column("asset_id", _ID, _owned_by("assets.asset_id")),
+    Column("table_id", _ID),
     Column("box", JSON(none_as_null=True)),
     Column("heading", Text, nullable=False),
     Column("text", Text, nullable=False),
@@ -192,6 +225,8 @@ mentions = Table(
     Column("label", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("score", Double, nullable=False),
+    Column("value", Text, nullable=False, server_default=""),
+    Column("refers_to", _ID, nullable=False, server_default=""),
     Column("text", Text, nullable=False),
     Index("mentions_of_chunk", "chunk_id", "start"),
     Index("mentions_of_entity", "entity_id"),
@@ -226,3 +261,15 @@ vectors = Table(
     Column("encoder", String(200), primary_key=True),
     Column("vector", LargeBinary, nullable=False),
 )
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("item_id", _ID, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Index("changes_by_version", "version"),
+    sqlite_with_rowid=False,
+)
+"""One row for each document and entity that ever was: what is derived from the record asks what changed since then. Of
+things that are gone the id alone stays, a hash from which no word can be read."""

@@ -9,21 +9,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select
 
 from kg.errors import InputError, NotFoundError
+from kg.stores.changes import count_change
 from kg.stores.entities import add_share, share_of, stored_share, subtract_share
 from kg.stores.queries import in_batches
-from kg.stores.rows import asset_row, caption_row, chunk_row, document_row, mention_row, triple_row
-from kg.stores.schema import assets, captions, chunks, documents, mentions, meta, triples, vectors
+from kg.stores.rows import asset_row, caption_row, chunk_row, document_row, mention_row, table_row, triple_row
+from kg.stores.schema import assets, captions, chunks, documents, mentions, tables, triples, vectors
 from kg.types import GraphDelta, IngestStatus
 
-__all__ = ["apply_delta", "lock_writers", "put_vectors", "remove_document"]
-
-
-def lock_writers(connection: Connection) -> None:
-    """Wait for other writers (on SQLite ``BEGIN IMMEDIATE`` has done so, and this reads one row)."""
-    connection.execute(select(meta.c.version).with_for_update()).scalar_one()
+__all__ = ["apply_delta", "put_vectors", "remove_document"]
 
 
 def apply_delta(connection: Connection, delta: GraphDelta, *, added_at: str) -> IngestStatus:
@@ -40,10 +36,10 @@ def apply_delta(connection: Connection, delta: GraphDelta, *, added_at: str) -> 
         return IngestStatus.UNCHANGED
     by_source = select(documents.c.document_id).where(documents.c.source == document.source)
     older = connection.execute(by_source).scalar_one_or_none()
-    if older is not None:
-        _delete(connection, older)
-    _insert(connection, delta, added_at=added_at)
-    _count_change(connection)
+    touched = set() if older is None else _delete(connection, older)
+    touched |= _insert(connection, delta, added_at=added_at)
+    changed = [document.document_id] if older is None else [document.document_id, older]
+    count_change(connection, document_ids=changed, entity_ids=touched)
     return IngestStatus.ADDED if older is None else IngestStatus.REPLACED
 
 
@@ -58,8 +54,8 @@ def remove_document(connection: Connection, document_id: str, *, where: str) -> 
     known = select(documents.c.document_id).where(documents.c.document_id == document_id)
     if connection.execute(known).first() is None:
         raise NotFoundError(f"There is no document {document_id!r} in {where}. List the documents to see their ids.")
-    _delete(connection, document_id)
-    _count_change(connection)
+    touched = _delete(connection, document_id)
+    count_change(connection, document_ids=[document_id], entity_ids=touched)
 
 
 def put_vectors(connection: Connection, *, encoder: str, rows: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
@@ -90,22 +86,27 @@ def _to_blob(chunk_id: str, vector: NDArray[np.float32]) -> bytes:
     return np.ascontiguousarray(vector, dtype="<f4").tobytes()
 
 
-def _delete(connection: Connection, document_id: str) -> None:
+def _delete(connection: Connection, document_id: str) -> set[str]:
+    """Delete a document; return the entities that it mentioned."""
     share = stored_share(connection, document_id)
     connection.execute(delete(documents).where(documents.c.document_id == document_id))
     subtract_share(connection, share)
+    return set(share)
 
 
-def _insert(connection: Connection, delta: GraphDelta, *, added_at: str) -> None:
+def _insert(connection: Connection, delta: GraphDelta, *, added_at: str) -> set[str]:
+    """Insert a document; return the entities that it mentions."""
     document, extraction = delta.document, delta.extraction
     connection.execute(insert(documents), [document_row(document, n_chunks=len(delta.chunks), added_at=added_at)])
-    add_share(connection, share_of(extraction.mentions), document_id=document.document_id)
+    share = share_of(extraction.mentions)
+    add_share(connection, share, document_id=document.document_id)
     entity_of = {mention.mention_id: mention.entity_id for mention in extraction.mentions}
     # A statement's id is the hash of all it says, so two with one id are the same statement found twice.
     statements = {triple.triple_id: triple for triple in extraction.triples}.values()
     batches = (
         (assets, [asset_row(asset) for asset in document.assets]),
         (captions, [caption_row(caption) for caption in delta.captions]),
+        (tables, [table_row(table) for table in delta.tables]),
         (chunks, [chunk_row(chunk) for chunk in delta.chunks]),
         (mentions, [mention_row(mention) for mention in extraction.mentions]),
         (triples, [triple_row(triple, entity_of=entity_of) for triple in statements]),
@@ -113,7 +114,4 @@ def _insert(connection: Connection, delta: GraphDelta, *, added_at: str) -> None
     for table, rows in batches:
         if rows:
             connection.execute(insert(table), rows)
-
-
-def _count_change(connection: Connection) -> None:
-    connection.execute(update(meta).values(version=meta.c.version + 1))
+    return set(share)

@@ -5,7 +5,7 @@ The store contract is in :mod:`kg.testing.contract`; it needs nothing but a test
 each test a ``tmp_path``, as pytest does.
 """
 
-from kg.testing.builders import make_delta, make_document, make_pipeline, make_raw
+from kg.testing.builders import make_delta, make_document, make_pipeline, make_raw, with_every_field
 from kg.testing.dump import canonical_dump
 from kg.testing.fakes import (
     AltTextCaptioner,
@@ -28,4 +28,5 @@ __all__ = [
     "make_document",
     "make_pipeline",
     "make_raw",
+    "with_every_field",
 ]

@@ -31,6 +31,7 @@ def canonical_dump(store: RecordStore, *, encoders: Sequence[str] = ()) -> str:
         document = store.document(info.document_id)
         facts += [("info", listed), ("document", document)]
         facts += [("caption", store.caption(asset.asset_id)) for asset in document.assets]
+        facts += [("table", table) for table in store.tables(document_id=info.document_id)]
         facts += [("found", store.find(source=info.source) is not None)]
     for chunk in store.iter_chunks():
         facts += [("chunk", chunk)]

@@ -13,6 +13,11 @@ from kg.stores.migrations import MIGRATIONS
 from kg.stores.record import open_record
 from kg.stores.schema import SCHEMA_VERSION
 from kg.testing import canonical_dump, make_delta
+from kg.testing.contract import CURIE, EULER
+
+OLDER = SCHEMA_VERSION - 1
+SCHEMA_1 = Path(__file__).with_name("data") / "schema_1.sql"
+"""A record that version 0.1.0 wrote, of the two texts imported above, as ``sqlite3``'s ``iterdump`` gives it."""
 
 
 def _schema_version(path: Path) -> int:
@@ -30,15 +35,15 @@ def _schema(path: Path) -> list[tuple[str]]:
 
 
 @pytest.fixture
-def version_zero(tmp_path: Path) -> Path:
-    """A record as an imagined version 0 wrote it: chunks did not know the headings above them."""
+def one_version_back(tmp_path: Path) -> Path:
+    """A record as an imagined older version wrote it: chunks did not know the headings above them."""
     path = tmp_path / "record.db"
     store = open_record(path)
     store.apply(make_delta("Marie Curie discovered Polonium."))
     store.close()
     connection = sqlite3.connect(path)
     connection.execute("ALTER TABLE chunks DROP COLUMN heading")
-    connection.execute("UPDATE meta SET schema_version = 0")
+    connection.execute("UPDATE meta SET schema_version = ?", (OLDER,))
     connection.commit()
     connection.close()
     return path
@@ -52,57 +57,61 @@ def test_every_released_schema_has_a_step_to_the_next():
     assert sorted(MIGRATIONS) == list(range(1, SCHEMA_VERSION))
 
 
-def test_older_record_is_migrated_when_it_is_opened(version_zero: Path):
-    store = open_record(version_zero, migrations={0: _add_heading})
+def test_older_record_is_migrated_when_it_is_opened(one_version_back: Path):
+    store = open_record(one_version_back, migrations={OLDER: _add_heading})
     assert [chunk.heading for chunk in store.iter_chunks()] == ["unknown"]
     assert store.version() == 1
     store.close()
-    assert _schema_version(version_zero) == SCHEMA_VERSION
+    assert _schema_version(one_version_back) == SCHEMA_VERSION
 
-    untouched = open_record(version_zero, migrations={})
+    untouched = open_record(one_version_back, migrations={})
     untouched.close()
 
 
-def test_steps_run_one_after_the_other(version_zero: Path):
+def test_steps_run_one_after_the_other(one_version_back: Path):
     ran: list[int] = []
 
     def first(connection: Connection) -> None:
         _add_heading(connection)
         ran.append(0)
 
-    store = open_record(version_zero, migrations={1: lambda _: ran.append(1), 0: first}, schema_version=2)
+    store = open_record(
+        one_version_back,
+        migrations={SCHEMA_VERSION: lambda _: ran.append(1), OLDER: first},
+        schema_version=SCHEMA_VERSION + 1,
+    )
     store.close()
     assert ran == [0, 1]
-    assert _schema_version(version_zero) == 2
+    assert _schema_version(one_version_back) == SCHEMA_VERSION + 1
 
 
-def test_migration_that_fails_leaves_the_record_as_it_was(version_zero: Path):
-    before = _schema(version_zero)
+def test_migration_that_fails_leaves_the_record_as_it_was(one_version_back: Path):
+    before = _schema(one_version_back)
 
     def fail(connection: Connection) -> None:
         _add_heading(connection)
         connection.exec_driver_sql("UPDATE recipes SET x = 1")
 
     with pytest.raises(StoreError, match="no such table"):
-        open_record(version_zero, migrations={0: fail})
-    after = _schema(version_zero)
+        open_record(one_version_back, migrations={OLDER: fail})
+    after = _schema(one_version_back)
     assert after == before
-    assert _schema_version(version_zero) == 0
+    assert _schema_version(one_version_back) == OLDER
 
 
-def test_migration_that_breaks_a_reference_is_rolled_back(version_zero: Path):
+def test_migration_that_breaks_a_reference_is_rolled_back(one_version_back: Path):
     def orphan(connection: Connection) -> None:
         _add_heading(connection)
         connection.exec_driver_sql("DELETE FROM documents")
 
     with pytest.raises(StoreError, match="broken references"):
-        open_record(version_zero, migrations={0: orphan})
-    assert _schema_version(version_zero) == 0
+        open_record(one_version_back, migrations={OLDER: orphan})
+    assert _schema_version(one_version_back) == OLDER
 
 
-def test_record_without_a_step_is_refused_with_what_to_do(version_zero: Path):
-    with pytest.raises(SchemaVersionError, match="no step from 0 to 1"):
-        open_record(version_zero, migrations={})
+def test_record_without_a_step_is_refused_with_what_to_do(one_version_back: Path):
+    with pytest.raises(SchemaVersionError, match=f"no step from {OLDER} to {SCHEMA_VERSION}"):
+        open_record(one_version_back, migrations={})
 
 
 def test_record_of_a_newer_version_is_refused_and_not_touched(tmp_path: Path):
@@ -113,8 +122,8 @@ def test_record_of_a_newer_version_is_refused_and_not_touched(tmp_path: Path):
     assert _schema_version(path) == SCHEMA_VERSION + 1
 
 
-def test_foreign_keys_hold_again_after_a_migration(version_zero: Path):
-    store = open_record(version_zero, migrations={0: _add_heading})
+def test_foreign_keys_hold_again_after_a_migration(one_version_back: Path):
+    store = open_record(one_version_back, migrations={OLDER: _add_heading})
     delta = make_delta("Ada Lovelace", name="other.txt")
     empty = canonical_dump(store)
     store.apply(delta)
@@ -131,3 +140,47 @@ def test_database_of_something_else_is_refused(tmp_path: Path):
     connection.close()
     with pytest.raises(StoreError, match="not a record of mmkgrag"):
         open_record(path)
+
+
+@pytest.fixture
+def schema_1(tmp_path: Path) -> Path:
+    path = tmp_path / "record.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(SCHEMA_1.read_text("utf-8"))
+    connection.close()
+    return path
+
+
+def test_record_of_schema_1_reads_as_if_this_version_had_written_it(schema_1: Path, tmp_path: Path):
+    deltas = [make_delta(CURIE, name="curie.txt"), make_delta(EULER, name="euler.txt")]
+    migrated, fresh = open_record(schema_1), open_record(tmp_path / "fresh.db")
+    for delta in deltas:
+        fresh.apply(delta)
+
+    assert canonical_dump(migrated) == canonical_dump(fresh)
+    assert list(migrated.vectors(encoder="test", chunk_ids=migrated.chunk_ids())) == [deltas[0].chunks[0].chunk_id]
+    assert migrated.version() == 2
+    everything = migrated.changed_since(0)
+    assert set(everything.document_ids) == {info.document_id for info in fresh.documents()}
+    assert set(everything.entity_ids) == {entity.entity_id for entity in fresh.entities()}
+    for store in (migrated, fresh):
+        store.remove(deltas[0].document.document_id)
+    assert canonical_dump(migrated) == canonical_dump(fresh)
+    migrated.close()
+    fresh.close()
+
+
+def test_migrated_tables_have_the_columns_and_indexes_of_new_ones(schema_1: Path, tmp_path: Path):
+    def columns_and_indexes(path: Path) -> tuple[set[tuple[str, ...]], set[str]]:
+        connection = sqlite3.connect(path)
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        columns = {
+            (table, *map(str, row[1:])) for table in names for row in connection.execute(f"PRAGMA table_info({table})")
+        }
+        indexes = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+        connection.close()
+        return columns, indexes
+
+    open_record(schema_1).close()
+    open_record(tmp_path / "fresh.db").close()
+    assert columns_and_indexes(schema_1) == columns_and_indexes(tmp_path / "fresh.db")

@@ -17,7 +17,8 @@ from kg.errors import ConfigError, InputError, StoreBusyError, StoreError, Store
 from kg.stores.engine import resolve_url
 from kg.stores.record import SqlRecordStore, open_record
 from kg.stores.schema import metadata
-from kg.testing import canonical_dump, make_delta, make_pipeline, make_raw
+from kg.testing import canonical_dump, make_delta, make_pipeline, make_raw, with_every_field
+from kg.testing.contract import CURIE
 from kg.types import IngestStatus
 
 TEXT = "Marie Curie discovered Polonium.\n\n[picture: A Quokka in Perth]"
@@ -45,13 +46,13 @@ def _limit_pages(store: SqlRecordStore, n_pages: int) -> None:
 
 
 def test_removing_the_last_document_leaves_no_row_in_any_table(store: SqlRecordStore):
-    delta = make_delta(TEXT)
+    delta = with_every_field(make_delta(CURIE))
     store.apply(delta)
     filled = _row_counts(store)
     assert all(count > 0 for name, count in filled.items() if name != "vectors")
 
     store.remove(delta.document.document_id)
-    assert {name for name, count in _row_counts(store).items() if count} == {"meta"}
+    assert {name for name, count in _row_counts(store).items() if count} == {"changes", "meta"}
 
 
 def test_bytes_of_a_removed_document_are_not_left_in_the_files(store: SqlRecordStore, tmp_path: Path):
