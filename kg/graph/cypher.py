@@ -87,8 +87,7 @@ REMOVE: Mapping[str, tuple[str, ...]] = {
         "UNWIND $rows AS row MATCH (h:Entity {key: row.head})-[r:RELATED {key: row.key}]->(:Entity) DELETE r",
     ),
     "mentions": (
-        "UNWIND $rows AS row "
-        "MATCH (e:Entity {key: row.entity})-[m:MENTIONED_IN]->(c:Chunk {key: row.chunk}) DELETE m",
+        "UNWIND $rows AS row MATCH (e:Entity {key: row.entity})-[m:MENTIONED_IN]->(c:Chunk {key: row.chunk}) DELETE m",
     ),
 }
 """What is removed, by part of :class:`kg.ports.GraphChanges`."""
@@ -110,14 +109,10 @@ WRITE: Mapping[str, tuple[str, ...]] = {
         "MERGE (h)-[r:RELATED {key: row.key}]->(t) SET r = row.properties",
     ),
     "statements": (
-        "UNWIND $rows AS row MERGE (s:Statement {key: row.key}) SET s = row.properties",
         "UNWIND $rows AS row MATCH (s:Statement {key: row.key})-[link:SUBJECT|OBJECT|STATED_IN]->() DELETE link",
-        "UNWIND $rows AS row MATCH (s:Statement {key: row.key}) MATCH (h:Entity {key: row.head}) "
-        "MERGE (s)-[:SUBJECT]->(h)",
-        "UNWIND $rows AS row MATCH (s:Statement {key: row.key}) MATCH (t:Entity {key: row.tail}) "
-        "MERGE (s)-[:OBJECT]->(t)",
-        "UNWIND $rows AS row MATCH (s:Statement {key: row.key}) MATCH (c:Chunk {key: row.chunk}) "
-        "MERGE (s)-[:STATED_IN]->(c)",
+        "UNWIND $rows AS row MATCH (h:Entity {key: row.head}) MATCH (t:Entity {key: row.tail}) "
+        "MATCH (c:Chunk {key: row.chunk}) MERGE (s:Statement {key: row.key}) SET s = row.properties "
+        "MERGE (s)-[:SUBJECT]->(h) MERGE (s)-[:OBJECT]->(t) MERGE (s)-[:STATED_IN]->(c)",
     ),
 }
 """What is written, by part of :class:`kg.ports.GraphChanges`, in the order of its fields."""
@@ -153,7 +148,9 @@ RELATIONS = (
     "MATCH (:Entity {workspace: $workspace})-[r:RELATED]->(:Entity) "
     "RETURN properties(r) AS found ORDER BY r.relation_id, r.origin"
 )
-RELATIONS_OF = "UNWIND $keys AS key MATCH (:Entity {key: key})-[r:RELATED]-(:Entity) RETURN DISTINCT properties(r) AS found"
+RELATIONS_OF = (
+    "UNWIND $keys AS key MATCH (:Entity {key: key})-[r:RELATED]-(:Entity) RETURN DISTINCT properties(r) AS found"
+)
 RELATIONS_AMONG = (
     "UNWIND $keys AS key MATCH (:Entity {key: key})-[r:RELATED]->(t:Entity) WHERE t.key IN $keys "
     "RETURN DISTINCT properties(r) AS found"

@@ -73,7 +73,7 @@ class BoltConnection:
         """
 
         def work(transaction: ManagedTransaction) -> list[dict[str, Any]]:
-            return [record.data() for record in transaction.run(cypher, dict(parameters))]  # type: ignore[arg-type]
+            return [record.data() for record in transaction.run(cypher, dict(parameters))]
 
         return self._try(work, write=False)
 
@@ -88,7 +88,7 @@ class BoltConnection:
 
         def work(transaction: ManagedTransaction) -> list[list[dict[str, Any]]]:
             return [
-                [record.data() for record in transaction.run(cypher, dict(parameters))]  # type: ignore[arg-type]
+                [record.data() for record in transaction.run(cypher, dict(parameters))]
                 for cypher, parameters in queries
             ]
 
@@ -98,7 +98,7 @@ class BoltConnection:
         """Run one query of the schema, which has a transaction of its own; raises as :meth:`write` does."""
 
         def work(transaction: ManagedTransaction) -> None:
-            transaction.run(cypher).consume()  # type: ignore[arg-type]
+            transaction.run(cypher).consume()
 
         self._try(work, write=True)
 
@@ -121,7 +121,8 @@ class BoltConnection:
             reraise=True,
         )
         try:
-            return retrying(self._once, work, write=write)
+            found: _T = retrying(self._once, work, write=write)
+            return found
         except (DriverError, Neo4jError, OSError) as error:
             raise _explained(error, server) from error
 

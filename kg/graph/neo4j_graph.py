@@ -47,6 +47,7 @@ class Neo4jGraph:
 
     def __init__(self, server: BoltServer, *, workspace: str) -> None:
         self.workspace = workspace
+        self.server = server
         self._bolt = BoltConnection(server)
         self._rows = Rows(workspace)
 
@@ -75,9 +76,7 @@ class Neo4jGraph:
     def find(self, name: str, *, limit: int = 10) -> list[Entity]:
         """Return entities called ``name``: exactly, then but for case and white space, then as an alias."""
         require_walk(hops=1, limit=limit)
-        rows = self._bolt.read(
-            cypher.FIND, workspace=self.workspace, name=tidy(name), folded=fold(name), limit=limit
-        )
+        rows = self._bolt.read(cypher.FIND, workspace=self.workspace, name=tidy(name), folded=fold(name), limit=limit)
         return [self._rows.to_entity(row["found"]) for row in rows]
 
     def relations(self, *, entity_id: str | None = None) -> list[Relation]:

@@ -73,7 +73,6 @@ class MentionLink:
 
     entity_id: str
     chunk_id: str
-    document_id: str
     n_mentions: int
 
 
