@@ -14,7 +14,7 @@ from kg.graph.names import name_tier
 from kg.graph.statements import relation_statements
 from kg.graph.walks import expand, require_walk, shortest
 from kg.ports import Direction, GraphPath, GraphStatistics, Neighbour, RecordStore, RelationKey, Statement, Subgraph
-from kg.types import Entity, Relation
+from kg.types import DocumentInfo, Entity, Relation
 
 __all__ = ["RecordGraph"]
 
@@ -40,6 +40,7 @@ class RecordGraph:
         self._store = store
         self._lock = threading.Lock()
         self._adjacency: _Adjacency | None = None
+        self._listed: tuple[int, dict[str, DocumentInfo]] | None = None
 
     def version(self) -> int | None:
         """Return the record's version."""
@@ -135,7 +136,7 @@ class RecordGraph:
     def statements(self, relation: RelationKey, *, limit: int = 20) -> list[Statement]:
         """Return what supports a relation, by falling score, then document id, place and statement id."""
         require_walk(hops=1, limit=limit)
-        return relation_statements(self._store, relation, limit=limit)
+        return relation_statements(self._store, relation, limit=limit, documents=self._documents())
 
     def statistics(self) -> GraphStatistics:
         """Count what the record holds."""
@@ -150,6 +151,13 @@ class RecordGraph:
 
     def close(self) -> None:
         """Do nothing: the record belongs to whoever opened it."""
+
+    def _documents(self) -> dict[str, DocumentInfo]:
+        version = self._store.version()
+        with self._lock:
+            if self._listed is None or self._listed[0] != version:
+                self._listed = (version, {info.document_id: info for info in self._store.documents()})
+            return self._listed[1]
 
     def _current(self) -> _Adjacency:
         version = self._store.version()

@@ -19,17 +19,18 @@ def order_of(statement: Statement) -> tuple[float, str, int, str]:
     return (-statement.score, statement.document_id, statement.start, statement.statement_id)
 
 
-def relation_statements(store: RecordStore, relation: RelationKey, *, limit: int) -> list[Statement]:
+def relation_statements(
+    store: RecordStore, relation: RelationKey, *, limit: int, documents: Mapping[str, DocumentInfo]
+) -> list[Statement]:
     """Return what supports one relation.
 
     :param store: The record.
     :param relation: ``(head_id, name, tail_id)``.
     :param limit: The most statements.
+    :param documents: All documents by id.
     :returns: Statements in the order of :func:`order_of`.
     """
     rows = store.triple_rows(relation=relation)
-    rows.sort(key=lambda row: -row.score)
-    documents = {info.document_id: info for info in store.documents()}
     return sorted(statements_of_rows(store, rows, documents=documents), key=order_of)[:limit]
 
 
