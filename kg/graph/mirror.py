@@ -21,11 +21,10 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from kg.errors import InputError
+from kg.graph.nodes import chunk_node, document_node
 from kg.graph.statements import statements_of_rows
 from kg.ports import (
     ChangeSet,
-    ChunkNode,
-    DocumentNode,
     GraphChanges,
     GraphContents,
     MentionLink,
@@ -33,7 +32,7 @@ from kg.ports import (
     TripleRow,
     WritableGraphStore,
 )
-from kg.types import Chunk, DocumentInfo, Entity
+from kg.types import DocumentInfo, Entity
 
 __all__ = ["BATCH_ROWS", "SyncReport", "sync"]
 
@@ -158,36 +157,16 @@ def _send(
             sender.send("removed_documents", changes.document_ids)
             sender.send("removed_entities", sorted(touched - {entity.entity_id for entity in entities}))
         present = [documents[one] for one in changes.document_ids if one in documents]
-        sender.send("documents", (_document(info) for info in present))
+        sender.send("documents", (document_node(info) for info in present))
         sender.send(
-            "chunks", (_chunk(chunk) for info in present for chunk in store.iter_chunks(document_id=info.document_id))
+            "chunks",
+            (chunk_node(chunk) for info in present for chunk in store.iter_chunks(document_id=info.document_id)),
         )
         sender.send("entities", entities)
         held = GraphContents() if is_empty else _contents(graph, entities)
         _send_links(store, sender, touched, held)
         _send_statements(store, sender, touched, held, documents)
     sender.finish(changes.version)
-
-
-def _document(info: DocumentInfo) -> DocumentNode:
-    return DocumentNode(
-        document_id=info.document_id,
-        name=info.name,
-        source=info.source,
-        title=info.title,
-        media_type=info.media_type,
-    )
-
-
-def _chunk(chunk: Chunk) -> ChunkNode:
-    return ChunkNode(
-        chunk_id=chunk.chunk_id,
-        document_id=chunk.document_id,
-        ordinal=chunk.ordinal,
-        page_first=chunk.page_first,
-        page_last=chunk.page_last,
-        modality=chunk.modality,
-    )
 
 
 def _contents(graph: WritableGraphStore, entities: Sequence[Entity]) -> GraphContents:

@@ -18,6 +18,9 @@ __all__ = ["Rows"]
 
 Row = dict[str, Any]
 
+_EMPTY = dict.fromkeys(("asset_id", "document_name", "extractor", "quote"), "")
+"""What a statement may lack in a database that was loaded in bulk, which keeps no empty texts."""
+
 
 class Rows:
     """Values of one workspace as rows of the graph database.
@@ -111,7 +114,7 @@ class Rows:
     def to_statement(found: Mapping[str, Any]) -> Statement:
         """Read a statement's properties."""
         kinds = {"origin": Origin(found["origin"]), "modality": Modality(found["modality"])}
-        return Statement(**{**_fields(Statement, found), **kinds})
+        return Statement(**{**_EMPTY, **_fields(Statement, found), **kinds})
 
 
 def _fields(cls: type[Any], found: Mapping[str, Any]) -> Row:
