@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from api.graph import GraphService
 from api.settings import Settings
 from api.workspaces import Workspace, Workspaces
 from generation.events import AnswerEvent
 from generation.types import Answer
 from kg.errors import InputError, NotFoundError
-from kg.ports import RecordStore
+from kg.ports import RecordStore, Tokenizer, WritableGraphStore
 from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, Modality, RawFile
 from retrieval.types import Evidence, Query, Trace
 
@@ -110,6 +111,14 @@ class Parts(Protocol):
         """Predict links of a workspace's own graph."""
         ...
 
+    def graph_copy(self, workspace: str) -> WritableGraphStore | None:
+        """Connect to the copy of a workspace's graph in the graph database; ``None`` where none is configured."""
+        ...
+
+    def tokenizer(self) -> Tokenizer:
+        """Return what counts the tokens of chunks."""
+        ...
+
 
 class Found(Protocol):
     """A file that was found and can be read when its turn comes."""
@@ -129,6 +138,7 @@ class Service:
         self._wiring = wiring
         self.settings: Settings = wiring.settings
         self.workspaces = Workspaces(wiring.settings.home, open_workspace=wiring.open_workspace)
+        self.graph = GraphService(self.workspaces, wiring)
 
     # ------------------------------------------------------------------ ingest
 
@@ -157,7 +167,7 @@ class Service:
         items = (item for candidate in candidates for item in candidate.read())
         report = self._wiring.pipeline(opened.store).ingest(items, on_outcome=on_outcome)
         opened.engine.refresh()
-        return report
+        return replace(report, warnings=(*report.warnings, *self.graph.follow(opened)))
 
     def ingest_bytes(self, workspace: str, files: Sequence[tuple[str, bytes]]) -> IngestReport:
         """Ingest uploads.
@@ -187,7 +197,7 @@ class Service:
         opened = self.workspaces.get(workspace, create=True)
         report = self._wiring.pipeline(opened.store).ingest(files, on_outcome=on_outcome)
         opened.engine.refresh()
-        return report
+        return replace(report, warnings=(*report.warnings, *self.graph.follow(opened)))
 
     def engine(self, workspace: str) -> RetrievalEngine:
         """Return the retrieval engine of a workspace, for evaluation."""
@@ -322,6 +332,7 @@ class Service:
         found = self._find_document(opened, document)
         opened.store.remove(found.document_id)
         opened.engine.refresh()
+        self.graph.follow(opened)
         return found
 
     def asset(self, workspace: str, asset_id: str) -> Asset:

@@ -26,7 +26,7 @@ from kg.errors import ConfigError
 from kg.limits import LoadLimits
 from retrieval.config import RetrievalConfig
 
-__all__ = ["ENVIRONMENT_PREFIX", "ModelServer", "Settings", "load_settings"]
+__all__ = ["ENVIRONMENT_PREFIX", "GraphDatabase", "ModelServer", "Settings", "load_settings"]
 
 ENVIRONMENT_PREFIX = "MMKG_"
 _T = TypeVar("_T")
@@ -70,6 +70,23 @@ class ModelServer(BaseModel):
     context_tokens: int = Field(default=8192, ge=512)
 
 
+class GraphDatabase(BaseModel):
+    """A graph database over Bolt (Neo4j and its kin) that holds a copy of each workspace's graph; no ``uri``: none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    uri: str = ""
+    user: str = "neo4j"
+    password: SecretStr = SecretStr("")
+    database: str = ""
+    """Empty takes the server's default."""
+    attempts: int = Field(default=5, ge=1, le=100)
+    """How often a transaction is tried while the failure may pass."""
+    timeout_s: float = Field(default=10.0, gt=0)
+    """How long a connection may take to be made."""
+    sync_after_ingest: bool = True
+
+
 class Settings(BaseModel):
     """What can be configured. Frozen: a running service never changes under its requests."""
 
@@ -92,6 +109,7 @@ class Settings(BaseModel):
     """Where set, REST requests must carry it as a bearer token."""
     max_upload_bytes: int = Field(default=200_000_000, ge=1)
     openai: ModelServer = ModelServer()
+    neo4j: GraphDatabase = GraphDatabase()
     limits: Annotated[LoadLimits, BeforeValidator(_section(LoadLimits))] = LoadLimits()
     chunking: Annotated[ChunkingConfig, BeforeValidator(_section(ChunkingConfig))] = ChunkingConfig()
     retrieval: Annotated[RetrievalConfig, BeforeValidator(_section(RetrievalConfig))] = RetrievalConfig()

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli import completion, documents, evaluation, models, operations, questions
+from api.cli import completion, documents, evaluation, graph, models, operations, questions
 from api.cli.options import ConfigOption, GlobalOptions, HomeOption
 
 __all__ = ["app"]
@@ -57,6 +57,7 @@ app.command("rm")(documents.rm)
 app.command("serve")(operations.serve)
 app.command("demo")(operations.demo)
 app.command("doctor")(operations.doctor)
+app.add_typer(graph.app, name="graph")
 app.add_typer(models.app, name="models")
 app.add_typer(completion.app, name="kgc")
 app.add_typer(evaluation.app, name="eval")

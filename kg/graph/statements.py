@@ -60,7 +60,8 @@ def statements_of_rows(
         for row in wanted:
             triple = said.get(row.triple_id)
             if triple is not None and info is not None:
-                yield _statement(row, triple, chunk=chunk, name=info.name, page=pages.of(chunk, triple.span.start))
+                page = pages.of(chunk, triple.span.start) if info.is_paged else 0
+                yield _statement(row, triple, chunk=chunk, name=info.name, page=page)
 
 
 def _statement(row: TripleRow, triple: Triple, *, chunk: Chunk, name: str, page: int) -> Statement:

@@ -81,8 +81,8 @@ class Statement:
     """One sentence that supports a relation, with where it stands.
 
     ``start`` and ``end`` are in the coordinates of ``Chunk.span`` (the document's text, or the caption or table that
-    the chunk was cut from, which ``asset_id`` and ``modality`` tell); ``quote`` is the text there. ``score`` is the
-    confidence in ``[0, 1]``, higher is better.
+    the chunk was cut from, which ``asset_id`` and ``modality`` tell); ``quote`` is the text there. ``page`` counts from
+    1, and is 0 where the document's format has no pages. ``score`` is the confidence in ``[0, 1]``, higher is better.
     """
 
     statement_id: str

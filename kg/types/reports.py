@@ -44,10 +44,15 @@ class FileOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestReport:
-    """The outcome of every file of one ingest, in the order they were finished."""
+    """The outcome of every file of one ingest, in the order they were finished.
+
+    ``warnings`` say what went wrong beside the record, which has everything that the outcomes say it has: a graph
+    database that could not be reached, say.
+    """
 
     outcomes: tuple[FileOutcome, ...]
     seconds: float
+    warnings: tuple[str, ...] = ()
 
     @property
     def n_failed(self) -> int:

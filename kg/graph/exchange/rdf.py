@@ -135,9 +135,9 @@ def import_rdflib() -> Any:
 def read_graph(graph: Graph, *, where: str) -> ImportedGraph:
     """Read any RDF graph: what has a name is an entity, what relates two is a statement.
 
-    Where statements are reified with a derivation, as ours are, those are read, and the plain triples they stand for
-    are not counted again. Short literals become entities of type LITERAL, so that no fact is lost. Blank nodes without a
-    name are left out: nothing could be said of them.
+    Where statements are reified, as ours are, those are read, and the plain triples they stand for are not counted
+    again. Short literals become entities of type LITERAL, so that no fact is lost. Blank nodes without a name are left
+    out: nothing could be said of them.
 
     :param graph: The parsed graph.
     :param where: The file's name, for messages.
@@ -166,7 +166,8 @@ def _names(graph: Graph) -> dict[Node, str]:
 
     found: dict[Node, str] = {}
     for term in _NAME_TERMS:
-        for subject, name in sorted(graph.subject_objects(URIRef(term)), key=lambda pair: (str(pair[0]), str(pair[1]))):
+        pairs = graph.subject_objects(URIRef(term))
+        for subject, name in sorted(pairs, key=lambda pair: (str(pair[0]), str(pair[1]))):
             found.setdefault(subject, str(name))
     return found
 
