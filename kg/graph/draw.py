@@ -39,6 +39,7 @@ def draw(picture: Picture, path: Path, kind: str) -> None:
     :param path: Where to.
     :param kind: ``png``, ``svg`` or ``pdf``.
     """
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -53,11 +54,14 @@ def draw(picture: Picture, path: Path, kind: str) -> None:
     axes.set_aspect("equal")
     axes.set_xlim(width / 2 - size[0] / inches / 2, width / 2 + size[0] / inches / 2)
     axes.set_ylim(height / 2 - size[1] / inches / 2, height / 2 + size[1] / inches / 2)
-    with warnings.catch_warnings():
+    # Text stays text, so that it can be searched; the salt makes equal pictures equal files.
+    options = {"svg.fonttype": "none", "svg.hashsalt": "mmkgrag"}
+    with warnings.catch_warnings(), matplotlib.rc_context(options):
         # A script that the default font lacks is drawn as boxes; that is said once in the documentation, not a warning.
         warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
         _fill(figure, axes, picture, places)
-        figure.savefig(path, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+        figure.savefig(path, format=kind, metadata=undated.get(kind))
 
 
 def _fill(figure: Figure, axes: Axes, picture: Picture, places: Positions) -> None:

@@ -118,7 +118,8 @@ def read(path: Path) -> ImportedGraph:
     names: dict[str, str] = {}
     is_graph = False
     try:
-        for tag, element in _elements(path):
+        elements = _elements(path)
+        for tag, element in elements:
             is_graph = is_graph or tag == "graph"
             if tag == "key":
                 names[element.get("id", "")] = element.get("attr.name") or element.get("id", "")
@@ -141,14 +142,15 @@ def _elements(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield finished elements; entities are not resolved, nothing is fetched, and what was read is freed."""
     from lxml import etree
 
-    parsing = etree.iterparse(
-        str(path), events=("end",), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
-    )
-    for _, element in parsing:
-        tag = etree.QName(element).localname if isinstance(element.tag, str) else ""
-        if tag in ("key", "node", "edge", "graph"):
-            yield tag, element
-            element.clear()
+    with path.open("rb") as file:
+        parsing = etree.iterparse(
+            file, events=("end",), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
+        )
+        for _, element in parsing:
+            tag = etree.QName(element).localname if isinstance(element.tag, str) else ""
+            if tag in ("key", "node", "edge", "graph"):
+                yield tag, element
+                element.clear()
 
 
 def _values(element: Any, names: Mapping[str, str]) -> dict[str, object]:

@@ -7,6 +7,7 @@ Source: https://www.w3.org/TR/json-ld11/
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -113,7 +114,10 @@ def read(path: Path) -> ImportedGraph:
     _refuse_remote(value, path.name)
     graph = rdflib.Graph()
     try:
-        graph.parse(data=json.dumps(value), format="json-ld")
+        with warnings.catch_warnings():
+            # rdflib's own parser still makes a class that rdflib has deprecated; nothing that a caller could change.
+            warnings.filterwarnings("ignore", message="ConjunctiveGraph is deprecated", category=DeprecationWarning)
+            graph.parse(data=json.dumps(value), format="json-ld")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptFileError(f"{path.name} is JSON, but not JSON-LD: {error}") from error
     return read_graph(graph, where=path.name)

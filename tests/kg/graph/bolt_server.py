@@ -46,6 +46,12 @@ class BoltProcess:
     def uri(self) -> str:
         return f"bolt://127.0.0.1:{self.port}"
 
+    def server(self, **options):
+        """Return where it is, for a connection; the driver is imported by those who connect only."""
+        from kg.graph.neo4j_driver import BoltServer
+
+        return BoltServer(uri=self.uri, user="root", password=PASSWORD, database=DATABASE, **options)
+
     def kill(self) -> None:
         """End the process at once, as a machine that goes down would."""
         self._process.kill()

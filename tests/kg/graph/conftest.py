@@ -1,46 +1,17 @@
-"""A graph database over Bolt: ArcadeDB in a process of its own, or the Neo4j that MMKG_TEST_NEO4J_URI names."""
+"""Copies of the graph in the tests' graph database, and a way to it that can be cut."""
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import os
 import uuid
 
 import pytest
 
 from kg.graph.neo4j_driver import BoltServer
 from kg.graph.neo4j_graph import Neo4jGraph
-from tests.kg.graph.bolt_server import DATABASE, PASSWORD, BoltProcess
 from tests.kg.graph.proxy import CuttableProxy
 
 pytest.register_assert_rewrite("kg.testing.graph_contract")
-
-URI = os.environ.get("MMKG_TEST_NEO4J_URI", "")
-
-
-def arcade_server(process: BoltProcess, **options) -> BoltServer:
-    return BoltServer(uri=process.uri, user="root", password=PASSWORD, database=DATABASE, **options)
-
-
-@pytest.fixture(scope="session")
-def bolt(tmp_path_factory):
-    """Where the tests' graph database is."""
-    if importlib.util.find_spec("neo4j") is None:
-        pytest.skip("the driver is not installed: pip install 'mmkgrag[neo4j]'")
-    if URI:
-        yield BoltServer(
-            uri=URI,
-            user=os.environ.get("MMKG_TEST_NEO4J_USER", "neo4j"),
-            password=os.environ.get("MMKG_TEST_NEO4J_PASSWORD", ""),
-            database=os.environ.get("MMKG_TEST_NEO4J_DATABASE", ""),
-        )
-        return
-    if importlib.util.find_spec("arcadedb_embedded") is None:
-        pytest.skip("no graph database: install arcadedb-embedded (extra dev), or set MMKG_TEST_NEO4J_URI")
-    process = BoltProcess(tmp_path_factory.mktemp("bolt"))
-    yield arcade_server(process)
-    process.kill()
 
 
 @pytest.fixture

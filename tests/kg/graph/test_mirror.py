@@ -17,7 +17,6 @@ from kg.stores.record import open_record
 from kg.testing import canonical_dump, make_delta
 from kg.testing.graph_contract import graph_contents, graph_deltas
 from tests.kg.graph.bolt_server import BoltProcess
-from tests.kg.graph.conftest import arcade_server
 
 PATIENCE = {"attempts": 2, "backoff_s": 0.01, "connect_timeout_s": 2.0}
 
@@ -179,7 +178,7 @@ def test_a_database_that_is_killed_mid_write_is_caught_up_when_it_is_back(tmp_pa
         store.apply(delta)
     before = canonical_dump(store)
     process = BoltProcess(tmp_path / "bolt")
-    graph = Neo4jGraph(arcade_server(process, **PATIENCE), workspace="killed")
+    graph = Neo4jGraph(process.server(**PATIENCE), workspace="killed")
     try:
         with pytest.raises(GraphUnreachableError):
             sync(store, graph, batch_rows=4, on_part=lambda parts, _: process.kill() if parts == 5 else None)
