@@ -55,8 +55,7 @@ def draw(picture: Picture, path: Path, kind: str) -> None:
     axes.set_xlim(width / 2 - size[0] / inches / 2, width / 2 + size[0] / inches / 2)
     axes.set_ylim(height / 2 - size[1] / inches / 2, height / 2 + size[1] / inches / 2)
     # Text stays text, so that it can be searched; the salt makes equal pictures equal files.
-    options = {"svg.fonttype": "none", "svg.hashsalt": "mmkgrag"}
-    with warnings.catch_warnings(), matplotlib.rc_context(options):
+    with warnings.catch_warnings(), matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mmkgrag"}):
         # A script that the default font lacks is drawn as boxes; that is said once in the documentation, not a warning.
         warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
         _fill(figure, axes, picture, places)
