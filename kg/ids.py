@@ -21,6 +21,7 @@ __all__ = [
     "relation_id",
     "sense_id",
     "sha256_hex",
+    "source_id",
     "table_id",
     "triple_id",
 ]
@@ -45,6 +46,11 @@ def _make(prefix: str, *parts: object) -> str:
 def document_id(source: str, sha256: str) -> str:
     """Name a document by where it came from and what its bytes are."""
     return _make("d", source, sha256)
+
+
+def source_id(source: str) -> str:
+    """Name where a document came from: the same for all that ever came from there, and no path can be read from it."""
+    return _make("s", source)
 
 
 def asset_id(document: str, ordinal: int, sha256: str) -> str:

@@ -5,6 +5,16 @@ Layer: ``kg``; the standard library and NumPy's type names only.
 
 from __future__ import annotations
 
+from kg.ports.curation import (
+    Contradiction,
+    ContradictionSide,
+    Contribution,
+    Decision,
+    DecisionKind,
+    EntityLink,
+    LinkStatus,
+    Sense,
+)
 from kg.ports.entities import EntityMatcher, EntityProfile, LinkProposal, LocalEntity, NameUse
 from kg.ports.graph import (
     ChunkNode,
@@ -23,7 +33,8 @@ from kg.ports.graph import (
     WritableGraphStore,
 )
 from kg.ports.ingest import Captioner, CaptionRequest, CaptionScorer, Extractor, Loader, Resolver, Tokenizer
-from kg.ports.record import ChangeSet, MentionRow, RecordStore, TripleRow
+from kg.ports.record import RecordStore
+from kg.ports.record_rows import ChangeSet, MentionRow, TripleRow
 
 __all__ = [
     "CaptionRequest",
@@ -31,8 +42,14 @@ __all__ = [
     "Captioner",
     "ChangeSet",
     "ChunkNode",
+    "Contradiction",
+    "ContradictionSide",
+    "Contribution",
+    "Decision",
+    "DecisionKind",
     "Direction",
     "DocumentNode",
+    "EntityLink",
     "EntityMatcher",
     "EntityProfile",
     "Extractor",
@@ -42,6 +59,7 @@ __all__ = [
     "GraphStatistics",
     "GraphStore",
     "LinkProposal",
+    "LinkStatus",
     "Loader",
     "LocalEntity",
     "MentionLink",
@@ -51,6 +69,7 @@ __all__ = [
     "RecordStore",
     "RelationKey",
     "Resolver",
+    "Sense",
     "Statement",
     "Subgraph",
     "Tokenizer",

@@ -5,10 +5,11 @@ Layer: ``kg``; the standard library and NumPy's type names only. Import these fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from kg.ports.curation import Contradiction, Contribution, Decision, DecisionKind, EntityLink, LinkStatus, Sense
+from kg.ports.record_rows import ChangeSet, MentionRow, TripleRow
 from kg.types import (
     Asset,
     Caption,
@@ -28,44 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ChangeSet", "MentionRow", "RecordStore", "TripleRow"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeSet:
-    """What to read again: everything named here was added, changed or removed after the version that was asked for.
-
-    Whoever keeps something derived from the record (an index, an external graph database) reads each named thing again
-    and drops those that are gone; it is then at ``version``. A document is named when it was added or removed; an
-    entity when its name, type, aliases, counts, mentions or relations changed, or when it vanished. Ids are sorted.
-    """
-
-    version: int
-    document_ids: tuple[str, ...] = ()
-    entity_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MentionRow:
-    """A stored mention, as graph search reads it."""
-
-    chunk_id: str
-    entity_id: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TripleRow:
-    """A stored statement with its entities resolved, as graph search and completion read it."""
-
-    triple_id: str
-    chunk_id: str
-    head_id: str
-    name: str
-    tail_id: str
-    score: float
-    origin: str
+__all__ = ["RecordStore"]
 
 
 @runtime_checkable
@@ -131,24 +95,32 @@ class RecordStore(Protocol):
         """Return one table; raise ``NotFoundError`` for an unknown id."""
         ...
 
-    def entities(self, entity_ids: Sequence[str] | None = None) -> list[Entity]:
-        """Return these entities in the order given, or all of them by id."""
+    def entities(
+        self, entity_ids: Sequence[str] | None = None, *, document_ids: Sequence[str] | None = None
+    ) -> list[Entity]:
+        """Return these entities in the order given, or all of them by id.
+
+        With ``document_ids``, names, types and counts are those that these documents alone give; entities that they do
+        not mention are left out.
+        """
         ...
 
     def find_entities(self, name: str, *, limit: int = 10) -> list[Entity]:
         """Return entities called ``name`` or nearly so, best first: exact, then case-folded, then alias, then fuzzy."""
         ...
 
-    def relations(self, *, entity_id: str | None = None) -> list[Relation]:
-        """Return relations (that touch an entity), by id."""
+    def relations(self, *, entity_id: str | None = None, document_ids: Sequence[str] | None = None) -> list[Relation]:
+        """Return relations (that touch an entity; that these documents state, by their statements alone), by id."""
         ...
 
-    def mention_rows(self) -> list[MentionRow]:
-        """Return every mention's chunk and entity: the incidence of the graph."""
+    def mention_rows(self, *, document_ids: Sequence[str] | None = None) -> list[MentionRow]:
+        """Return every mention's chunk and entity (in these documents): the incidence of the graph."""
         ...
 
-    def triple_rows(self, *, relation: tuple[str, str, str] | None = None) -> list[TripleRow]:
-        """Return every statement, or those of one ``(head_id, name, tail_id)``."""
+    def triple_rows(
+        self, *, relation: tuple[str, str, str] | None = None, document_ids: Sequence[str] | None = None
+    ) -> list[TripleRow]:
+        """Return every statement (of these documents), or those of one ``(head_id, name, tail_id)``."""
         ...
 
     def mentions(self, chunk_id: str) -> list[Mention]:
@@ -157,6 +129,53 @@ class RecordStore(Protocol):
 
     def triples(self, chunk_id: str) -> list[Triple]:
         """Return the statements of one chunk, by span."""
+        ...
+
+    def senses(self, *, entity_id: str | None = None) -> list[Sense]:
+        """Return the senses (of one entity), by id."""
+        ...
+
+    def links(self, *, entity_id: str | None = None, status: LinkStatus | None = None) -> list[EntityLink]:
+        """Return the links between senses (of one entity; of one status), by falling score, then ids."""
+        ...
+
+    def contributions(self, entity_id: str) -> list[Contribution]:
+        """Return what each document says of an entity, by document id; raise ``NotFoundError`` for an unknown one."""
+        ...
+
+    def decide(
+        self,
+        kind: DecisionKind,
+        left_id: str,
+        right_id: str = "",
+        *,
+        document_ids: Sequence[str] = (),
+        by: str = "",
+        note: str = "",
+        force: bool = False,
+    ) -> Decision:
+        """Take a person's word: two senses (or entities) are the same or different, or a name is split.
+
+        ``document_ids`` are, for a split, the documents in which ``left_id`` is another thing. Saying the same twice
+        returns the first decision. What contradicts an earlier decision is refused with ``InputError``, or with
+        ``force`` takes the earlier one's place.
+        """
+        ...
+
+    def undo(self, decision_id: int) -> Decision:
+        """Take a decision back; the record is then as if it had never been taken, but for its line in the history."""
+        ...
+
+    def decisions(self) -> list[Decision]:
+        """Return every decision ever taken, in order."""
+        ...
+
+    def resolve_again(self, progress: Callable[[str, int, int], None] | None = None) -> None:
+        """Decide senses and links of the whole record anew, in one transaction, telling ``(stage, done, total)``."""
+        ...
+
+    def contradictions(self, entity_id: str | None = None) -> list[Contradiction]:
+        """Return what sources contradict each other about (one entity), by entity and relation."""
         ...
 
     def put_vectors(self, *, encoder: str, rows: Sequence[tuple[str, NDArray[np.float32]]]) -> None:

@@ -1,111 +1,49 @@
-"""Entities as sums over the documents that remain.
+"""Entities as sums over the local entities that belong to them.
 
 Layer: ``kg``; SQLAlchemy Core, inside a write transaction of :mod:`kg.stores.record`.
 
 An entity has no words of its own: its name, type and aliases follow from how often each of its mentions wrote which
-name under which label. Each document's share is kept in ``contributions``, the sum in ``entity_names``. Writing a
-document adds its share, deleting it subtracts the same share, so nothing of a deleted document can stay behind, and the
-cost depends on the document alone.
+name under which label. Each document's share is kept in ``locals``, the sum in ``entity_names``. A local entity that
+comes adds its share, one that goes takes the same share away, so nothing of a deleted document can stay behind, and the
+cost depends on what moved alone.
 
 Name and type are those that most mentions use; ties go to the one that sorts first, so that the outcome depends neither
-on the order of documents nor on the process. A pronoun or a description ("she", "the company") is counted as a mention
-and names nothing: it is kept as a use of the empty name, which no entity is called by.
+on the order of documents nor on the process.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
+from kg.stores.locals import UNNAMED, Local
+from kg.stores.names import fold
 from kg.stores.queries import in_batches
 from kg.stores.rows import Values
-from kg.stores.schema import contributions, entities, entity_names
-from kg.types import Mention
+from kg.stores.schema import entities, entity_names, locals_
 
-__all__ = [
-    "UNNAMED",
-    "Share",
-    "add_share",
-    "derive_entity",
-    "fold",
-    "share_of",
-    "stored_share",
-    "subtract_share",
-    "tidy",
-]
+__all__ = ["Move", "derive_entity", "drop_entities", "move_shares"]
 
 Use = tuple[str, str]
-"""A surface form and the label it was used with."""
-
-UNNAMED: Use = ("", "")
-"""The use of a mention that refers to its entity without naming it."""
-
-Share = dict[str, Counter[Use]]
-"""What one document says: for each entity id, how many mentions use which surface and label."""
 
 
-def fold(name: str) -> str:
-    """Return the form under which names are compared: white space collapsed, case folded."""
-    return tidy(name).casefold()
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A local entity that goes from one entity to another; from ``""`` it is new, to ``""`` it is deleted."""
 
-
-def tidy(name: str) -> str:
-    """Collapse white space, so that a name that was broken over two lines is the same name."""
-    return " ".join(name.split())
-
-
-def share_of(mentions: Iterable[Mention]) -> Share:
-    """Count the names that a document's mentions give to each entity.
-
-    An entity that a document never names, so that all its mentions refer to each other, is called by their own words:
-    an entity without any name could not be shown.
-    """
-    mentions = list(mentions)
-    named = {mention.entity_id for mention in mentions if not mention.refers_to}
-    share: Share = defaultdict(Counter)
-    for mention in mentions:
-        is_name = not mention.refers_to or mention.entity_id not in named
-        share[mention.entity_id][(tidy(mention.text), mention.label) if is_name else UNNAMED] += 1
-    return share
-
-
-def stored_share(connection: Connection, document_id: str) -> Share:
-    """Read back what a document contributed."""
-    table = contributions.c
-    rows = connection.execute(
-        select(table.entity_id, table.surface, table.label, table.n_mentions).where(table.document_id == document_id)
-    )
-    share: Share = defaultdict(Counter)
-    for entity_id, surface, label, count in rows:
-        share[entity_id][(surface, label)] = count
-    return share
-
-
-def add_share(connection: Connection, share: Share, *, document_id: str) -> None:
-    """Add a new document's share to the sums, and store it for its deletion."""
-    _change(connection, share, sign=1)
-    rows = [
-        {"document_id": document_id, "entity_id": entity_id, "surface": surface, "label": label, "n_mentions": count}
-        for entity_id, uses in share.items()
-        for (surface, label), count in uses.items()
-    ]
-    if rows:
-        connection.execute(insert(contributions), rows)
-
-
-def subtract_share(connection: Connection, share: Share) -> None:
-    """Subtract the share of a document whose rows are gone already; entities that nobody mentions now go too."""
-    _change(connection, share, sign=-1)
+    local: Local
+    old: str
+    new: str
 
 
 def derive_entity(entity_id: str, uses: Mapping[Use, int], *, n_documents: int) -> Values:
     """Make the row of ``entities`` that follows from the names in use.
 
     :param entity_id: The entity.
-    :param uses: Mentions by surface and label, at least one, every count > 0.
+    :param uses: Mentions by surface and label, at least one that names it, every count > 0.
     :param n_documents: Documents that mention it.
     :returns: The row.
     """
@@ -142,27 +80,83 @@ class _Changes:
     gone_entities: list[str] = field(default_factory=list)
 
 
-def _change(connection: Connection, share: Share, *, sign: int) -> None:
-    ids = sorted(share)
-    uses = _stored_uses(connection, ids)
-    n_documents: dict[str, int] = {}
-    for batch in in_batches(ids):
-        known = select(entities.c.entity_id, entities.c.n_documents).where(entities.c.entity_id.in_(batch))
-        n_documents.update((row.entity_id, row.n_documents) for row in connection.execute(known))
+def move_shares(connection: Connection, moves: Sequence[Move]) -> list[str]:
+    """Take the shares of moving local entities from the old sums and add them to the new ones.
+
+    :param connection: A connection in a write transaction. ``locals`` holds the old state: what is deleted is gone,
+        what is new is not there, what moves stands where it was.
+    :param moves: What moves.
+    :returns: Entities that have nothing left. Drop them with :func:`drop_entities` when no mention refers to them.
+    """
+    shares: dict[str, Counter[Use]] = defaultdict(Counter)
+    for move in moves:
+        if move.old:
+            shares[move.old].subtract(move.local.uses)
+        if move.new:
+            shares[move.new].update(move.local.uses)
+    ids = sorted(shares)
+    stored = _stored_uses(connection, ids)
+    documents = _documents_after(connection, moves, ids)
     changes = _Changes()
     for entity_id in ids:
-        before = uses.get(entity_id, {})
+        before = stored.get(entity_id, {})
         after = dict(before)
-        for use, count in share[entity_id].items():
-            after[use] = after.get(use, 0) + sign * count
+        for use, count in shares[entity_id].items():
+            after[use] = after.get(use, 0) + count
         _compare(entity_id, before, after, changes)
         remaining = {use: count for use, count in after.items() if count > 0}
         if not remaining:
             changes.gone_entities.append(entity_id)
             continue
-        row = derive_entity(entity_id, remaining, n_documents=n_documents.get(entity_id, 0) + sign)
+        row = derive_entity(entity_id, remaining, n_documents=documents[entity_id])
         (changes.changed_entities if before else changes.new_entities).append(row)
     _write(connection, changes)
+    return changes.gone_entities
+
+
+def drop_entities(connection: Connection, entity_ids: Iterable[str]) -> None:
+    """Delete entities that nothing refers to any more."""
+    for batch in in_batches(sorted(entity_ids)):
+        connection.execute(delete(entities).where(entities.c.entity_id.in_(batch)))
+
+
+def _documents_after(connection: Connection, moves: Sequence[Move], ids: Sequence[str]) -> dict[str, int]:
+    """Count the documents of each entity after the moves: one document may hold several of its names."""
+    counts: dict[str, int] = defaultdict(int)
+    for batch in in_batches(ids):
+        known = select(entities.c.entity_id, entities.c.n_documents).where(entities.c.entity_id.in_(batch))
+        counts.update((row.entity_id, row.n_documents) for row in connection.execute(known))
+    came: Counter[tuple[str, str]] = Counter()
+    went: Counter[tuple[str, str]] = Counter()
+    moved: set[str] = set()
+    for move in moves:
+        if move.new:
+            came[(move.new, move.local.document_id)] += 1
+        if move.old:
+            went[(move.old, move.local.document_id)] += 1
+        if move.old and move.new:
+            moved.add(move.local.document_id)
+    deleted = Counter((move.old, move.local.document_id) for move in moves if not move.new)
+    stayed = _stored_presence(connection, moved, ids)
+    for pair in set(came) | set(went):
+        before = stayed[pair] + deleted[pair]
+        after = before - went[pair] + came[pair]
+        counts[pair[0]] += (after > 0) - (before > 0)
+    return counts
+
+
+def _stored_presence(
+    connection: Connection, document_ids: Iterable[str], entity_ids: Sequence[str]
+) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
+    c = locals_.c
+    wanted = set(entity_ids)
+    for batch in in_batches(sorted(document_ids)):
+        query = select(c.entity_id, c.document_id, func.count()).where(c.document_id.in_(batch))
+        for entity_id, document_id, count in connection.execute(query.group_by(c.entity_id, c.document_id)):
+            if entity_id in wanted:
+                found[(entity_id, document_id)] = count
+    return found
 
 
 def _stored_uses(connection: Connection, ids: list[str]) -> dict[str, dict[Use, int]]:
@@ -220,5 +214,3 @@ def _write(connection: Connection, changes: _Changes) -> None:
         connection.execute(update(entity_names).where(_THIS_NAME), changes.changed_names)
     if changes.gone_names:
         connection.execute(delete(entity_names).where(_THIS_NAME), changes.gone_names)
-    for batch in in_batches(changes.gone_entities):
-        connection.execute(delete(entities).where(entities.c.entity_id.in_(batch)))

@@ -9,13 +9,18 @@ a record is either wholly migrated or untouched.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Column, Connection, insert, inspect, literal, select, update
+from sqlalchemy import Column, Connection, insert, inspect, literal, select, text, update
 from sqlalchemy.schema import CreateColumn
 
 from kg.errors import SchemaVersionError, StoreError
+from kg.ids import local_id, source_id
+from kg.stores.locals import Local, save_locals
+from kg.stores.matching import NamesOnlyMatcher
+from kg.stores.profiles import make_profile, sense_row
 from kg.stores.schema import (
     SCHEMA_VERSION,
     assets,
@@ -26,7 +31,10 @@ from kg.stores.schema import (
     mentions,
     meta,
     metadata,
+    names,
+    senses,
 )
+from kg.stores.senses import SAMPLE
 
 __all__ = ["MIGRATIONS", "Migration", "is_current", "prepare_schema"]
 
@@ -40,12 +48,15 @@ def _add_column(connection: Connection, column: Column[Any]) -> None:
 
 
 def _to_schema_2(connection: Connection) -> None:
-    """Tables, equations, labels of pictures and values of mentions; what changed when."""
+    """Tables, equations, labels of pictures and values of mentions; what changed when; senses and links."""
     younger = (
+        meta.c.matcher,
+        meta.c.functional,
         documents.c.equations,
         assets.c.label,
         assets.c.mentioned_at,
         chunks.c.table_id,
+        mentions.c.local_id,
         mentions.c.value,
         mentions.c.refers_to,
     )
@@ -56,6 +67,45 @@ def _to_schema_2(connection: Connection) -> None:
     version = select(meta.c.version).scalar_subquery()
     for kind, key in (("document", documents.c.document_id), ("entity", entities.c.entity_id)):
         connection.execute(insert(changes).from_select(columns, select(literal(kind), key, version)))
+    _contributions_to_locals(connection)
+
+
+def _contributions_to_locals(connection: Connection) -> None:
+    """Keep what each document says of a name as one local entity; as in schema 1, each name is one entity."""
+    sources = {
+        row.document_id: row.source for row in connection.execute(select(documents.c.document_id, documents.c.source))
+    }
+    found: dict[tuple[str, str], Local] = {}
+    query = text("SELECT document_id, entity_id, surface, label, n_mentions FROM contributions")
+    for document_id, name_id, surface, label, n_mentions in connection.execute(query):
+        local = found.setdefault(
+            (name_id, document_id),
+            Local(
+                local_id=local_id(document_id, name_id),
+                document_id=document_id,
+                source_id=source_id(sources[document_id]),
+                name_id=name_id,
+                uses=Counter(),
+                sense_id=name_id,
+                entity_id=name_id,
+            ),
+        )
+        local.uses[(surface, label)] = n_mentions
+    by_name: dict[str, list[Local]] = defaultdict(list)
+    for local in found.values():
+        by_name[local.name_id].append(local)
+    save_locals(connection, added=list(found.values()), moved=[])
+    for name_id, members in by_name.items():
+        members.sort(key=lambda local: local.local_id)
+        last = members[SAMPLE - 1].local_id if len(members) > SAMPLE else ""
+        connection.execute(insert(names).values(name_id=name_id, n_locals=len(members), n_senses=1, last_sampled=last))
+        connection.execute(insert(senses).values(sense_row(make_profile(name_id, members[:SAMPLE]), members)))
+    for local in found.values():
+        in_document = select(chunks.c.chunk_id).where(chunks.c.document_id == local.document_id)
+        ours = (mentions.c.entity_id == local.name_id) & mentions.c.chunk_id.in_(in_document)
+        connection.execute(update(mentions).where(ours).values(local_id=local.local_id))
+    connection.execute(text("DROP TABLE contributions"))
+    connection.execute(update(meta).values(matcher=NamesOnlyMatcher.version))
 
 
 MIGRATIONS: Mapping[int, Migration] = {1: _to_schema_2}

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from rapidfuzz import fuzz, process
 from sqlalchemy import Connection, select
 
-from kg.stores.entities import fold, tidy
 from kg.stores.queries import rows_by_id
 from kg.stores.rows import to_entity
 from kg.stores.schema import entities, entity_names, meta
 from kg.types import Entity
 
-__all__ = ["NameFinder"]
+__all__ = ["NameFinder", "fold", "tidy"]
 
 _CUTOFF = 75.0
 """The least similarity, in percent, of a name that is "nearly so": for "Curie" (5 letters) "Currie" has 91 and passes,
@@ -33,6 +32,16 @@ _PART_WEIGHT = 0.9
 
 _SHORTEST_FUZZY = 3
 """Folded queries of fewer characters are not compared fuzzily: with two letters everything is near."""
+
+
+def fold(name: str) -> str:
+    """Return the form under which names are compared: white space collapsed, case folded."""
+    return tidy(name).casefold()
+
+
+def tidy(name: str) -> str:
+    """Collapse white space, so that a name that was broken over two lines is the same name."""
+    return " ".join(name.split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

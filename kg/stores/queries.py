@@ -6,22 +6,24 @@ Layer: ``kg``; SQLAlchemy Core. Every look-up here has its index in :mod:`kg.sto
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Column, Connection, Row, Select, Table, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, func, or_, select
 
 from kg.errors import NotFoundError
 from kg.ids import relation_id
 from kg.ports import MentionRow, TripleRow
-from kg.stores.rows import to_asset, to_caption, to_chunk, to_document, to_table
-from kg.stores.schema import assets, captions, chunks, documents, entities, mentions, tables, triples, vectors
-from kg.types import Caption, Chunk, Document, Origin, Relation
+from kg.stores.rows import to_asset, to_caption, to_chunk, to_document, to_mention, to_table, to_triple
+from kg.stores.schema import assets, captions, chunks, documents, entities, locals_, mentions, tables, triples, vectors
+from kg.types import Caption, Chunk, Document, Extraction, GraphDelta, Origin, Relation
 from kg.types import Table as DocumentTable
 
 __all__ = [
     "INFO_COLUMNS",
+    "STATEMENT_COLUMNS",
     "caption",
     "chunk_stream",
     "document",
@@ -31,8 +33,10 @@ __all__ = [
     "rows_by_id",
     "statistics",
     "tables_of",
+    "to_triple_row",
     "triple_rows",
     "vectors_of",
+    "whole_change",
 ]
 
 _BATCH = 500
@@ -117,6 +121,28 @@ def tables_of(connection: Connection, *, document_id: str | None) -> list[Docume
     return sorted(found, key=lambda one: (one.document_id, one.asset_id or "", one.ordinal, one.table_id))
 
 
+def whole_change(connection: Connection, document_id: str) -> GraphDelta:
+    """Return a stored document's change as it was applied: the entities of its mentions are name ids again."""
+    whole = document(connection, document_id, where="the record")
+    found = [caption(connection, asset.asset_id) for asset in whole.assets]
+    m, t, c = mentions.c, triples.c, chunks.c
+    ours = select(c.chunk_id).where(c.document_id == document_id)
+    named = select(mentions, locals_.c.name_id).join(
+        locals_, (locals_.c.local_id == m.local_id) & (locals_.c.document_id == document_id)
+    )
+    read = connection.execute(named.where(m.chunk_id.in_(ours)).order_by(m.mention_id))
+    said = connection.execute(select(triples).where(t.chunk_id.in_(ours)).order_by(t.triple_id))
+    return GraphDelta(
+        document=whole,
+        captions=tuple(one for one in found if one is not None),
+        chunks=tuple(chunk_stream(connection, document_id=document_id)),
+        extraction=Extraction(
+            mentions=tuple(replace(to_mention(row), entity_id=row.name_id) for row in read),
+            triples=tuple(to_triple(row) for row in said),
+        ),
+    )
+
+
 def chunk_stream(connection: Connection, *, document_id: str | None) -> Iterator[Chunk]:
     """Yield chunks by document, ordinal and id, a thousand at a time in memory."""
     query = select(chunks).order_by(chunks.c.document_id, chunks.c.ordinal, chunks.c.chunk_id)
@@ -126,11 +152,12 @@ def chunk_stream(connection: Connection, *, document_id: str | None) -> Iterator
         yield to_chunk(row)
 
 
-def relations(connection: Connection, *, entity_id: str | None) -> list[Relation]:
+def relations(connection: Connection, *, entity_id: str | None, document_ids: Sequence[str] | None) -> list[Relation]:
     """Sum the statements of each relation; its score is that of its best statement, which no order can change.
 
     :param connection: A connection in a transaction.
     :param entity_id: Only relations that have this entity at one end; ``None`` for all.
+    :param document_ids: Only statements of these documents; ``None`` for all.
     :returns: Relations by id, then origin (one pair may be related by extraction and by prediction).
     """
     t = triples.c
@@ -139,50 +166,78 @@ def relations(connection: Connection, *, entity_id: str | None) -> list[Relation
     query = query.group_by(*key)
     if entity_id is not None:
         query = query.where(or_(t.head_id == entity_id, t.tail_id == entity_id))
+    sums: dict[tuple[str, str, str, str], tuple[int, float]] = {}
+    for part in _within(query, t.chunk_id, document_ids):
+        for row in connection.execute(part):
+            n, score = sums.get((row.head_id, row.name, row.tail_id, row.origin), (0, 0.0))
+            sums[(row.head_id, row.name, row.tail_id, row.origin)] = (n + row.n_statements, max(score, row.score))
     found = [
         Relation(
-            relation_id=relation_id(row.head_id, row.name, row.tail_id),
-            head_id=row.head_id,
-            name=row.name,
-            tail_id=row.tail_id,
-            origin=Origin(row.origin),
-            n_statements=row.n_statements,
-            score=row.score,
+            relation_id=relation_id(head_id, name, tail_id),
+            head_id=head_id,
+            name=name,
+            tail_id=tail_id,
+            origin=Origin(origin),
+            n_statements=n_statements,
+            score=score,
         )
-        for row in connection.execute(query)
+        for (head_id, name, tail_id, origin), (n_statements, score) in sums.items()
     ]
     return sorted(found, key=lambda relation: (relation.relation_id, relation.origin))
 
 
-def mention_rows(connection: Connection) -> list[MentionRow]:
-    """Return every mention's place and entity, by chunk and span."""
+def _within(
+    query: Select[Any], chunk_id: ColumnElement[str], document_ids: Sequence[str] | None
+) -> Iterator[Select[Any]]:
+    """Yield a query on chunks' rows as it is, or one for each batch of the documents it is bound to."""
+    if document_ids is None:
+        yield query
+        return
+    for batch in in_batches(sorted(set(document_ids))):
+        yield query.where(chunk_id.in_(select(chunks.c.chunk_id).where(chunks.c.document_id.in_(batch))))
+
+
+def mention_rows(connection: Connection, *, document_ids: Sequence[str] | None) -> list[MentionRow]:
+    """Return every mention's place and entity (in these documents), by chunk and span."""
     m = mentions.c
-    query = select(m.chunk_id, m.entity_id, m.start, m.end).order_by(m.chunk_id, m.start, m.end, m.mention_id)
+    query = select(m.chunk_id, m.entity_id, m.start, m.end, m.mention_id)
+    rows = [tuple(row) for part in _within(query, m.chunk_id, document_ids) for row in connection.execute(part)]
     return [
         MentionRow(chunk_id=chunk_id, entity_id=entity_id, start=start, end=end)
-        for chunk_id, entity_id, start, end in connection.execute(query)
+        for chunk_id, entity_id, start, end, _ in sorted(rows, key=lambda row: (row[0], *row[2:]))
     ]
 
 
-def triple_rows(connection: Connection, *, relation: tuple[str, str, str] | None) -> list[TripleRow]:
-    """Return statements by id, all or those of one ``(head_id, name, tail_id)``."""
+STATEMENT_COLUMNS: tuple[Column[Any], ...] = tuple(
+    triples.c[name] for name in ("triple_id", "chunk_id", "head_id", "name", "tail_id", "score", "origin")
+)
+"""The columns of ``triples`` that :func:`to_triple_row` needs."""
+
+
+def to_triple_row(row: Row[Any]) -> TripleRow:
+    """Make the statement of a row that holds at least :data:`STATEMENT_COLUMNS`."""
+    return TripleRow(
+        triple_id=row.triple_id,
+        chunk_id=row.chunk_id,
+        head_id=row.head_id,
+        name=row.name,
+        tail_id=row.tail_id,
+        score=row.score,
+        origin=row.origin,
+    )
+
+
+def triple_rows(
+    connection: Connection, *, relation: tuple[str, str, str] | None, document_ids: Sequence[str] | None
+) -> list[TripleRow]:
+    """Return statements by id, all or those of one ``(head_id, name, tail_id)`` (in these documents)."""
     t = triples.c
-    query = select(t.triple_id, t.chunk_id, t.head_id, t.name, t.tail_id, t.score, t.origin).order_by(t.triple_id)
+    query: Select[Any] = select(*STATEMENT_COLUMNS)
     if relation is not None:
         head_id, name, tail_id = relation
         query = query.where(t.head_id == head_id, t.name == name, t.tail_id == tail_id)
-    return [
-        TripleRow(
-            triple_id=row.triple_id,
-            chunk_id=row.chunk_id,
-            head_id=row.head_id,
-            name=row.name,
-            tail_id=row.tail_id,
-            score=row.score,
-            origin=row.origin,
-        )
-        for row in connection.execute(query)
-    ]
+    rows = [to_triple_row(row) for part in _within(query, t.chunk_id, document_ids) for row in connection.execute(part)]
+    return sorted(rows, key=lambda row: row.triple_id)
 
 
 def vectors_of(connection: Connection, *, encoder: str, chunk_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:

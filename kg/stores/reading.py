@@ -15,6 +15,7 @@ from kg.errors import InputError
 from kg.ports import ChangeSet, MentionRow, TripleRow
 from kg.stores import queries
 from kg.stores.changes import read_changes
+from kg.stores.curation_queries import entities_within
 from kg.stores.names import NameFinder
 from kg.stores.rows import to_asset, to_chunk, to_document_info, to_entity, to_mention, to_table, to_triple
 from kg.stores.schema import assets, chunks, documents, entities, mentions, meta, tables, triples
@@ -109,9 +110,18 @@ class RecordReads(RecordSession):
             (row,) = queries.rows_by_id(connection, tables, [table_id], kind="table", where=self.where)
         return to_table(row)
 
-    def entities(self, entity_ids: Sequence[str] | None = None) -> list[Entity]:
-        """Return these entities in the order given (``NotFoundError`` for an unknown one), or all of them by id."""
+    def entities(
+        self, entity_ids: Sequence[str] | None = None, *, document_ids: Sequence[str] | None = None
+    ) -> list[Entity]:
+        """Return these entities in the order given (``NotFoundError`` for an unknown one), or all of them by id.
+
+        :param entity_ids: The entities; ``None`` for all.
+        :param document_ids: See them as these documents alone make them, and leave out those they do not mention.
+        :returns: The entities.
+        """
         with self._read("read entities") as connection:
+            if document_ids is not None:
+                return entities_within(connection, entity_ids, document_ids)
             if entity_ids is None:
                 rows = list(connection.execute(select(entities).order_by(entities.c.entity_id)))
             else:
@@ -131,20 +141,22 @@ class RecordReads(RecordSession):
         with self._read("look an entity up") as connection:
             return self._names.find(connection, name, limit=limit, where=self.where)
 
-    def relations(self, *, entity_id: str | None = None) -> list[Relation]:
-        """Return relations (that touch an entity), by id; one that several origins state comes once for each."""
+    def relations(self, *, entity_id: str | None = None, document_ids: Sequence[str] | None = None) -> list[Relation]:
+        """Return relations (that touch an entity; of these documents), by id; one for each origin that states it."""
         with self._read("read relations") as connection:
-            return queries.relations(connection, entity_id=entity_id)
+            return queries.relations(connection, entity_id=entity_id, document_ids=document_ids)
 
-    def mention_rows(self) -> list[MentionRow]:
-        """Return every mention's chunk and entity: the incidence of the graph, by chunk, then span."""
+    def mention_rows(self, *, document_ids: Sequence[str] | None = None) -> list[MentionRow]:
+        """Return every mention's chunk and entity (in these documents): the graph's incidence, by chunk, then span."""
         with self._read("read mentions") as connection:
-            return queries.mention_rows(connection)
+            return queries.mention_rows(connection, document_ids=document_ids)
 
-    def triple_rows(self, *, relation: tuple[str, str, str] | None = None) -> list[TripleRow]:
-        """Return every statement, or those of one ``(head_id, name, tail_id)``, by id."""
+    def triple_rows(
+        self, *, relation: tuple[str, str, str] | None = None, document_ids: Sequence[str] | None = None
+    ) -> list[TripleRow]:
+        """Return every statement (of these documents), or those of one ``(head_id, name, tail_id)``, by id."""
         with self._read("read statements") as connection:
-            return queries.triple_rows(connection, relation=relation)
+            return queries.triple_rows(connection, relation=relation, document_ids=document_ids)
 
     def mentions(self, chunk_id: str) -> list[Mention]:
         """Return the mentions of one chunk, by span."""

@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 
 from kg.errors import StoreError
+from kg.ports import EntityMatcher
 from kg.stores import writes
+from kg.stores.contradictions import FUNCTIONAL, Fixed
+from kg.stores.curating import RecordCuration
 from kg.stores.engine import checkpoint, enable_wal, make_engine, resolve_url, set_foreign_keys, sqlite_path
 from kg.stores.failures import explained
+from kg.stores.matching import NamesOnlyMatcher
 from kg.stores.migrations import MIGRATIONS, Migration, is_current, prepare_schema
-from kg.stores.reading import RecordReads
 from kg.stores.schema import SCHEMA_VERSION
 from kg.types import GraphDelta, IngestStatus
 
@@ -50,6 +53,8 @@ def open_record(
     *,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     clock: Callable[[], datetime] = _now,
+    matcher: EntityMatcher | None = None,
+    functional: Mapping[str, Fixed] = FUNCTIONAL,
     migrations: Mapping[int, Migration] = MIGRATIONS,
     schema_version: int = SCHEMA_VERSION,
 ) -> SqlRecordStore:
@@ -58,6 +63,10 @@ def open_record(
     :param url_or_path: A path (SQLite) or a database URL.
     :param busy_timeout_s: How long a call waits for other threads and processes, in seconds.
     :param clock: Where the time of ``DocumentInfo.added_at`` comes from; it must be aware of its time zone.
+    :param matcher: Decides which names mean the same thing; ``None`` takes equal names for one thing and compares no
+        others. A record that was resolved by another matcher is resolved again by the first write, all or nothing.
+    :param functional: Relations that have one answer, and the end that is fixed: where sources differ, they contradict
+        each other. What a caller adds, it adds to :data:`kg.stores.contradictions.FUNCTIONAL`.
     :param migrations: The step from each schema version to the next.
     :param schema_version: The schema version to reach.
     :returns: The store; :meth:`SqlRecordStore.close` it when done.
@@ -70,7 +79,14 @@ def open_record(
     where = str(path) if path else url.render_as_string(hide_password=True)
     reader, writer = make_engine(url, busy_timeout_s=busy_timeout_s)
     store = SqlRecordStore(
-        reader=reader, writer=writer, where=where, path=path, busy_timeout_s=busy_timeout_s, clock=clock
+        reader=reader,
+        writer=writer,
+        where=where,
+        path=path,
+        busy_timeout_s=busy_timeout_s,
+        clock=clock,
+        matcher=matcher or NamesOnlyMatcher(),
+        functional=functional,
     )
     try:
         with explained(where=where, path=path, action="open the record"):
@@ -97,7 +113,7 @@ def _make_or_migrate(writer: Engine, *, where: str, migrations: Mapping[int, Mig
             set_foreign_keys(connection, enforced=True)
 
 
-class SqlRecordStore(RecordReads):
+class SqlRecordStore(RecordCuration):
     """The record in an SQL database. Make it with :func:`open_record`.
 
     :param reader: The engine for reads.
@@ -106,6 +122,8 @@ class SqlRecordStore(RecordReads):
     :param path: The SQLite file; ``None`` for a server.
     :param busy_timeout_s: How long a write waits for another thread, in seconds.
     :param clock: Where the time of ``DocumentInfo.added_at`` comes from.
+    :param matcher: Decides which names mean the same thing.
+    :param functional: Relations that have one answer.
     """
 
     def apply(self, delta: GraphDelta) -> IngestStatus:
@@ -119,7 +137,10 @@ class SqlRecordStore(RecordReads):
         """
         added_at = self._clock().astimezone(UTC).isoformat(timespec="seconds")
         with self._write(f"store {delta.document.name!r}") as connection:
-            return writes.apply_delta(connection, delta, added_at=added_at)
+            self._bring_up_to_date(connection)
+            return writes.apply_delta(
+                connection, delta, matcher=self._matcher, functional=self._functional, added_at=added_at
+            )
 
     def remove(self, document_id: str) -> None:
         """Delete a document and every trace of it, in one transaction.
@@ -132,7 +153,10 @@ class SqlRecordStore(RecordReads):
         :raises StoreError: If the database refuses; the record is as it was before.
         """
         with self._write(f"remove document {document_id!r}") as connection:
-            writes.remove_document(connection, document_id, where=self.where)
+            self._bring_up_to_date(connection)
+            writes.remove_document(
+                connection, document_id, matcher=self._matcher, functional=self._functional, where=self.where
+            )
         if self._path is not None:
             self._empty_log(self._path)
 

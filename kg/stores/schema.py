@@ -9,14 +9,17 @@ Layer: ``kg``; SQLAlchemy Core only, no ORM and no SQL dialect.
                ├─ tables                                (those of the text)
                ├─ chunks ─┬─ mentions ── triples        (what was read, with its place)
                │          └─ vectors                    (what encoders made of it)
-               └─ contributions                         (which names this document gave to which entity)
-    entities ──── entity_names                          (the sum of all contributions)
+               └─ locals                                (what this document says of each name)
+    names, senses ── blocks, links                      (which names mean one thing: see kg.ports.entities)
+    decisions                                           (what a person said about that)
+    entities ──── entity_names                          (the sum of all locals)
+    contradictions                                      (statements that cannot all hold)
     changes                                             (the version at which each thing last changed)
     meta                                                (schema version, change counter)
 
 Every line is a foreign key with ``ON DELETE CASCADE``: deleting a row of ``documents`` deletes all that came from it.
-``entities`` and ``entity_names`` are sums over the documents that remain. They are kept up to date inside the same
-transaction at a cost that depends on the document, not on the record (see :mod:`kg.stores.entities`).
+All tables below them follow from the documents that remain and from ``decisions`` alone. They are kept up to date
+inside the same transaction at a cost that depends on the document, not on the record (see :mod:`kg.stores.settle`).
 
 Ids come from :mod:`kg.ids`. Large columns stand last, because SQLite reads a row only as far as it has to. Columns that
 are younger than their table have a server default, with which :mod:`kg.stores.migrations` adds them to older records.
@@ -43,16 +46,23 @@ from sqlalchemy import (
 __all__ = [
     "SCHEMA_VERSION",
     "assets",
+    "block_windows",
+    "blocks",
     "captions",
     "changes",
     "chunks",
-    "contributions",
+    "contradictions",
+    "decisions",
     "documents",
     "entities",
     "entity_names",
+    "links",
+    "locals_",
     "mentions",
     "meta",
     "metadata",
+    "names",
+    "senses",
     "tables",
     "triples",
     "vectors",
@@ -77,6 +87,8 @@ meta = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("schema_version", Integer, nullable=False),
     Column("version", Integer, nullable=False),
+    Column("matcher", Text, nullable=False, server_default=""),
+    Column("functional", Text, nullable=False, server_default=""),
 )
 
 documents = Table(
@@ -202,16 +214,94 @@ entity_names = Table(
     sqlite_with_rowid=False,
 )
 
-contributions = Table(
-    "contributions",
+locals_ = Table(
+    "locals",
     metadata,
-    Column("document_id", _ID, _owned_by("documents.document_id"), primary_key=True),
-    Column("entity_id", _ID, ForeignKey("entities.entity_id"), primary_key=True),
-    Column("surface", Text, primary_key=True),
-    Column("label", String(64), primary_key=True),
-    Column("n_mentions", Integer, nullable=False),
-    Index("contributions_to_entity", "entity_id"),
+    Column("name_id", _ID, primary_key=True),
+    Column("local_id", _ID, primary_key=True),
+    Column("document_id", _ID, _owned_by("documents.document_id"), nullable=False),
+    Column("source_id", _ID, nullable=False),
+    Column("sense_id", _ID, nullable=False),
+    Column("entity_id", _ID, nullable=False),
+    Column("uses", JSON, nullable=False),
+    Column("features", JSON, nullable=False),
+    Index("locals_of_document", "document_id"),
+    Index("locals_of_source", "source_id"),
     sqlite_with_rowid=False,
+)
+"""What one document says of one name: its contribution, kept apart from all others, with the surface forms and labels
+it uses and how often. Rows of a name lie together, and there is no index by sense or entity: ids are hashes, so each
+further index would dirty a page for every name of a document. ``senses`` leads from an entity to its names."""
+
+names = Table(
+    "names",
+    metadata,
+    Column("name_id", _ID, primary_key=True),
+    Column("n_locals", Integer, nullable=False),
+    Column("n_senses", Integer, nullable=False),
+    Column("last_sampled", _ID, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""``last_sampled`` is the largest local id of the name's sample, empty where the sample is all there is."""
+
+senses = Table(
+    "senses",
+    metadata,
+    Column("sense_id", _ID, primary_key=True),
+    Column("name_id", _ID, nullable=False),
+    Column("entity_id", _ID, nullable=False),
+    Column("n_documents", Integer, nullable=False),
+    Column("profile", JSON, nullable=False),
+    Index("senses_of_name", "name_id"),
+    Index("senses_of_entity", "entity_id"),
+    sqlite_with_rowid=False,
+)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("block", String(200), primary_key=True),
+    Column("sense_id", _ID, primary_key=True),
+    Index("blocks_of_sense", "sense_id"),
+    sqlite_with_rowid=False,
+)
+
+block_windows = Table(
+    "block_windows",
+    metadata,
+    Column("block", String(200), primary_key=True),
+    Column("last", _ID, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""``last`` is the largest sense id of the block that is compared with others of it."""
+
+links = Table(
+    "links",
+    metadata,
+    Column("left_id", _ID, primary_key=True),
+    Column("right_id", _ID, primary_key=True),
+    Column("score", Double, nullable=False),
+    Column("is_automatic", Boolean, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Index("links_of_right", "right_id"),
+    sqlite_with_rowid=False,
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("decision_id", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(16), nullable=False),
+    Column("left_id", _ID, nullable=False),
+    Column("right_id", _ID, nullable=False),
+    Column("left_sources", JSON, nullable=False),
+    Column("right_sources", JSON, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", String(40), nullable=False),
+    Column("undone_at", String(40), nullable=False),
+    Column("note", Text, nullable=False),
+    Index("decisions_on_left", "left_id"),
+    Index("decisions_on_right", "right_id"),
 )
 
 mentions = Table(
@@ -220,6 +310,7 @@ mentions = Table(
     Column("mention_id", _ID, primary_key=True),
     Column("chunk_id", _ID, _owned_by("chunks.chunk_id"), nullable=False),
     Column("entity_id", _ID, ForeignKey("entities.entity_id"), nullable=False),
+    Column("local_id", _ID, nullable=False, server_default=""),
     Column("start", Integer, nullable=False),
     Column("end", Integer, nullable=False),
     Column("label", Text, nullable=False),
@@ -273,3 +364,16 @@ changes = Table(
 )
 """One row for each document and entity that ever was: what is derived from the record asks what changed since then. Of
 things that are gone the id alone stays, a hash from which no word can be read."""
+
+contradictions = Table(
+    "contradictions",
+    metadata,
+    Column("entity_id", _ID, primary_key=True),
+    Column("relation", Text, primary_key=True),
+    Column("fixed", String(4), primary_key=True),
+    Column("triple_id", _ID, _owned_by("triples.triple_id"), primary_key=True),
+    Column("side", Text, nullable=False),
+    Index("contradictions_of_triple", "triple_id"),
+    sqlite_with_rowid=False,
+)
+"""Statements that cannot all hold; those of one ``side`` agree with each other."""

@@ -6,7 +6,7 @@ Layer: ``kg``; SQLAlchemy Core.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,8 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, select
 
 from kg.errors import StoreBusyError, StoreError
+from kg.ports import EntityMatcher
+from kg.stores.contradictions import Fixed
 from kg.stores.failures import explained
 from kg.stores.schema import meta
 
@@ -29,6 +31,8 @@ class RecordSession:
     :param path: The SQLite file; ``None`` for a server.
     :param busy_timeout_s: How long a write waits for another thread, in seconds.
     :param clock: Where the times in the record come from.
+    :param matcher: Decides which names mean the same thing.
+    :param functional: Relations that have one answer.
     """
 
     def __init__(
@@ -40,6 +44,8 @@ class RecordSession:
         path: Path | None,
         busy_timeout_s: float,
         clock: Callable[[], datetime],
+        matcher: EntityMatcher,
+        functional: Mapping[str, Fixed],
     ) -> None:
         self.where = where
         self.engine = writer
@@ -48,6 +54,8 @@ class RecordSession:
         self._path = path
         self._busy_timeout_s = busy_timeout_s
         self._clock = clock
+        self._matcher = matcher
+        self._functional = functional
         self._closed = False
         self._write_lock = threading.Lock()
 

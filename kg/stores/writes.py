@@ -5,28 +5,36 @@ Layer: ``kg``; SQLAlchemy Core.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, insert, select
 
 from kg.errors import InputError, NotFoundError
+from kg.ports import EntityMatcher
 from kg.stores.changes import count_change
-from kg.stores.entities import add_share, share_of, stored_share, subtract_share
+from kg.stores.contradictions import Fixed, recheck
+from kg.stores.entities import drop_entities
+from kg.stores.locals import Local, locals_of, read_locals
 from kg.stores.queries import in_batches
-from kg.stores.rows import asset_row, caption_row, chunk_row, document_row, mention_row, table_row, triple_row
-from kg.stores.schema import assets, captions, chunks, documents, mentions, tables, triples, vectors
-from kg.types import GraphDelta, IngestStatus
+from kg.stores.rows import Values, asset_row, caption_row, chunk_row, document_row, mention_row, table_row, triple_row
+from kg.stores.schema import assets, captions, chunks, documents, locals_, mentions, tables, triples, vectors
+from kg.stores.settle import settle
+from kg.types import GraphDelta, IngestStatus, Mention
 
 __all__ = ["apply_delta", "put_vectors", "remove_document"]
 
 
-def apply_delta(connection: Connection, delta: GraphDelta, *, added_at: str) -> IngestStatus:
+def apply_delta(
+    connection: Connection, delta: GraphDelta, *, matcher: EntityMatcher, functional: Mapping[str, Fixed], added_at: str
+) -> IngestStatus:
     """Write one document's change.
 
     :param connection: A connection in a write transaction.
     :param delta: The change.
+    :param matcher: Decides which names mean the same thing.
+    :param functional: Relations that have one answer.
     :param added_at: ISO 8601, UTC.
     :returns: ``UNCHANGED`` if the document was there (nothing was written), else ``REPLACED`` or ``ADDED``.
     """
@@ -36,26 +44,37 @@ def apply_delta(connection: Connection, delta: GraphDelta, *, added_at: str) -> 
         return IngestStatus.UNCHANGED
     by_source = select(documents.c.document_id).where(documents.c.source == document.source)
     older = connection.execute(by_source).scalar_one_or_none()
-    touched = set() if older is None else _delete(connection, older)
-    touched |= _insert(connection, delta, added_at=added_at)
+    gone = [] if older is None else _delete(connection, older)
+    connection.execute(insert(documents), [document_row(document, n_chunks=len(delta.chunks), added_at=added_at)])
+    added = locals_of(delta, matcher)
+    settled = settle(connection, matcher, gone=gone, added=added)
+    drop_entities(connection, settled.empty)
+    _insert_parts(connection, delta, added)
+    recheck(connection, settled.touched, functional)
     changed = [document.document_id] if older is None else [document.document_id, older]
-    count_change(connection, document_ids=changed, entity_ids=touched)
+    count_change(connection, document_ids=changed, entity_ids=settled.touched)
     return IngestStatus.ADDED if older is None else IngestStatus.REPLACED
 
 
-def remove_document(connection: Connection, document_id: str, *, where: str) -> None:
+def remove_document(
+    connection: Connection, document_id: str, *, matcher: EntityMatcher, functional: Mapping[str, Fixed], where: str
+) -> None:
     """Delete a document and all that came from it.
 
     :param connection: A connection in a write transaction.
     :param document_id: The document.
+    :param matcher: Decides which names mean the same thing.
+    :param functional: Relations that have one answer.
     :param where: The record as a user knows it, for the message.
     :raises NotFoundError: If there is no such document.
     """
     known = select(documents.c.document_id).where(documents.c.document_id == document_id)
     if connection.execute(known).first() is None:
         raise NotFoundError(f"There is no document {document_id!r} in {where}. List the documents to see their ids.")
-    touched = _delete(connection, document_id)
-    count_change(connection, document_ids=[document_id], entity_ids=touched)
+    settled = settle(connection, matcher, gone=_delete(connection, document_id))
+    drop_entities(connection, settled.empty)
+    recheck(connection, settled.touched, functional)
+    count_change(connection, document_ids=[document_id], entity_ids=settled.touched)
 
 
 def put_vectors(connection: Connection, *, encoder: str, rows: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
@@ -86,21 +105,17 @@ def _to_blob(chunk_id: str, vector: NDArray[np.float32]) -> bytes:
     return np.ascontiguousarray(vector, dtype="<f4").tobytes()
 
 
-def _delete(connection: Connection, document_id: str) -> set[str]:
-    """Delete a document; return the entities that it mentioned."""
-    share = stored_share(connection, document_id)
+def _delete(connection: Connection, document_id: str) -> list[Local]:
+    """Delete a document; return what it said of each name."""
+    gone = read_locals(connection, locals_.c.document_id, [document_id])
     connection.execute(delete(documents).where(documents.c.document_id == document_id))
-    subtract_share(connection, share)
-    return set(share)
+    return gone
 
 
-def _insert(connection: Connection, delta: GraphDelta, *, added_at: str) -> set[str]:
-    """Insert a document; return the entities that it mentions."""
+def _insert_parts(connection: Connection, delta: GraphDelta, added: Sequence[Local]) -> None:
     document, extraction = delta.document, delta.extraction
-    connection.execute(insert(documents), [document_row(document, n_chunks=len(delta.chunks), added_at=added_at)])
-    share = share_of(extraction.mentions)
-    add_share(connection, share, document_id=document.document_id)
-    entity_of = {mention.mention_id: mention.entity_id for mention in extraction.mentions}
+    local_of = {local.name_id: local for local in added}
+    entity_of = {one.mention_id: local_of[one.entity_id].entity_id for one in extraction.mentions}
     # A statement's id is the hash of all it says, so two with one id are the same statement found twice.
     statements = {triple.triple_id: triple for triple in extraction.triples}.values()
     batches = (
@@ -108,10 +123,13 @@ def _insert(connection: Connection, delta: GraphDelta, *, added_at: str) -> set[
         (captions, [caption_row(caption) for caption in delta.captions]),
         (tables, [table_row(table) for table in delta.tables]),
         (chunks, [chunk_row(chunk) for chunk in delta.chunks]),
-        (mentions, [mention_row(mention) for mention in extraction.mentions]),
+        (mentions, [_mention_row(mention, local_of[mention.entity_id]) for mention in extraction.mentions]),
         (triples, [triple_row(triple, entity_of=entity_of) for triple in statements]),
     )
     for table, rows in batches:
         if rows:
             connection.execute(insert(table), rows)
-    return set(share)
+
+
+def _mention_row(mention: Mention, local: Local) -> Values:
+    return {**mention_row(mention), "entity_id": local.entity_id, "local_id": local.local_id}

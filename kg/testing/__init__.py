@@ -15,10 +15,12 @@ from kg.testing.fakes import (
     WordTokenizer,
     chunk_by_paragraph,
 )
+from kg.testing.matchers import CompanyMatcher
 
 __all__ = [
     "AltTextCaptioner",
     "CapitalisedWordExtractor",
+    "CompanyMatcher",
     "NameResolver",
     "PlainTextLoader",
     "WordTokenizer",

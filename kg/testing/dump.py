@@ -11,7 +11,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from kg.ids import sha256_hex
-from kg.ports import RecordStore
+from kg.ports import Contribution, Decision, RecordStore
 
 __all__ = ["canonical_dump"]
 
@@ -19,7 +19,8 @@ __all__ = ["canonical_dump"]
 def canonical_dump(store: RecordStore, *, encoders: Sequence[str] = ()) -> str:
     """Write down everything that a record holds, in an order that does not depend on how it came to hold it.
 
-    Left out are the change counter and the times of adding, which tell of the way and not of the content.
+    Left out are the change counter, the times of adding, and which decisions were undone and when: they tell of the way
+    and not of the content.
 
     :param store: The record.
     :param encoders: Fingerprints of encoders whose vectors are dumped too.
@@ -41,6 +42,13 @@ def canonical_dump(store: RecordStore, *, encoders: Sequence[str] = ()) -> str:
     facts += [("relation", relation) for relation in store.relations()]
     facts += [("mention_row", row) for row in store.mention_rows()]
     facts += [("triple_row", row) for row in store.triple_rows()]
+    facts += [("sense", sense) for sense in store.senses()]
+    facts += [("link", link) for link in store.links()]
+    for entity in store.entities():
+        facts += [("contribution", [entity.entity_id, *_shared(one)]) for one in store.contributions(entity.entity_id)]
+    decided = [_said(one) for one in store.decisions() if one.is_active]
+    facts += [("decision", one) for one in sorted(decided, key=str)]
+    facts += [("contradiction", one) for one in store.contradictions()]
     for encoder in encoders:
         vectors = store.vectors(encoder=encoder, chunk_ids=store.chunk_ids())
         facts += [("vector", [encoder, chunk_id, vector.tobytes()]) for chunk_id, vector in sorted(vectors.items())]
@@ -48,6 +56,16 @@ def canonical_dump(store: RecordStore, *, encoders: Sequence[str] = ()) -> str:
     return "\n".join(
         json.dumps([kind, fact], default=_plain, sort_keys=True, ensure_ascii=False) for kind, fact in facts
     )
+
+
+def _shared(contribution: Contribution) -> list[Any]:
+    uses = [[*use, count] for use, count in sorted(contribution.uses.items())]
+    return [contribution.document_id, uses, contribution.n_mentions, contribution.statements]
+
+
+def _said(decision: Decision) -> dict[str, Any]:
+    told = ("decision_id", "at", "by", "note")
+    return {key: value for key, value in asdict(decision).items() if key not in told}
 
 
 def _plain(value: object) -> object:

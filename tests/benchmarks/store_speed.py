@@ -1,15 +1,19 @@
 """How fast the record takes documents, and that adding one costs the same whatever is in it already.
 
-Run: ``python -m tests.benchmarks.store_speed [--sizes 10 1000 5000] [--folder DIR]``. Documents are synthetic: 12
-chunks of 900 characters, 60 mentions of names drawn by Zipf's law from 20,000 (so that a growing record has ever more
-popular entities), 24 statements and one picture of 20 kB. Excluded: parsing, captioning, extraction and encoding; the
-deltas are built before the clock starts. The baseline beside each figure is writing the same bytes to a new file with
-one fsync. One series is run for each setting of ``synchronous``; the last column relates medians of one run.
+Run: ``python -m tests.benchmarks.store_speed [--sizes 100 10000] [--folder DIR]``. Documents are synthetic: 12 chunks
+of 900 characters, 60 mentions of names drawn by Zipf's law from 20,000 (so that a growing record has ever more popular
+entities; one in ten by an alias that ends in the same word), 24 statements and one picture of 20 kB. Entities are
+resolved by ``kg.testing.CompanyMatcher`` (homonyms by their company, aliases by their last word), or by none. Excluded:
+parsing, captioning, extraction and encoding; the deltas are built before the clock starts. The baseline beside each
+figure is writing the same bytes to a new file with one fsync. One series is run for each setting of ``synchronous`` and
+for each matcher; the records of all sizes are probed in turn, and the last column relates medians of one run.
+``--sizes 100 10000`` is the bound of issue 3: at most 1.5 times as much.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import platform
 import random
@@ -25,11 +29,13 @@ import sqlalchemy
 from sqlalchemy import event
 
 from kg import ids
+from kg.ports import EntityMatcher
 from kg.stores.record import SqlRecordStore, open_record
 from kg.testing import make_delta, make_document
 from kg.types import Asset, Chunk, Extraction, GraphDelta, Mention, Modality, Span, Triple
 
 N_CHUNKS, CHUNK_CHARS, MENTIONS_PER_CHUNK, PICTURE_BYTES, N_NAMES, N_PROBES = 12, 900, 5, 20_000, 20_000, 25
+MATCHERS = {"none": "kg.stores.matching:NamesOnlyMatcher", "company": "kg.testing:CompanyMatcher"}
 
 
 def synthetic_delta(number: int) -> GraphDelta:
@@ -78,8 +84,8 @@ def synthetic_delta(number: int) -> GraphDelta:
 
 
 def _mention(chunk: Chunk, place: int, rng: random.Random) -> Mention:
-    name = f"Name {min(int(rng.paretovariate(0.7)), N_NAMES)}"
-    name = name if rng.random() < 0.9 else name.upper()
+    number = min(int(rng.paretovariate(0.7)), N_NAMES)
+    name = rng.choices((f"Name {number}", f"NAME {number}", f"N {number}"), weights=(8, 1, 1))[0]
     start = chunk.span.start + place * 20
     return Mention(
         mention_id=ids.mention_id(chunk.chunk_id, start, start + 10, "NAME"),
@@ -106,6 +112,12 @@ def _triple(chunk: Chunk, head: Mention, tail: Mention, rng: random.Random) -> T
     )
 
 
+def _matcher(name: str) -> EntityMatcher:
+    module, _, attribute = MATCHERS.get(name, name).partition(":")
+    matcher: EntityMatcher = getattr(importlib.import_module(module), attribute)()
+    return matcher
+
+
 def _seconds(action: object, *arguments: object) -> float:
     started = time.perf_counter()
     action(*arguments)  # type: ignore[operator]
@@ -119,9 +131,9 @@ def _write_plain(path: Path, delta: GraphDelta) -> None:
         os.fsync(file.fileno())
 
 
-def _filled(path: Path, size: int, *, synchronous: str) -> tuple[SqlRecordStore, float]:
+def _filled(path: Path, size: int, *, synchronous: str, matcher: EntityMatcher) -> tuple[SqlRecordStore, float]:
     """Open a record, fill it with ``size`` documents, and return it with the documents/s that it took."""
-    store = open_record(path)
+    store = open_record(path, matcher=matcher)
     store.engine.dispose()
     event.listen(store.engine.pool, "connect", lambda driver, _: driver.execute(f"PRAGMA synchronous={synchronous}"))
     seconds = 0.0
@@ -131,13 +143,20 @@ def _filled(path: Path, size: int, *, synchronous: str) -> tuple[SqlRecordStore,
     return store, size / seconds
 
 
-def measure(folder: Path, sizes: list[int], *, synchronous: str) -> Iterator[tuple[int, float, float, float, float]]:
+def measure(
+    folder: Path, sizes: list[int], *, synchronous: str, matcher: EntityMatcher
+) -> Iterator[tuple[int, float, float, float, float]]:
     """Yield, for each size: filling rate in documents/s, and medians in ms of adding, removing and the plain file.
 
     The records of all sizes are filled first and probed in turn, so that a busy machine slows all of them alike. Each
     probe is taken out again, so the sizes stay.
     """
-    stores = {size: _filled(folder / f"{synchronous}-{size}.db", size, synchronous=synchronous) for size in sizes}
+    stores = {
+        size: _filled(
+            folder / f"{synchronous}-{matcher.version}-{size}.db", size, synchronous=synchronous, matcher=matcher
+        )
+        for size in sizes
+    }
     times: dict[int, tuple[list[float], list[float], list[float]]] = {size: ([], [], []) for size in sizes}
     for number in range(N_PROBES):
         probe = synthetic_delta(10**7 + number)
@@ -177,22 +196,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 1000, 5000])
     parser.add_argument("--names", type=int, default=100_000)
+    parser.add_argument("--synchronous", nargs="+", default=["FULL", "NORMAL"], choices=["FULL", "NORMAL", "OFF"])
+    parser.add_argument("--matchers", nargs="+", default=list(MATCHERS), help="names, or MODULE:CLASS")
     parser.add_argument("--folder", type=Path, default=None, help="where to write (default: the temporary folder)")
     arguments = parser.parse_args()
     versions = (
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, SQLAlchemy {sqlalchemy.__version__}"
     )
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {versions}; {N_PROBES} probes")
-    print("synchronous  documents  fill docs/s  add 1 ms  remove 1 ms  plain file+fsync ms  add vs smallest")
+    print("synchronous        matcher  documents  fill docs/s  add 1 ms  remove 1 ms  plain file ms  vs smallest")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        for synchronous in ("FULL", "NORMAL"):
-            first = 0.0
-            for size, rate, add, remove, plain in measure(Path(folder), arguments.sizes, synchronous=synchronous):
-                first = first or add
-                print(
-                    f"{synchronous:>11}  {size:9d}  {rate:11.1f}  {add:8.1f}  {remove:11.1f}  {plain:19.1f}"
-                    f"  {add / first:15.2f}"
-                )
+        for synchronous in arguments.synchronous:
+            for name in arguments.matchers:
+                first = 0.0
+                found = measure(Path(folder), arguments.sizes, synchronous=synchronous, matcher=_matcher(name))
+                for size, rate, add, remove, plain in found:
+                    first = first or add
+                    print(
+                        f"{synchronous:>11}  {name:>13}  {size:9d}  {rate:11.1f}  {add:8.1f}  {remove:11.1f}"
+                        f"  {plain:13.1f}  {add / first:11.2f}"
+                    )
         if arguments.names:
             cold, warm, exact = measure_names(Path(folder), arguments.names)
             print(f"find_entities of {arguments.names}: first {cold:.0f} ms, next {warm:.0f} ms, exact {exact:.1f} ms")

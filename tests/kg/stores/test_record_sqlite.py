@@ -17,7 +17,7 @@ from kg.errors import ConfigError, InputError, StoreBusyError, StoreError, Store
 from kg.stores.engine import resolve_url
 from kg.stores.record import SqlRecordStore, open_record
 from kg.stores.schema import metadata
-from kg.testing import canonical_dump, make_delta, make_pipeline, make_raw, with_every_field
+from kg.testing import CompanyMatcher, canonical_dump, make_delta, make_pipeline, make_raw, with_every_field
 from kg.testing.contract import CURIE
 from kg.types import IngestStatus
 
@@ -45,14 +45,22 @@ def _limit_pages(store: SqlRecordStore, n_pages: int) -> None:
     event.listen(store.engine.pool, "connect", lambda driver, _: driver.execute(f"PRAGMA max_page_count={n_pages}"))
 
 
-def test_removing_the_last_document_leaves_no_row_in_any_table(store: SqlRecordStore):
-    delta = with_every_field(make_delta(CURIE))
-    store.apply(delta)
+def test_removing_the_last_document_leaves_no_row_in_any_table(tmp_path: Path):
+    store = open_record(tmp_path / "matched.db", matcher=CompanyMatcher())
+    deltas = [
+        with_every_field(make_delta(CURIE, name="a.txt")),
+        make_delta("Mary Curie beside Pierre Curie", name="b.txt"),
+        make_delta("Marie Curie born_in Paris and Marie Curie born_in Warsaw", name="c.txt"),
+    ]
+    for delta in deltas:
+        store.apply(delta)
     filled = _row_counts(store)
-    assert all(count > 0 for name, count in filled.items() if name != "vectors")
+    assert [name for name, count in filled.items() if not count] == ["decisions", "vectors"]
 
-    store.remove(delta.document.document_id)
+    for delta in deltas:
+        store.remove(delta.document.document_id)
     assert {name for name, count in _row_counts(store).items() if count} == {"changes", "meta"}
+    store.close()
 
 
 def test_bytes_of_a_removed_document_are_not_left_in_the_files(store: SqlRecordStore, tmp_path: Path):

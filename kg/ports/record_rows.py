@@ -1,0 +1,47 @@
+"""The rows and change lists that are read from a record in bulk.
+
+Layer: ``kg``; the standard library only. Import these from :mod:`kg.ports`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ChangeSet", "MentionRow", "TripleRow"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSet:
+    """What to read again: everything named here was added, changed or removed after the version that was asked for.
+
+    Whoever keeps something derived from the record (an index, an external graph database) reads each named thing again
+    and drops those that are gone; it is then at ``version``. A document is named when it was added or removed; an
+    entity when its name, type, aliases, counts, mentions or relations changed, or when it vanished. Ids are sorted.
+    """
+
+    version: int
+    document_ids: tuple[str, ...] = ()
+    entity_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MentionRow:
+    """A stored mention, as graph search reads it."""
+
+    chunk_id: str
+    entity_id: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TripleRow:
+    """A stored statement with its entities resolved, as graph search and completion read it."""
+
+    triple_id: str
+    chunk_id: str
+    head_id: str
+    name: str
+    tail_id: str
+    score: float
+    origin: str

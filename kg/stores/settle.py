@@ -1,0 +1,151 @@
+"""Bring senses, links and entities up to what the documents now say, inside the transaction that changes them.
+
+Layer: ``kg``; SQLAlchemy Core.
+
+``locals → senses → profiles and blocks → links → components → entities, mentions, statements``
+
+Each step is a function of the one before it, of the remaining documents and of a person's decisions; each looks at what
+the change touched and no further, and hands on what it changed. So the outcome is the same in whatever order documents
+came and went, and the cost depends on the document (``tests/benchmarks/store_speed.py`` measures it).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, or_, select, update
+
+from kg.ports import Decision, EntityMatcher
+from kg.stores.decisions import decisions_on, splits_among
+from kg.stores.entities import Move, move_shares
+from kg.stores.joining import rejoin
+from kg.stores.links import relink
+from kg.stores.locals import Local, read_locals, read_locals_of_senses, save_locals
+from kg.stores.profiles import save_profiles
+from kg.stores.queries import in_batches
+from kg.stores.schema import locals_, mentions, senses, triples
+from kg.stores.senses import Regrouped, regroup
+
+__all__ = ["Settled", "realign", "settle"]
+
+
+@dataclass(slots=True)
+class Settled:
+    """What a change did to the entities."""
+
+    touched: set[str] = field(default_factory=set)
+    """Entities of which anything changed: names, counts, mentions, relations, or that they vanished."""
+    empty: list[str] = field(default_factory=list)
+    """Entities that nothing is left of; no stored mention refers to them any more."""
+
+
+def settle(
+    connection: Connection,
+    matcher: EntityMatcher,
+    *,
+    gone: Sequence[Local] = (),
+    added: Sequence[Local] = (),
+    anew: Collection[str] = (),
+    reconsidered: Iterable[Decision] = (),
+) -> Settled:
+    """Resolve what a change touches.
+
+    :param connection: A connection in a write transaction. What is gone is deleted already; of what is added, the row
+        of ``documents`` is there, and mentions are inserted afterwards, with the entities that this sets on ``added``.
+    :param matcher: Decides senses and links.
+    :param gone: Local entities that were deleted.
+    :param added: Local entities to insert.
+    :param anew: Names whose senses are decided anew as a whole.
+    :param reconsidered: Decisions that were just taken or undone.
+    :returns: What changed. The caller drops the entities that are empty.
+    """
+    name_ids = {local.name_id for local in (*gone, *added)} | set(anew)
+    decided = decisions_on(connection, name_ids)
+    regrouped = regroup(connection, matcher, gone=gone, added=added, splits=splits_among(decided), anew=anew)
+    profiled = save_profiles(connection, matcher, regrouped)
+    relinked = relink(connection, matcher, profiled, vanished=regrouped.vanished)
+    unsaved = {local.local_id: local for local in (*added, *regrouped.moved)}
+    seeds = relinked | set(regrouped.counts) | set(regrouped.count_changes)
+    changed = rejoin(connection, seeds, decided=[*decided, *reconsidered], unsaved=unsaved)
+    return _carry_out(connection, regrouped, changed, gone=gone, added=added)
+
+
+def _carry_out(
+    connection: Connection,
+    regrouped: Regrouped,
+    changed: Mapping[str, str],
+    *,
+    gone: Sequence[Local],
+    added: Sequence[Local],
+) -> Settled:
+    """Move local entities, their mentions and their statements to the entities that were decided."""
+    moving = {local.local_id: local for local in regrouped.moved}
+    for local in read_locals_of_senses(connection, changed):
+        moving.setdefault(local.local_id, local)
+    entity_of = _entities_of(connection, {local.sense_id for local in (*added, *moving.values())})
+    moves = [Move(local, local.entity_id, "") for local in gone]
+    moves += [Move(local, "", entity_of[local.sense_id]) for local in added]
+    stored = [
+        Move(local, local.entity_id, entity_of[local.sense_id])
+        for local in moving.values()
+        if local.entity_id != entity_of[local.sense_id]
+    ]
+    result = Settled()
+    result.empty = move_shares(connection, [*moves, *stored])
+    for move in (*moves, *stored):
+        result.touched |= {move.old, move.new} - {""}
+        move.local.entity_id = move.new
+    save_locals(connection, added=added, moved=list(moving.values()))
+    result.touched |= _move_statements(connection, stored)
+    return result
+
+
+def realign(connection: Connection) -> Settled:
+    """Move every stored local entity that stands elsewhere than its sense: the last step of resolving all."""
+    ours, theirs = locals_.c, senses.c
+    query = select(ours.name_id).join(senses, theirs.sense_id == ours.sense_id)
+    misplaced = connection.execute(query.where(ours.entity_id != theirs.entity_id).distinct()).scalars().all()
+    moving = Regrouped(moved=read_locals(connection, ours.name_id, misplaced))
+    return _carry_out(connection, moving, {}, gone=(), added=())
+
+
+def _entities_of(connection: Connection, sense_ids: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for batch in in_batches(sorted(sense_ids)):
+        query = select(senses.c.sense_id, senses.c.entity_id).where(senses.c.sense_id.in_(batch))
+        found.update((row.sense_id, row.entity_id) for row in connection.execute(query))
+    return found
+
+
+def _move_statements(connection: Connection, moves: Iterable[Move]) -> set[str]:
+    """Lead stored mentions and statements on to their new entities; return the entities at the statements' other ends.
+
+    A relation of theirs leads somewhere else now.
+    """
+    by_entity: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for move in moves:
+        by_entity[(move.old, move.new)].append(move.local.local_id)
+    others: set[str] = set()
+    m = mentions.c
+    for (old, new), local_ids in sorted(by_entity.items()):
+        for batch in in_batches(sorted(local_ids)):
+            moving = (m.entity_id == old) & m.local_id.in_(batch)
+            ours = connection.execute(select(m.mention_id).where(moving)).scalars().all()
+            others |= _lead_on(connection, ours, new)
+    return others
+
+
+def _lead_on(connection: Connection, mention_ids: Sequence[str], new: str) -> set[str]:
+    """Give these mentions and the ends of their statements the entity ``new``; return all ends of the statements."""
+    others: set[str] = set()
+    t, m = triples.c, mentions.c
+    for batch in in_batches(mention_ids):
+        touching = or_(t.head_mention_id.in_(batch), t.tail_mention_id.in_(batch))
+        ends = select(t.head_id, t.tail_id).where(touching).distinct()
+        others |= {end for row in connection.execute(ends) for end in row}
+        connection.execute(update(mentions).where(m.mention_id.in_(batch)).values(entity_id=new))
+        connection.execute(update(triples).where(t.head_mention_id.in_(batch)).values(head_id=new))
+        connection.execute(update(triples).where(t.tail_mention_id.in_(batch)).values(tail_id=new))
+    return others
