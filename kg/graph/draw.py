@@ -9,11 +9,11 @@ from __future__ import annotations
 import textwrap
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kg.graph.labels import Label, place_labels
+from kg.graph.labels import Label, Rectangle, place_labels, place_on_lines
 from kg.graph.layout import Positions, arrange
 from kg.graph.picture import GREY, Picture, degrees, type_colours
 
@@ -27,6 +27,9 @@ _INCHES_PER_UNIT = 1.15
 _INCHES_MAX = 26.0
 _BAND = 0.6
 """Inches for the length of a relation, for the longer side, and for the lines of text above and below."""
+
+_BEND = 0.12
+"""How far the arrows between two entities that relate both ways bow out, in shares of their length."""
 
 _EDGE_LABELS_MAX = 45
 """Pictures with more relations than this have no words on their lines: they would cover each other."""
@@ -80,7 +83,8 @@ def _fill(figure: Figure, axes: Axes, picture: Picture, places: Positions) -> No
             linewidths=2.0 if in_focus else 0.8,
             zorder=3,
         )
-    _names(figure, axes, picture, places, radius, degree)
+    taken = _names(figure, axes, picture, places, radius, degree)
+    _words(axes, picture, places, taken=taken)
     _legend(figure, picture, colours)
     inches = figure.get_size_inches()
     edge, line = 0.15 / inches[0], 0.12 / inches[1]
@@ -89,13 +93,9 @@ def _fill(figure: Figure, axes: Axes, picture: Picture, places: Positions) -> No
 
 
 def _lines(axes: Axes, picture: Picture, places: Positions, radius: Mapping[str, float]) -> None:
-    """Draw an arrow for each pair of entities and way, with the names of all its relations."""
-    names: dict[tuple[str, str], list[str]] = {}
-    for one in picture.relations:
-        if one.head_id != one.tail_id:
-            names.setdefault((one.head_id, one.tail_id), []).append(one.name)
-    with_words = len(names) <= _EDGE_LABELS_MAX
-    for (head, tail), said in names.items():
+    """Draw an arrow for each pair of entities and way."""
+    names = _said(picture)
+    for head, tail in names:
         axes.annotate(
             "",
             xy=places[tail],
@@ -106,25 +106,57 @@ def _lines(axes: Axes, picture: Picture, places: Positions, radius: Mapping[str,
                 "linewidth": 0.9,
                 "shrinkA": radius[head],
                 "shrinkB": radius[tail] + 1,
-                "connectionstyle": f"arc3,rad={0.12 if (tail, head) in names else 0.0}",
+                "connectionstyle": f"arc3,rad={_BEND if (tail, head) in names else 0.0}",
             },
             zorder=1,
         )
-        if with_words:
-            (x0, y0), (x1, y1) = places[head], places[tail]
-            bend = 0.06 if (tail, head) in names else 0.0
-            axes.text(
-                (x0 + x1) / 2 + bend * (y1 - y0),
-                (y0 + y1) / 2 - bend * (x1 - x0),
-                _short(", ".join(dict.fromkeys(said)), 24),
-                fontsize=6.5,
-                color="#5f6368",
-                ha="center",
-                va="center",
-                zorder=2,
-                parse_math=False,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
-            )
+
+
+def _words(axes: Axes, picture: Picture, places: Positions, *, taken: Sequence[Rectangle]) -> None:
+    """Write the names of the relations on their lines, clear of each other and of the entities' names."""
+    names = _said(picture)
+    if len(names) > _EDGE_LABELS_MAX:
+        return
+    to_pixels, from_pixels = axes.transData.transform, axes.transData.inverted().transform
+    lines, sizes, texts = [], [], []
+    for (head, tail), said in names.items():
+        (x0, y0), (x1, y1) = to_pixels(places[head]), to_pixels(places[tail])
+        bend = _BEND / 2 if (tail, head) in names else 0.0
+        aside = (bend * (y1 - y0), -bend * (x1 - x0))
+        lines.append((x0 + aside[0], y0 + aside[1], x1 + aside[0], y1 + aside[1]))
+        text = axes.text(
+            0,
+            0,
+            _short(", ".join(dict.fromkeys(said)), 24),
+            fontsize=6.5,
+            color="#5f6368",
+            ha="center",
+            va="center",
+            zorder=2,
+            parse_math=False,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
+        )
+        box = text.get_window_extent(_renderer(axes.figure))
+        sizes.append((box.width + 2, box.height + 1))
+        texts.append(text)
+    for text, at in zip(texts, place_on_lines(lines, sizes, taken=taken), strict=True):
+        x, y = from_pixels(at)
+        text.set_position((float(x), float(y)))
+
+
+def _renderer(figure: Any) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    return FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+
+
+def _said(picture: Picture) -> dict[tuple[str, str], list[str]]:
+    """Collect the names of the relations from one entity to another; loops are left out."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for one in picture.relations:
+        if one.head_id != one.tail_id:
+            names.setdefault((one.head_id, one.tail_id), []).append(one.name)
+    return names
 
 
 def _names(
@@ -134,11 +166,9 @@ def _names(
     places: Positions,
     radius: Mapping[str, float],
     degree: Mapping[str, int],
-) -> None:
-    """Write the entities' names, the best related first, where they cover least."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+) -> list[Rectangle]:
+    """Write the entities' names, the best related first, where they cover least; returns what is covered now."""
+    renderer = _renderer(figure)
     pixels = figure.dpi / 72
     ordered = sorted(picture.entities, key=lambda one: (-degree.get(one.entity_id, 0), one.entity_id))
     texts = [
@@ -166,6 +196,12 @@ def _names(
         ):
             start = axes.transData.inverted().transform((label.x, label.y))
             axes.plot([start[0], at[0]], [start[1], at[1]], color="#bbbbbb", linewidth=0.5, zorder=2)
+    discs = [(one.x - one.radius, one.y - one.radius, one.x + one.radius, one.y + one.radius) for one in labels]
+    words = [
+        (at.x - one.width / 2, at.y - one.height / 2, at.x + one.width / 2, at.y + one.height / 2)
+        for one, at in zip(labels, found, strict=True)
+    ]
+    return [*discs, *words]
 
 
 def _legend(figure: Figure, picture: Picture, colours: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Label", "Placed", "Rectangle", "place_labels"]
+__all__ = ["Label", "Placed", "Rectangle", "place_labels", "place_on_lines"]
 
 _DIRECTIONS = ((0, -1), (0, 1), (1, 0), (-1, 0), (0.8, -0.8), (-0.8, -0.8), (0.8, 0.8), (-0.8, 0.8))
 """Where a label is tried: under its node first, then over it, beside it, and at the corners."""
@@ -37,6 +37,9 @@ class Placed:
     y: float
     overlap: float
 
+
+_SHARES = (0.5, 0.42, 0.58, 0.34, 0.66, 0.27, 0.73)
+"""Where on its line a label is tried."""
 
 _LINE_WEIGHT = 0.6
 """What a label that lies along a line all its length is worse by, beside 1 for one that covers another."""
@@ -66,6 +69,31 @@ def place_labels(
         (_, overlap), at = min(scored, key=lambda one: one[0][0])
         taken.append(_rectangle(label, at))
         placed.append(Placed(x=at[0], y=at[1], overlap=overlap))
+    return placed
+
+
+def place_on_lines(
+    lines: Sequence[Sequence[float]], sizes: Sequence[tuple[float, float]], *, taken: Sequence[Rectangle] = ()
+) -> list[tuple[float, float]]:
+    """Place a label on each line, where it covers least: in the middle if that is free, else nearer to an end.
+
+    :param lines: Lines ``(x0, y0, x1, y1)``.
+    :param sizes: The width and height of the label of each.
+    :param taken: What labels had better not cover.
+    :returns: The centre of each label.
+    """
+    covered = list(taken)
+    placed = []
+    for (x0, y0, x1, y1), (width, height) in zip(lines, sizes, strict=True):
+        scored = []
+        for share in _SHARES:
+            x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
+            mine = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+            overlap = sum(_shared(mine, other) for other in covered) / (width * height or 1.0)
+            scored.append((round(overlap + 0.05 * abs(share - 0.5), 6), (x, y), mine))
+        _, at, mine = min(scored)
+        covered.append(mine)
+        placed.append(at)
     return placed
 
 

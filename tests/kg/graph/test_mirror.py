@@ -12,7 +12,7 @@ from kg.graph.mirror import sync
 from kg.graph.neo4j_driver import BoltServer
 from kg.graph.neo4j_graph import Neo4jGraph
 from kg.graph.record_graph import RecordGraph
-from kg.ports import GraphChanges
+from kg.ports import DecisionKind, GraphChanges
 from kg.stores.record import open_record
 from kg.testing import canonical_dump, make_delta
 from kg.testing.graph_contract import graph_contents, graph_deltas
@@ -55,6 +55,26 @@ def test_each_sync_after_a_change_leaves_what_a_fresh_one_would(open_graph, stor
     sync(store, fresh)
     assert graph_contents(graph) == graph_contents(fresh)
     assert links(graph) == links(fresh)
+
+
+def test_a_persons_decisions_and_their_undoing_reach_the_copy(open_graph, store):
+    for delta in graph_deltas():
+        store.apply(delta)
+    graph, fresh = open_graph(), open_graph()
+    sync(store, graph)
+    ids = {entity.name: entity.entity_id for entity in store.entities()}
+
+    decision = store.decide(DecisionKind.SAME, ids["Anna"], ids["Fritz"], by="a person")
+    sync(store, graph, batch_rows=3)
+    assert len(graph.entities()) == 6
+    assert same_as_record(graph, store)
+    sync(store, fresh)
+    assert links(graph) == links(fresh)
+
+    store.undo(decision.decision_id)
+    sync(store, graph, batch_rows=3)
+    assert len(graph.entities()) == 7
+    assert same_as_record(graph, store)
 
 
 def test_a_sync_with_nothing_new_sends_only_the_version(open_graph, store):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from kg.errors import InputError, StoreError
 from kg.graph.files import atomic_path
-from kg.graph.labels import Label, place_labels
+from kg.graph.labels import Label, place_labels, place_on_lines
 from kg.graph.layout import arrange
 from kg.graph.picture import GREY, choose, type_colours
 from kg.graph.plot import plot
@@ -45,6 +45,17 @@ def test_a_label_stays_inside_the_picture_and_off_the_lines():
     below = Label(x=100, y=100, radius=4, width=40, height=10)
     (aside,) = place_labels([below], frame=(0, 0, 200, 200), lines=[(100, 100, 100, 0)])
     assert aside.y > 100  # the line runs down, where it would have stood
+
+
+def test_words_on_crossing_lines_move_along_them_until_they_are_clear_of_each_other():
+    lines = [(0, 0, 100, 100), (0, 100, 100, 0)]
+
+    (first, second) = place_on_lines(lines, [(30, 8), (30, 8)])
+
+    assert first == (50, 50)
+    assert abs(second[0] - first[0]) >= 30 or abs(second[1] - first[1]) >= 8
+    assert second[0] + second[1] == pytest.approx(100)  # still on its line
+    assert place_on_lines([lines[0]], [(30, 8)], taken=[(40, 40, 60, 60)]) != [(50, 50)]
 
 
 def test_the_layout_is_the_same_each_time_with_relations_of_about_one_unit():
