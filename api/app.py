@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request, Response
 from api.background import BackgroundJobs
 from api.problems import install_problem_handlers, problem
 from api.routes.entities import entity_router
+from api.routes.graph import graph_router
 from api.routes.jobs import job_router
 from api.routes.workspaces import workspace_router
 from api.schemas import HealthOut
@@ -58,6 +59,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(workspace_router(service))
     app.include_router(entity_router(service.curation))
     app.include_router(job_router(service, background))
+    app.include_router(graph_router(service))
     return app
 
 

@@ -73,11 +73,19 @@ class Jobs:
 
     :param workspaces: The open workspaces.
     :param parts: What jobs are made of.
+    :param follow: Brings what copies a workspace's graph up to it after a job, and returns what went wrong with that.
     """
 
-    def __init__(self, workspaces: Workspaces, parts: JobParts) -> None:
+    def __init__(
+        self,
+        workspaces: Workspaces,
+        parts: JobParts,
+        *,
+        follow: Callable[[Workspace], Sequence[str]] = lambda _: (),
+    ) -> None:
         self._workspaces = workspaces
         self._parts = parts
+        self._follow = follow
         self._progress: dict[tuple[str, str], dict[str, IngestProgress]] = {}
         self._live: dict[str, Sequence[Found]] = {}
 
@@ -181,7 +189,7 @@ class Jobs:
             self._live.pop(job_id, None)
         self._sweep(opened, jobs.get(job_id))
         opened.engine.refresh()
-        return report
+        return replace(report, warnings=(*report.warnings, *self._follow(opened)))
 
     def _reader(self, opened: Workspace, job: Job) -> Callable[[JobItem], Iterable[RawFile | FileOutcome]]:
         if job.request.get("kind") == "uploads":

@@ -34,12 +34,13 @@ def report_payload(report: IngestReport) -> dict[str, Any]:
     """Return an ingest report as plain values.
 
     :param report: What ingest did.
-    :returns: ``{"seconds", "n_files", "n_failed", "files": [{"name", "source", "status", …}]}``.
+    :returns: ``{"seconds", "n_files", "n_failed", "warnings", "files": [{"name", "source", "status", …}]}``.
     """
     return {
         "seconds": round(report.seconds, 3),
         "n_files": len(report.outcomes),
         "n_failed": report.n_failed,
+        "warnings": list(report.warnings),
         "files": [
             {**dataclasses.asdict(outcome), "status": str(outcome.status), "seconds": round(outcome.seconds, 3)}
             for outcome in report.outcomes

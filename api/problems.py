@@ -13,6 +13,7 @@ from api.reading import validation_text
 from kg.errors import (
     CompletionError,
     ConfigError,
+    GraphUnreachableError,
     InputError,
     LimitExceededError,
     LoadError,
@@ -34,6 +35,7 @@ _STATUS: tuple[tuple[type[MmkgError], int], ...] = (
     (ConfigError, 422),
     (CompletionError, 422),
     (StoreBusyError, 503),
+    (GraphUnreachableError, 503),
     (ModelMissingError, 503),
     (MissingExtraError, 503),
     (StoreFullError, 507),

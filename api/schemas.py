@@ -159,6 +159,7 @@ class IngestResponse(_Out):
 
     n_files: int
     n_failed: int
+    warnings: list[str] = Field(default_factory=list)
     seconds: float
     files: list[FileOut]
 

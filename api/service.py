@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from api.curation import Curation
+from api.graph import GraphService
 from api.jobs import Found, Jobs
 from api.settings import Settings
 from api.workspaces import Workspace, Workspaces
 from generation.events import AnswerEvent
 from generation.types import Answer
 from kg.errors import InputError, NotFoundError
-from kg.ports import RecordStore
+from kg.ports import RecordStore, Tokenizer, WritableGraphStore
 from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, Modality, RawFile
 from retrieval.types import Evidence, Query, Trace
 
@@ -121,6 +122,14 @@ class Parts(Protocol):
         """Predict links of a workspace's own graph."""
         ...
 
+    def graph_copy(self, workspace: str) -> WritableGraphStore | None:
+        """Connect to the copy of a workspace's graph in the graph database; ``None`` where none is configured."""
+        ...
+
+    def tokenizer(self) -> Tokenizer:
+        """Return what counts the tokens of chunks."""
+        ...
+
 
 class Service:
     """Ingest, search, ask, complete, list and remove, for any workspace under one home folder.
@@ -132,9 +141,11 @@ class Service:
         self._wiring = wiring
         self.settings: Settings = wiring.settings
         self.workspaces = Workspaces(wiring.settings.home, open_workspace=wiring.open_workspace)
+        self.graph = GraphService(self.workspaces, wiring)
+        """The graph, and its copy in a graph database."""
         self.curation = Curation(self.workspaces)
         """Entities, a person's decisions on them, and contradictions."""
-        self.jobs = Jobs(self.workspaces, wiring)
+        self.jobs = Jobs(self.workspaces, wiring, follow=self.graph.follow)
 
     # ------------------------------------------------------------------ ingest
 
@@ -203,7 +214,7 @@ class Service:
         opened = self.workspaces.get(workspace, create=True)
         report = self._wiring.pipeline(opened.store).ingest(files, on_outcome=on_outcome)
         opened.engine.refresh()
-        return report
+        return replace(report, warnings=(*report.warnings, *self.graph.follow(opened)))
 
     def engine(self, workspace: str) -> RetrievalEngine:
         """Return the retrieval engine of a workspace, for evaluation."""
@@ -339,6 +350,7 @@ class Service:
         opened.store.remove(found.document_id)
         self.jobs.forget_document(workspace, found.document_id)
         opened.engine.refresh()
+        self.graph.follow(opened)
         return found
 
     def asset(self, workspace: str, asset_id: str) -> Asset:

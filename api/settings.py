@@ -27,7 +27,7 @@ from kg.ingest.config import IngestConfig
 from kg.limits import FetchLimits, LoadLimits
 from retrieval.config import RetrievalConfig
 
-__all__ = ["ENVIRONMENT_PREFIX", "ModelServer", "Settings", "VisionSettings", "load_settings"]
+__all__ = ["ENVIRONMENT_PREFIX", "GraphDatabase", "ModelServer", "Settings", "VisionSettings", "load_settings"]
 
 ENVIRONMENT_PREFIX = "MMKG_"
 _T = TypeVar("_T")
@@ -106,6 +106,23 @@ class VisionSettings(BaseModel):
     max_tokens: int = Field(default=0, ge=0)
 
 
+class GraphDatabase(BaseModel):
+    """A graph database over Bolt (Neo4j and its kin) that holds a copy of each workspace's graph; no ``uri``: none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    uri: str = ""
+    user: str = "neo4j"
+    password: SecretStr = SecretStr("")
+    database: str = ""
+    """Empty takes the server's default."""
+    attempts: int = Field(default=5, ge=1, le=100)
+    """How often a transaction is tried while the failure may pass."""
+    timeout_s: float = Field(default=10.0, gt=0)
+    """How long a connection may take to be made."""
+    sync_after_ingest: bool = True
+
+
 class Settings(BaseModel):
     """What can be configured. Frozen: a running service never changes under its requests."""
 
@@ -131,6 +148,7 @@ class Settings(BaseModel):
     """The most bytes of all uploads of one job."""
     openai: ModelServer = ModelServer()
     vision: VisionSettings = VisionSettings()
+    neo4j: GraphDatabase = GraphDatabase()
     limits: Annotated[LoadLimits, BeforeValidator(_section(LoadLimits))] = LoadLimits()
     fetch: Annotated[FetchLimits, BeforeValidator(_section(FetchLimits))] = FetchLimits()
     chunking: Annotated[ChunkingConfig, BeforeValidator(_section(ChunkingConfig))] = ChunkingConfig()

@@ -21,7 +21,7 @@ from api.service import CompletionResult, Service
 from api.settings import Settings
 from api.workspaces import RECORD_FILE, Workspace
 from kg.errors import ConfigError, InputError, LoadError
-from kg.ports import Captioner, CaptionRequest, Extractor, Loader, RecordStore
+from kg.ports import Captioner, CaptionRequest, Extractor, Loader, RecordStore, Tokenizer, WritableGraphStore
 from kg.types import FileOutcome, RawFile
 
 if TYPE_CHECKING:
@@ -89,6 +89,29 @@ class Wiring:
 
         return Workspace(name=name, folder=folder, store=store, make_engine=make_engine)
 
+    def graph_copy(self, workspace: str) -> WritableGraphStore | None:
+        """Connect to the copy of a workspace's graph in the graph database; ``None`` where none is configured.
+
+        :param workspace: The workspace's name.
+        :returns: The copy, which the caller closes.
+        :raises MissingExtraError: If the driver is not installed.
+        """
+        server = self.settings.neo4j
+        if not server.uri:
+            return None
+        from kg.graph.neo4j_driver import BoltServer
+        from kg.graph.neo4j_graph import Neo4jGraph
+
+        bolt = BoltServer(
+            uri=server.uri,
+            user=server.user,
+            password=server.password.get_secret_value(),
+            database=server.database,
+            attempts=server.attempts,
+            connect_timeout_s=server.timeout_s,
+        )
+        return Neo4jGraph(bolt, workspace=workspace)
+
     # ------------------------------------------------------------------ ingest
 
     def discover(self, paths: Sequence[str | Path]) -> Sequence[_Readable]:
@@ -147,6 +170,10 @@ class Wiring:
             encoder=IngestChunkEncoder(self.encoder(), self.settings.retrieval),
             config=self.settings.ingest,
         )
+
+    def tokenizer(self) -> Tokenizer:
+        """Return what counts the tokens of chunks."""
+        return self.encoder()
 
     def captioner(self) -> Captioner:
         """Return what describes pictures."""

@@ -16,6 +16,7 @@ from kg.errors import InputError, NotFoundError
 from kg.ports import RecordStore
 
 if TYPE_CHECKING:
+    from kg.graph.record_graph import RecordGraph
     from retrieval.engine import RetrievalEngine
 
 __all__ = ["RECORD_FILE", "Workspace", "Workspaces"]
@@ -41,6 +42,7 @@ class Workspace:
         self.store = store
         self._make_engine = make_engine
         self._engine: RetrievalEngine | None = None
+        self._graph: RecordGraph | None = None
         self._lock = threading.Lock()
 
     @property
@@ -50,6 +52,16 @@ class Workspace:
             if self._engine is None:
                 self._engine = self._make_engine()
             return self._engine
+
+    @property
+    def graph(self) -> RecordGraph:
+        """The record as a graph."""
+        from kg.graph.record_graph import RecordGraph
+
+        with self._lock:
+            if self._graph is None:
+                self._graph = RecordGraph(self.store)
+            return self._graph
 
 
 class Workspaces:

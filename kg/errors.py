@@ -20,6 +20,7 @@ __all__ = [
     "ExtractionError",
     "FusionError",
     "GenerationError",
+    "GraphUnreachableError",
     "InputError",
     "LimitExceededError",
     "LoadError",
@@ -160,6 +161,12 @@ class StoreBusyError(StoreError):
     """Another process held the workspace for longer than the time-out."""
 
     code = "store_busy"
+
+
+class GraphUnreachableError(StoreError):
+    """The external graph database does not answer. The record is unharmed; `mmkg graph sync` catches up later."""
+
+    code = "graph_unreachable"
 
 
 class ModelError(MmkgError):

@@ -1,5 +1,6 @@
 """What many tests share: the model cache, and a service whose workspace holds the packaged samples."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -52,3 +53,28 @@ def samples_service(samples_home, model_cache):
     service = build_service(load_settings(environ={}, overrides={"home": samples_home, "cache": model_cache}))
     yield service
     service.close()
+
+
+@pytest.fixture(scope="session")
+def bolt(tmp_path_factory):
+    """The tests' graph database over Bolt: ArcadeDB in a process of its own, or what MMKG_TEST_NEO4J_URI names."""
+    if importlib.util.find_spec("neo4j") is None:
+        pytest.skip("the driver is not installed: pip install 'mmkgrag[neo4j]'")
+    uri = os.environ.get("MMKG_TEST_NEO4J_URI", "")
+    if uri:
+        from kg.graph.neo4j_driver import BoltServer
+
+        yield BoltServer(
+            uri=uri,
+            user=os.environ.get("MMKG_TEST_NEO4J_USER", "neo4j"),
+            password=os.environ.get("MMKG_TEST_NEO4J_PASSWORD", ""),
+            database=os.environ.get("MMKG_TEST_NEO4J_DATABASE", ""),
+        )
+        return
+    if importlib.util.find_spec("arcadedb_embedded") is None:
+        pytest.skip("no graph database: install arcadedb-embedded (extra dev), or set MMKG_TEST_NEO4J_URI")
+    from tests.kg.graph.bolt_server import BoltProcess
+
+    process = BoltProcess(tmp_path_factory.mktemp("bolt"))
+    yield process.server()
+    process.kill()

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli import completion, documents, entities, evaluation, jobs, models, operations, questions
+from api.cli import completion, documents, entities, evaluation, graph, jobs, models, operations, questions
 from api.cli.options import ConfigOption, GlobalOptions, HomeOption
 
 __all__ = ["app"]
@@ -60,6 +60,7 @@ app.command("demo")(operations.demo)
 app.command("doctor")(operations.doctor)
 app.add_typer(entities.app, name="entities")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(graph.app, name="graph")
 app.add_typer(models.app, name="models")
 app.add_typer(completion.app, name="kgc")
 app.add_typer(evaluation.app, name="eval")

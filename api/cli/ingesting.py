@@ -167,6 +167,8 @@ def _print_report(report: IngestReport, job_id: str, *, workspace: str, quiet: b
             print_table("", columns, rows, right=columns[2:])
     for line in _messages(report, failures_only=quiet):
         out.print(line, markup=False, soft_wrap=True)
+    for warning in report.warnings:
+        console(stderr=True).print(f"warning: {warning}", markup=False, soft_wrap=True, style="yellow")
     if not quiet:
         kept = len(report.outcomes) - report.n_failed
         out.print(f"{kept} of {len(report.outcomes)} files are in workspace {workspace!r} ({report.seconds:.1f} s).")

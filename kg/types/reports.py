@@ -51,12 +51,15 @@ class FileOutcome:
 class IngestReport:
     """The outcome of every file of one ingest, in the order they were given.
 
-    ``is_cancelled`` says that the rest was not tried because the end was asked for.
+    ``is_cancelled`` says that the rest was not tried because the end was asked for. ``warnings`` say what went wrong
+    beside the record, which has everything that the outcomes say it has: a graph database that could not be reached,
+    say.
     """
 
     outcomes: tuple[FileOutcome, ...]
     seconds: float
     is_cancelled: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def n_failed(self) -> int:

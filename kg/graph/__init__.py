@@ -1,0 +1,1 @@
+"""The graph beside the record: reading it, copying it to a graph database, exporting, importing, viewing, drawing."""

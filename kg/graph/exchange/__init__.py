@@ -1,0 +1,1 @@
+"""The graph as files of other programs, and their graphs as documents of ours."""
