@@ -38,8 +38,8 @@ class Unit:
     """A stretch of one piece of evidence that can be quoted. ``index`` counts the evidence from 0, in its order.
 
     ``picture`` tells words that stand on a picture; ``said`` is ``caption`` or ``alt`` for what the document says of
-    one, ``model`` for what a vision model says of it, and empty for everything else. ``row`` tells a row of a table, said
-    as ``Column: value; Column: value``.
+    one, ``model`` for what a vision model says of it, and empty for everything else. ``row`` tells a row of a table,
+    said as ``Column: value; Column: value``.
     """
 
     index: int

@@ -32,7 +32,7 @@ from kg.captioning.pixels import MAX_PIXELS, decode_picture
 from kg.errors import CaptionError, InputError
 from kg.ports import CaptionRequest
 from kg.sentences import sentence_spans
-from kg.types import Asset, Caption, CaptionLine, Modality, Span, Table
+from kg.types import Asset, Caption, CaptionLine, Modality, Span
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,14 +20,13 @@ from kg.ingest.outcomes import Failure, attempt, done, failed, unchanged
 from kg.ports import (
     BatchExtractor,
     Captioner,
-    CaptionRequest,
     ChunkEncoder,
     EncodedChunk,
     Extractor,
     RecordStore,
     Resolver,
 )
-from kg.types import Asset, Caption, Chunk, Document, Extraction, FileOutcome, GraphDelta, RawFile
+from kg.types import Caption, Chunk, Document, Extraction, FileOutcome, GraphDelta, RawFile
 
 __all__ = ["CAPTION_BATCH", "STAGES", "Chunker", "DocumentLoader", "Steps", "Task"]
 
@@ -284,8 +283,6 @@ class Steps:
         for task, share in zip(tasks, shares, strict=True):
             task.stages[stage] = task.stages.get(stage, 0.0) + seconds * share / total
         return result
-
-
 
 
 def _document(task: Task) -> Document:

@@ -201,6 +201,8 @@ def _grid_span(cell: _Element) -> int:
     span = cell.find(f"{_W}tcPr/{_W}gridSpan")
     digits = span.get(f"{_W}val", "1") if span is not None else "1"
     return max(1, int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 5 else 1
+
+
 def _inline_math(paragraph: _Element) -> list[str]:
     return [source for math in paragraph.iter(f"{_M}oMath") if (source := latex_of_omml(math))]
 

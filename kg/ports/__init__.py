@@ -16,18 +16,6 @@ from kg.ports.curation import (
     Sense,
 )
 from kg.ports.entities import EntityMatcher, EntityProfile, LinkProposal, LocalEntity, NameUse
-from kg.ports.ingest import (
-    BatchExtractor,
-    Captioner,
-    CaptionRequest,
-    CaptionScorer,
-    ChunkEncoder,
-    EncodedChunk,
-    Extractor,
-    Loader,
-    Resolver,
-    Tokenizer,
-)
 from kg.ports.graph import (
     ChunkNode,
     Direction,
@@ -44,7 +32,18 @@ from kg.ports.graph import (
     Subgraph,
     WritableGraphStore,
 )
-from kg.ports.ingest import Captioner, CaptionRequest, CaptionScorer, Extractor, Loader, Resolver, Tokenizer
+from kg.ports.ingest import (
+    BatchExtractor,
+    Captioner,
+    CaptionRequest,
+    CaptionScorer,
+    ChunkEncoder,
+    EncodedChunk,
+    Extractor,
+    Loader,
+    Resolver,
+    Tokenizer,
+)
 from kg.ports.record import RecordStore
 from kg.ports.record_rows import ChangeSet, MentionRow, TripleRow
 

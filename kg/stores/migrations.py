@@ -18,10 +18,10 @@ from sqlalchemy.schema import CreateColumn
 
 from kg.errors import SchemaVersionError, StoreError
 from kg.ids import local_id, source_id
+from kg.stores import job_tables as _job_tables  # noqa: F401 - registers its tables, which create_all then makes
 from kg.stores.locals import Local, save_locals
 from kg.stores.matching import NamesOnlyMatcher
 from kg.stores.profiles import make_profile, sense_row
-from kg.stores import job_tables as _job_tables  # noqa: F401 - registers its tables, which create_all then makes
 from kg.stores.schema import (
     SCHEMA_VERSION,
     assets,
