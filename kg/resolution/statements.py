@@ -72,6 +72,9 @@ _ALSO = re.compile(
 )
 _NEEDS_AS = re.compile(r"\b(?:known|referred to|writing|working|performing|performed|wrote|published)\b")
 _HAS_AS = re.compile(r"\b(?:as|name(?: of)?):? (?:the )?[\"“‘']?\Z")
+_OF_ANOTHER = re.compile(r" (?:known|called|referred|nicknamed|dubbed|renamed)\b")
+# "A film by Ada North called The Salt Road": it is not Ada North that is called so.
+_IN_CLOSED = re.compile(r"[^(),;\[\]\n]{2,80}")
 _NEE = re.compile(
     r",? ?\(?(?:née|nee|né|born) (?P<name>[^\W\d_a-z][\w'’-]+(?: [^\W\d_a-z][\w'’-]+){0,2})(?=[),;]| in | on | at |\Z)"
 )
@@ -105,8 +108,11 @@ def aliases_after(name: str, after: str) -> Iterator[Statement]:
     stated = _ALSO.match(after)
     if stated:
         lead = after[: stated.start("name")]
-        if not _NEEDS_AS.search(lead) or _HAS_AS.search(lead):
-            yield Statement("aka", _alias(stated["name"]))
+        says_as = not _NEEDS_AS.search(lead) or _HAS_AS.search(lead)
+        if says_as and not _OF_ANOTHER.match(lead):
+            # In parentheses the name goes on to their end: "(also known as Songs from the Sea)".
+            closed = _IN_CLOSED.match(after, stated.start("name")) if lead.lstrip().startswith("(") else None
+            yield Statement("aka", _alias(closed.group() if closed else stated["name"]))
     maiden = _NEE.match(after)
     if maiden:
         last = maiden["name"]

@@ -47,6 +47,8 @@ def test_what_a_thing_is_stands_before_or_after_its_name(before, after, expected
         ("Ada North", " (née Vale) was", ["ada vale"]),
         ("Nora Vale", ", writing as E. Stroud, sold", ["e stroud"]),
         ("Ada North", ", born in Oslo in 1921, was", []),
+        ("Songs of the Sea", " (also known as Songs from the Sea, and Sea Songs) is", ["songs from the sea"]),
+        ("Ada North", " called The Salt Road opened", []),
         ("Ada North", " is known for The Salt Road", []),
         ("Ada North", " wrote The Salt Road", []),
     ],
