@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import jinja2
 from PIL import Image
 
 from generation.vision.prompts import caption_prompt
-from kg.errors import ConfigError
+from kg.errors import ConfigError, ModelError
 from kg.ports import CaptionRequest
 
 __all__ = ["CAPTION_TASK", "Family", "family_of"]
@@ -58,7 +59,10 @@ class _Chat:
     def _prompt(self, request: CaptionRequest) -> str:
         content = [{"type": "image"}, {"type": "text", "text": caption_prompt(request)}]
         chat = [{"role": "user", "content": content}]
-        prompt: str = self._processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        try:
+            prompt: str = self._processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        except jinja2.TemplateError as error:
+            raise ModelError(f"the model's chat template does not take a picture and a text: {error}") from error
         return prompt
 
 

@@ -189,6 +189,13 @@ def test_a_model_that_reads_no_pictures_is_refused(tmp_path):
         TransformersCaptioner(tmp_path).caption(requests())
 
 
+def test_a_chat_template_that_takes_no_picture_is_explained(tmp_path):
+    folder = build("idefics3", tmp_path / "odd")
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('only text') }}")
+    with pytest.raises(ModelError, match="does not take a picture and a text: only text"):
+        TransformersCaptioner(folder).caption(requests())
+
+
 def test_damaged_weights_and_configurations_are_explained(folders, tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ModelError, match=r"config.json cannot be read"):

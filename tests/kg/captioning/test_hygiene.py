@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kg.captioning.hygiene import clean_model_text
 
@@ -176,3 +178,23 @@ def test_what_holds_no_words_leaves_nothing(text):
 @pytest.mark.timeout(60)
 def test_hostile_texts_are_cleaned_in_bounded_time(text):
     clean_model_text(text)  # the test's time-out would end what is quadratic
+
+
+PIECES = st.sampled_from(
+    [
+        *("<think>", "</think>", "<|im_end|>", "<|channel|>", "assistant:", "Final answer:", "Okay, the user wants"),
+        *("I'm sorry, I can't.", "The chart shows sales.", "Sales rose.", "图表显示。", "the the the the"),
+        *("**", "\n", "{", "}", "...", "1. "),
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(PIECES | st.text(max_size=12), max_size=12).map(" ".join), st.booleans(), st.text(max_size=40))
+def test_whatever_comes_no_marks_of_thinking_and_nothing_empty_is_left(text, is_truncated, prompt):
+    cleaned = clean_model_text(text, is_truncated=is_truncated, prompt=prompt)
+
+    assert all(sentence.strip() == sentence and sentence for sentence in cleaned.sentences)
+    assert not any("<think>" in sentence or "</think>" in sentence for sentence in cleaned.sentences)
+    assert not any("can't" in sentence and sentence.startswith("I'm sorry") for sentence in cleaned.sentences)
+    assert bool(cleaned.reason) is not bool(cleaned.sentences)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kg.captioning.verify import CONTRADICTED, AgreementScorer, CombinedScorer
 from kg.errors import InputError
@@ -124,3 +126,17 @@ def test_a_scorer_that_returns_too_few_scores_is_refused():
 
     with pytest.raises(InputError, match="one score a statement"):
         CombinedScorer(AgreementScorer(), Short({}, name="short")).score(READ, ["A horse."])
+
+
+WORDS = st.sampled_from(
+    ["Oslo", "417", "1,184", "1.2.3,4", "٣", "奥斯陆", "der", "chart", "Rome:", "9" * 400, "54.3%", "'"]
+)
+TEXTS = st.lists(WORDS | st.text(max_size=8), max_size=8).map(" ".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(TEXTS.filter(lambda text: text.strip()), max_size=3), TEXTS, TEXTS)
+def test_whatever_is_said_its_score_lies_between_0_and_1(read, context, statement):
+    request = make_request(*read, context=context)
+
+    assert 0.0 <= score(statement, request) <= 1.0 + 1e-9
