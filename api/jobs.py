@@ -59,7 +59,7 @@ class JobParts(Protocol):
         """Turn an upload into files, or into the outcome that says why it cannot be read."""
         ...
 
-    def pipeline(self, store: RecordStore) -> IngestPipeline:
+    def pipeline(self, store: RecordStore, folder: Path | None = None) -> IngestPipeline:
         """Return the road from files into one record."""
         ...
 
@@ -165,7 +165,7 @@ class Jobs:
                 f"Job {job_id} is running already (process {owner.pid if owner else '?'}). Wait for it, or end it with "
                 f"`mmkg jobs cancel {job_id}`."
             )
-        pipeline = self._parts.pipeline(opened.store)
+        pipeline = self._parts.pipeline(opened.store, opened.folder)
         settings = replace(self._parts.settings.ingest, **(config or {}))
         policy = RetryPolicy(
             max_attempts=settings.max_attempts,

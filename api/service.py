@@ -108,7 +108,7 @@ class Parts(Protocol):
         """Return the jobs that are written down in a record."""
         ...
 
-    def pipeline(self, store: RecordStore) -> IngestPipeline:
+    def pipeline(self, store: RecordStore, folder: Path | None = None) -> IngestPipeline:
         """Return the road from files into one record."""
         ...
 
@@ -212,7 +212,7 @@ class Service:
         :returns: The outcome of every file.
         """
         opened = self.workspaces.get(workspace, create=True)
-        report = self._wiring.pipeline(opened.store).ingest(files, on_outcome=on_outcome)
+        report = self._wiring.pipeline(opened.store, opened.folder).ingest(files, on_outcome=on_outcome)
         opened.engine.refresh()
         return replace(report, warnings=(*report.warnings, *self.graph.follow(opened)))
 

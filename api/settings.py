@@ -14,7 +14,7 @@ import difflib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import platformdirs
 import yaml
@@ -135,6 +135,14 @@ class Settings(BaseModel):
     workspace: str = "default"
     generator: str = "extractive"
     """Who writes the answer: ``extractive``, ``lm``, ``moe`` or ``openai``."""
+    extractor: Literal["rules", "lm", "moe", "openai"] = "rules"
+    """What finds entities and statements: rules over a parse, or a language model that is held to a JSON schema."""
+    gleanings: int = Field(default=1, ge=0, le=10)
+    """How often a language model is asked what it missed."""
+    ontology: Path | None = None
+    """A YAML file of entity and relation types that every extractor is held to."""
+    resolution: Literal["graph", "names"] = "graph"
+    """``graph`` tells things of one name apart and links other names of one thing; ``names`` goes by names alone."""
     k: int = Field(default=8, ge=1, le=200)
     """How many pieces of evidence a question gets."""
     threads: int = Field(default=0, ge=0, le=256)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from api.models.cache import ModelCache
+from api.reading import read_mapping
 from api.service import CompletionResult, Service
 from api.settings import Settings
 from api.workspaces import RECORD_FILE, Workspace
@@ -27,6 +28,7 @@ from kg.types import FileOutcome, RawFile
 if TYPE_CHECKING:
     from generation.answerer import Answerer
     from generation.types import LanguageModel
+    from kg.extraction.ontology import Ontology
     from kg.ingest import IngestPipeline
     from kg.jobs import JobStore
     from kg.loaders.discover import Candidate
@@ -72,9 +74,16 @@ class Wiring:
         :param folder: Its folder, which exists.
         :returns: The open workspace; its indexes are built or caught up at the first search.
         """
+        from kg.resolution.matcher import GraphEntityMatcher
+        from kg.stores.contradictions import FUNCTIONAL
         from kg.stores.record import open_record
 
-        store = open_record(folder / RECORD_FILE)
+        ontology = self.ontology()
+        store = open_record(
+            folder / RECORD_FILE,
+            matcher=GraphEntityMatcher() if self.settings.resolution == "graph" else None,
+            functional=FUNCTIONAL if ontology is None else {**FUNCTIONAL, **dict.fromkeys(ontology.functional, "head")},
+        )
 
         def make_engine() -> RetrievalEngine:
             from retrieval.engine import RetrievalEngine
@@ -150,8 +159,13 @@ class Wiring:
             return [FileFailure(source=f"upload:{name}", name=name, error=error).outcome()]
         return [_as_outcome(item) for item in expand(raw, limits=self.settings.limits)]
 
-    def pipeline(self, store: RecordStore) -> IngestPipeline:
-        """Return the road from files into one record."""
+    def pipeline(self, store: RecordStore, folder: Path | None = None) -> IngestPipeline:
+        """Return the road from files into one record.
+
+        :param store: The record.
+        :param folder: The workspace's folder, where a language model's replies are kept.
+        :returns: The pipeline.
+        """
         from kg.chunking import chunk_document
         from kg.ingest import IngestPipeline
         from kg.loaders.registry import LoaderRegistry, default_loaders
@@ -165,7 +179,7 @@ class Wiring:
             loaders=loaders,
             captioner=self.captioner(),
             chunker=partial(chunk_document, tokenizer=self.encoder(), config=self.settings.chunking),
-            extractor=self.extractor(),
+            extractor=self.extractor(folder),
             resolver=NameResolver(),
             encoder=IngestChunkEncoder(self.encoder(), self.settings.retrieval),
             config=self.settings.ingest,
@@ -185,8 +199,18 @@ class Wiring:
 
         return self._once("captioner", make)
 
-    def extractor(self) -> Extractor:
-        """Return what finds entities and statements."""
+    def extractor(self, folder: Path | None = None) -> Extractor:
+        """Return what finds entities and statements, held to the ontology where there is one.
+
+        :param folder: The workspace's folder, where a language model's replies are kept.
+        :returns: The extractor of the setting ``extractor``.
+        """
+        from api.extraction import make_extractor
+
+        return make_extractor(self, folder=folder)
+
+    def rule_extractor(self) -> Extractor:
+        """Return the extractor that needs no language model; its parser is loaded once."""
 
         def make() -> Extractor:
             from kg.extraction.spacy_rules import SpacyExtractor
@@ -194,6 +218,19 @@ class Wiring:
             return SpacyExtractor(self.models.path("spacy-en"))
 
         return self._once("extractor", make)
+
+    def ontology(self) -> Ontology | None:
+        """Return the ontology of the setting ``ontology``; ``None`` where none is named."""
+        file = self.settings.ontology
+        if file is None:
+            return None
+
+        def make() -> Ontology:
+            from kg.extraction.ontology import Ontology
+
+            return Ontology.from_mapping(read_mapping(file, what="ontology"), where=str(file))
+
+        return self._once(f"ontology:{file}", make)
 
     # ------------------------------------------------------------------ retrieval and generation
 

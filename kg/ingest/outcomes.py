@@ -100,7 +100,7 @@ def done(raw: RawFile, delta: GraphDelta, *, status: IngestStatus, stages: Mappi
     note = ""
     if not delta.chunks:
         note = f"No words were found in or on {raw.name}: its pictures are kept, but a search for words cannot find it."
-    note = " ".join(filter(None, (note, delta.document.metadata.get("left_out", ""))))
+    note = " ".join(filter(None, (note, delta.document.metadata.get("left_out", ""), _refusals(delta))))
     return FileOutcome(
         source=raw.source,
         name=raw.name,
@@ -115,6 +115,18 @@ def done(raw: RawFile, delta: GraphDelta, *, status: IngestStatus, stages: Mappi
         n_mentions=len(delta.extraction.mentions),
         n_triples=len(delta.extraction.triples),
         message=note,
+    )
+
+
+def _refusals(delta: GraphDelta) -> str:
+    """Say how many statements an ontology or the check against the text kept out, with the first of them."""
+    refused = delta.extraction.refused
+    if not refused:
+        return ""
+    first = refused[0]
+    return (
+        f"{len(refused)} statements were refused, the first ({first.head!r}, {first.name!r}, {first.tail!r}) because "
+        f"{first.reason}."
     )
 
 

@@ -59,7 +59,7 @@ class NameResolver:
         of_mention = {mention.mention_id: entity_id(key) for mention, key in zip(named, keys, strict=True)}
         _follow_references(extraction.mentions, of_mention)
         resolved = tuple(replace(mention, entity_id=of_mention[mention.mention_id]) for mention in extraction.mentions)
-        return Extraction(mentions=resolved, triples=extraction.triples)
+        return replace(extraction, mentions=resolved)
 
 
 def _key(mention: Mention) -> str:

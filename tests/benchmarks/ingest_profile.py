@@ -103,8 +103,8 @@ class TimedWiring(Wiring):
         encoder: TextEncoder = Timed(super().encoder(), self.watch, {"encode": "encode"})  # type: ignore[assignment]
         return encoder
 
-    def pipeline(self, store: RecordStore) -> IngestPipeline:
-        made = super().pipeline(store)
+    def pipeline(self, store: RecordStore, folder: Path | None = None) -> IngestPipeline:
+        made = super().pipeline(store, folder)
         ports: dict[str, Any] = {
             "loaders": Timed(made.loaders, self.watch, {"load": "load"}),
             "captioner": Timed(made.captioner, self.watch, {"caption": "caption"}),
