@@ -1,8 +1,8 @@
 """Ingest a folder of text files in a process of its own, and die by SIGKILL at a chosen point.
 
 ``python crash_worker.py RECORD FOLDER POINT COUNT``: ``POINT`` is ``never``, ``parse`` (before the transaction),
-``statement`` (inside it, after a row was written or deleted), ``commit`` (all written, nothing committed) or ``done`` (committed, not reported); the process
-dies when it reaches that point for the ``COUNT``-th time.
+``statement`` (inside it, after rows were written or deleted), ``commit`` (all written, nothing committed) or ``done``
+(committed, not reported); the process dies when it reaches that point for the ``COUNT``-th time.
 """
 
 from __future__ import annotations
