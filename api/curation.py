@@ -9,25 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from api.quotes import Names, Quote, Quotes
 from api.workspaces import Workspaces
 from kg.errors import InputError, NotFoundError
 from kg.ids import entity_id
-from kg.ports import Contribution, Decision, DecisionKind, EntityLink, LinkStatus, RecordStore, Sense, TripleRow
+from kg.ports import Contribution, Decision, DecisionKind, EntityLink, LinkStatus, RecordStore, Sense
 from kg.resolution import entity_key
-from kg.sentences import sentence_spans
-from kg.types import Chunk, DocumentInfo, Entity, Span
+from kg.types import DocumentInfo, Entity
 
-__all__ = ["ContradictionView", "Curation", "EntityView", "LinkView", "Quote", "SideView", "Source"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quote:
-    """Words of a document: the sentence that says something, and where it stands."""
-
-    document_id: str
-    document: str
-    page: int
-    sentence: str
+__all__ = ["ContradictionView", "Curation", "EntityView", "LinkView", "SideView", "Source"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +118,7 @@ class Curation:
         store = self._store(workspace)
         entity = _find(store, reference)
         infos = {info.document_id: info for info in store.documents()}
-        names = _Names(store)
+        names = Names(store)
         sources = [
             Source(
                 document=infos[one.document_id],
@@ -159,7 +149,7 @@ class Curation:
         if limit < 1:
             raise InputError(f"limit must be at least 1, got {limit}.")
         store = self._store(workspace)
-        quotes = _Quotes(store)
+        quotes = Quotes(store)
         return [
             LinkView(
                 link=link,
@@ -181,7 +171,7 @@ class Curation:
         :returns: Contradictions, each with its sides and their sentences.
         """
         store = self._store(workspace)
-        quotes, names = _Quotes(store), _Names(store)
+        quotes, names = Quotes(store), Names(store)
         about = None if reference is None else _find(store, reference).entity_id
         return [
             ContradictionView(
@@ -339,7 +329,7 @@ def _document(store: RecordStore, reference: str) -> str:
     raise NotFoundError(f"There is no one document {reference!r}. `mmkg info --documents` lists them with their ids.")
 
 
-def _side_of_link(store: RecordStore, quotes: _Quotes, sense_id: str, entity: str) -> SideView:
+def _side_of_link(store: RecordStore, quotes: Quotes, sense_id: str, entity: str) -> SideView:
     found = store.entities([entity])[0]
     own = {one.sense_id: one for one in store.senses(entity_id=entity)}[sense_id]
     quote = quotes.of_entity(entity, own.names)
@@ -351,62 +341,3 @@ def _side_of_link(store: RecordStore, quotes: _Quotes, sense_id: str, entity: st
         names=own.names,
         quotes=() if quote is None else (quote,),
     )
-
-
-class _Names:
-    """Names of entities, each read once."""
-
-    def __init__(self, store: RecordStore) -> None:
-        self._store = store
-        self._known: dict[str, Entity] = {}
-
-    def entity(self, entity: str) -> Entity:
-        if entity not in self._known:
-            self._known[entity] = self._store.entities([entity])[0]
-        return self._known[entity]
-
-    def of(self, entity: str) -> str:
-        return self.entity(entity).name
-
-    def statement(self, row: TripleRow) -> str:
-        return f"{self.of(row.head_id)} | {row.name} | {self.of(row.tail_id)}"
-
-
-class _Quotes:
-    """Finds the sentence behind a statement or a mention."""
-
-    def __init__(self, store: RecordStore) -> None:
-        self._store = store
-        self._names = {info.document_id: info.name for info in store.documents()}
-
-    def of_statement(self, row: TripleRow) -> Quote:
-        (chunk,) = self._store.chunks([row.chunk_id])
-        spans = [one.span for one in self._store.triples(row.chunk_id) if one.triple_id == row.triple_id]
-        return self._quote(chunk, spans[0] if spans else chunk.span)
-
-    def of_entity(self, entity: str, names: Sequence[str]) -> Quote | None:
-        """Return the first sentence of the first document, by id, that calls the entity by one of ``names``."""
-        for one in self._store.contributions(entity):
-            if not any(surface in names for surface, _ in one.uses):
-                continue
-            for row in self._store.mention_rows(document_ids=[one.document_id]):
-                (chunk,) = self._store.chunks([row.chunk_id]) if row.entity_id == entity else (None,)
-                if chunk is None:
-                    continue
-                span = Span(start=row.start, end=row.end)
-                words = chunk.text[span.start - chunk.span.start : span.end - chunk.span.start]
-                if " ".join(words.split()) in names:
-                    return self._quote(chunk, span)
-        return None
-
-    def _quote(self, chunk: Chunk, span: Span) -> Quote:
-        start, end = span.start - chunk.span.start, span.end - chunk.span.start
-        touched = [one for one in sentence_spans(chunk.text) if one.start < end and start < one.end]
-        if touched:
-            start, end = touched[0].start, touched[-1].end
-        return Quote(
-            document_id=chunk.document_id,
-            document=self._names.get(chunk.document_id, ""),
-            page=chunk.page_first,
-            sentence=" ".join(chunk.text[start:end].split()),
-        )

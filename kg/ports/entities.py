@@ -39,10 +39,12 @@ class LocalEntity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntityProfile:
-    """What all documents together say of one sense: its names with their counts, and its features with theirs.
+    """What a sample of documents says of one sense: its names with their counts, and its features with theirs.
 
-    ``features`` are summed over at most the 200 local entities with the smallest ids, so that reading a profile costs
-    the same however often a thing is mentioned.
+    The sample are the local entities of the sense among the 32 of its name that have the smallest ids (for a sense that
+    a person split off, its own 32), and ``n_documents`` is its size. So a profile stays as it is while a popular thing
+    wins documents, and what follows from it is not looked at again. Of the features the 64 commonest are kept, ties by
+    the alphabet. Names that pronouns and descriptions stand for are not among the uses.
     """
 
     sense_id: str
@@ -83,11 +85,17 @@ class EntityMatcher(Protocol):
         ...
 
     def senses(self, locals_of_name: Sequence[LocalEntity]) -> list[int]:
-        """Cluster the local entities of one name: equal numbers mean one thing. Called with at most 200 of them."""
+        """Cluster the local entities of one name: equal numbers mean one thing. Called with at most 33 of them.
+
+        They are the name's sample of 32; where that has several clusters, once more with each further local entity.
+        """
         ...
 
     def blocks(self, profile: EntityProfile) -> frozenset[str]:
-        """Return the keys under which other senses are looked for: two that share none are never compared."""
+        """Return the keys under which other senses are looked for: two that share none are never compared.
+
+        Of the senses under one key, the 32 with the smallest ids are compared with each other; a key should be rare.
+        """
         ...
 
     def compare(self, left: EntityProfile, right: EntityProfile) -> LinkProposal | None:

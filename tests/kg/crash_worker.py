@@ -1,9 +1,10 @@
 """Ingest a folder of text files in a process of its own, and die by SIGKILL at a chosen point.
 
 ``python crash_worker.py RECORD FOLDER POINT COUNT [overlapping]``: ``POINT`` is ``never``, ``parse`` (before the
-transaction), ``insert`` (inside it), ``commit`` (all written, nothing committed) or ``done`` (committed, not reported);
-the process dies when it reaches that point for the ``COUNT``-th time. With ``overlapping`` the stages run side by side,
-as a job: the newest one is resumed if there is one, and its state is the last line of the output.
+transaction), ``statement`` (inside it, after rows were written or deleted), ``commit`` (all written, nothing committed)
+or ``done`` (committed, not reported); the process dies when it reaches that point for the ``COUNT``-th time. With
+``overlapping`` the stages run side by side, as a job: the newest one is resumed if there is one, and its state is the
+last line of the output.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from kg.ingest import IngestConfig, IngestPipeline
 from kg.jobs import JobItem, JobOwner, JobRunner, RetryPolicy
 from kg.stores.jobs import SqlJobStore
 from kg.stores.record import SqlRecordStore, open_record
-from kg.testing import PlainTextLoader, make_pipeline, make_raw
+from kg.testing import CompanyMatcher, PlainTextLoader, make_pipeline, make_raw
 from kg.types import Document, FileOutcome, RawFile
 
 
@@ -71,16 +72,16 @@ def run_job(store: SqlRecordStore, pipeline: IngestPipeline, folder: str, hear: 
 
 def main(record: str, folder: str, point: str, count: str, way: str = "plain") -> None:
     reach = killer(int(count))
-    store = open_record(record)
+    store = open_record(record, matcher=CompanyMatcher())
     pipeline = make_pipeline(store)
     on_outcome: Callable[[FileOutcome], None] | None = None
     if point == "parse":
         pipeline = replace(pipeline, loaders=DyingLoader(reach))
-    elif point == "insert":
+    elif point == "statement":
 
         @event.listens_for(store.engine, "after_cursor_execute")
         def _(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-            if statement.startswith("INSERT"):
+            if statement.startswith(("INSERT", "UPDATE", "DELETE")):
                 reach()
 
     elif point == "commit":
