@@ -53,6 +53,7 @@ def corrected(texts: Sequence[_Text]) -> list[list[Candidate]]:
     weak = [(key, CONCEPT if key in concepts else label) for key, label in weak]
     known = {**most_used(weak), **most_used(strong)}
     known.update(_parts_of_people(known))
+    known.update((key, CONCEPT) for key in concepts - known.keys())
     return [[_relabelled(parsed, candidate, known) for candidate in candidates] for parsed, candidates in texts]
 
 
