@@ -3,7 +3,8 @@
 Run: ``python -m tests.benchmarks.extraction_quality --model PATH/spacy-en [--json] [--errors] [--speed LINES.jsonl]``.
 Development passages were looked at while the rules were written, so their figures are figures of regression; held-out
 ones were labelled by the same hand but their errors never looked at. Beside each stands what the rules did before this
-set existed, and, for pairs of arguments, the trivial baseline that relates every two entities of a sentence.
+set existed (a part of their strict recall is lost to other names of relations, ``have`` for ``has``), and, for pairs of
+arguments, the trivial baseline that relates every two entities of a sentence.
 """
 
 from __future__ import annotations
