@@ -1,7 +1,7 @@
 """Hand-labelled passages: what a careful reader would have stated in the graph. Written for these tests.
 
 The passages stand in ``passages/*.txt``. Each was labelled from its text before the new extractor had read it, in
-its vocabulary of relations (:mod:`kg.extraction.relations`). ``[dev]`` passages were looked at while rules were written,
+its vocabulary of relations (:mod:`kg.extraction.relations`). ``[dev]`` passages were looked at as rules were written,
 and some 18 of their 400 triples were then relabelled to one convention (some towards what the extractor says), so their
 figures are of regression, not of quality. The labels of ``[held]`` ones have not been changed since, and their errors
 were never looked at; their totals were seen while the rules were written, by the hand that wrote both.
