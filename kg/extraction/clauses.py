@@ -13,7 +13,7 @@ from kg.wordlists import word_set
 
 __all__ = [
     "CERTAIN", "POSSIBLE", "REPORTED", "Statement", "by_name", "certainty", "conjuncts", "is_negated", "is_other",
-    "is_passive", "owners", "prepositions", "relative_of", "subjects",
+    "is_passive", "names_behind", "owners", "prepositions", "relative_of", "subjects",
 ]  # fmt: skip
 
 CERTAIN = 1.0
@@ -171,7 +171,7 @@ def _bearers(noun: Word) -> list[Word]:
         return found or [noun]
     if noun.dep == "appos" and noun.pos == "NOUN" and noun.head.is_nominal:
         return [noun.head]
-    return [noun]
+    return [joined for joined in conjuncts(noun) if joined is noun or noun.pos == "PROPN"]
 
 
 def is_passive(verb: Word) -> bool:
@@ -243,9 +243,19 @@ _PARTS = frozenset(
 
 def by_name(noun: Word) -> Word:
     """Return the name of what a common noun stands for, where the text gives it: "their singer, Joan Park"."""
-    if noun.lower in _PARTS:
+    if noun.lower in _PARTS or noun.text == "%":
         whole = next((tail for preposition, tail in prepositions(noun) if preposition == "of"), None)
         return noun if whole is None else whole
     if noun.pos != "NOUN":
         return noun
-    return next((child for child in noun.children if child.dep == "appos" and child.pos == "PROPN"), noun)
+    return next(names_behind(noun), noun)
+
+
+def names_behind(noun: Word) -> Iterator[Word]:
+    """Yield the names in apposition to a noun: of "his daughter, the novelist Clara Farrow", Clara Farrow."""
+    for child in noun.children:
+        if child.dep == "appos":
+            if child.pos == "PROPN":
+                yield child
+            elif child.pos == "NOUN":
+                yield from names_behind(child)

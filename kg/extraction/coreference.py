@@ -354,8 +354,8 @@ def _is_idle_it(pronoun: Word) -> bool:
     if pronoun.dep not in ("nsubj", "nsubjpass"):
         return False
     verb = pronoun.head
-    if verb.lemma in _WEATHER:
-        return True
+    if verb.lemma in _WEATHER or (pronoun.dep == "nsubjpass" and verb.child("xcomp", "ccomp") is not None):
+        return True  # "It was agreed to meet"
     if verb.lemma == "be" and any(c.dep in ("ccomp", "csubj") for c in verb.children):
         return True
     clauses = ("xcomp", "ccomp", "advcl")

@@ -127,6 +127,8 @@ def _values(parsed: Parsed, entities: Sequence[tuple[int, int, str]]) -> Iterato
     wider = [e for e in entities if e[2] in VALUE_LABELS and value_of(parsed.text_of(e[0], e[1]), e[2])]
     for start, end, label in find_values(parsed.text):
         place = parsed.words_at(start, end)
+        if place is None and parsed.text[end : end + 1] == ".":
+            place, end = parsed.words_at(start, end + 1), end + 1  # "1.2 kW." at the end of a sentence
         if place is None or any(
             e[0] <= place[0] and place[1] <= e[1] and e[1] - e[0] > place[1] - place[0] for e in wider
         ):
@@ -219,8 +221,17 @@ def _noun_phrases(parsed: Parsed, taken: Sequence[bool], prose_at: Sequence[bool
             start -= 1
         while start < end - 1 and _is_idle(words[start]):
             start += 1
+        if end - start == 1 and _is_mere_title(words[start]):
+            continue
         if start < end and _names_something(parsed, start, end):
             yield _phrase(parsed, start, end, phrase_start, taken)
+
+
+def _is_mere_title(word: Word) -> bool:
+    """Tell whether a word is a form of address, as "Lady" of "Lady Moor"; a mayor is one, but is something too."""
+    if word.dep != "compound" or word.lower not in TITLES:
+        return False
+    return not is_person_noun(word.lower) or word.lower in ("king", "queen")
 
 
 def _mistagged(words: Sequence[Word]) -> Iterator[tuple[int, int, int]]:
@@ -247,7 +258,12 @@ def _phrase(parsed: Parsed, start: int, end: int, phrase_start: int, taken: Sequ
     counted = start
     while counted > phrase_start and not taken[counted - 1] and words[counted - 1].pos == "NUM":
         counted -= 1
-    is_counted = counted < start and words[counted].text[0].isdigit() and words[start - 1].dep == "nummod"
+    is_counted = (
+        counted < start
+        and not (counted and words[counted - 1].pos == "PROPN")
+        and words[counted].text[0].isdigit()
+        and words[start - 1].dep == "nummod"
+    )
     if is_counted and value_of(parsed.text_of(counted, end), "QUANTITY"):
         label = "MONEY" if root.lower in ("crowns", "francs", "pesos", "dinars", "kronor") else "QUANTITY"
         return Candidate(counted, end, label, "noun_phrase")

@@ -57,11 +57,18 @@ def _add(parsed: Parsed, found: list[tuple[int, int, str]], name: tuple[int, int
     start, end, label = name
     if found and found[-1][1] == start and (found[-1][2], label) == ("DATE", "TIME"):
         found[-1] = (found[-1][0], end, "DATE")  # "Friday" "night"
+    elif found and found[-1][1] == start and found[-1][2] == "PERSON" and _is_post_nominal(parsed.text_of(start, end)):
+        found[-1] = (found[-1][0], end, "PERSON")
     elif _joins(parsed, found, start, end):
         first = found.pop()
         found.append((first[0], end, label_by_form(parsed.text_of(first[0], end)) or first[2]))
     else:
         found.append(name)
+
+
+def _is_post_nominal(text: str) -> bool:
+    """Tell whether ``text`` is what stands behind a name, as the "KCB" of "Edmund Farrow KCB"."""
+    return text.isalpha() and text.isupper() and 2 <= len(text) <= 5
 
 
 def _without_title(words: Sequence[Word], start: int, end: int, label: str) -> int:

@@ -22,7 +22,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kg.extraction.clauses import Statement, by_name, conjuncts, is_negated, is_other, owners, prepositions
+from kg.extraction.clauses import (
+    Statement,
+    by_name,
+    conjuncts,
+    is_negated,
+    is_other,
+    names_behind,
+    owners,
+    prepositions,
+)
 from kg.extraction.labels import is_person_noun
 from kg.extraction.values import VALUE_LABELS
 from kg.extraction.words import Word
@@ -107,7 +116,7 @@ def noun_statements(noun: Word) -> Iterator[Statement]:
         yield from _of_title(noun)
         yield from _of_name(noun)
     else:
-        names = [child for child in appositions if child.pos == "PROPN"]
+        names = list(names_behind(noun))
         yield from _of_common_noun(noun, names)
         yield from (s for a in appositions if a.pos == "NOUN" for s in _of_apposition(noun, a))
 
@@ -120,10 +129,9 @@ def _of_apposition(name: Word, apposition: Word) -> Iterator[Statement]:
     for noun in conjuncts(apposition):
         if noun.pos != "NOUN" or noun.ent in VALUE_LABELS or is_other(name, noun):
             continue
-        inner = by_name(noun)
+        if by_name(noun) is not noun:
+            continue  # "his daughter, the novelist Clara": what is said is said of Clara
         yield Statement(name, is_a(noun), noun, _APPOSITION)
-        if inner is not noun:
-            continue
         yield from (
             Statement(name, f"{noun.lemma.lower()} {preposition}", tail, _APPOSITION)
             for preposition, tail in prepositions(noun)
@@ -137,7 +145,7 @@ def _of_title(name: Word) -> Iterator[Statement]:
     for child in name.children:
         if child.dep != "compound" or child.i > name.i:
             continue
-        if child.lower in _NOBLE:
+        if child.lower in _NOBLE or child.tag == "NNS":
             continue
         if is_person_noun(child.lower) or (child.pos == "NOUN" and (not name.ent or child.ent != name.ent)):
             yield Statement(name, "is" if any(True for _ in owners(name)) else "is a", child, _APPOSITION)

@@ -26,7 +26,7 @@ from kg.extraction.numbers import NUMBER, format_number, parse_number
 from kg.resolution import entity_key
 from kg.wordlists import word_list
 
-__all__ = ["CURRENCY", "MONEY_WORDS", "UNIT", "parse_count", "parse_money", "parse_percent", "parse_quantity"]
+__all__ = ["CODES", "CURRENCY", "MONEY_WORDS", "UNIT", "parse_count", "parse_money", "parse_percent", "parse_quantity"]
 
 # Unit: factor to the canonical unit; the names that people write, case kept where it matters.
 _TABLE: dict[str, dict[str, str]] = {
@@ -119,6 +119,8 @@ _MONEY_WORDS = "|".join(
 )
 CURRENCY = rf"(?:{_SYMBOLS})"
 """A pattern for the signs that stand before or behind an amount of money."""
+CODES = "(?:USD|EUR|GBP|JPY|CNY|INR|CHF|SEK|NOK|DKK|CZK|PLN|HUF|RUB|AUD|CAD|NZD|SGD|HKD|BRL|MXN|ZAR|TRY|KRW|ILS)"
+"""A pattern for the codes of currencies in use (ISO 4217)."""
 MONEY_WORDS = rf"(?:{_MONEY_WORDS})"
 """A pattern for the names of currencies, case to be ignored."""
 UNIT = (

@@ -53,6 +53,7 @@ def corrected(texts: Sequence[_Text]) -> list[list[Candidate]]:
     weak = [(key, CONCEPT if key in concepts else label) for key, label in weak]
     known = {**most_used(weak), **most_used(strong)}
     known.update(_parts_of_people(known))
+    known.update((key, CONCEPT) for key in concepts - known.keys())
     return [[_relabelled(parsed, candidate, known) for candidate in candidates] for parsed, candidates in texts]
 
 
@@ -94,7 +95,10 @@ def _evidence(parsed: Parsed, candidates: Sequence[Candidate], number: int, born
 
 def _by_context(parsed: Parsed, candidates: Sequence[Candidate], number: int, root: Word) -> str:
     """Judge a name that no one knows by its verb or its neighbour."""
-    head, label = root.head, candidates[number].label
+    label = candidates[number].label
+    while root.dep == "conj" and root.head.pos == "PROPN":
+        root = root.head
+    head = root.head
     if root.dep == "pobj" and root.child("det") is None:
         governor = head.head.lemma.lower()
         if (head.lower == "in" and governor not in _WRITING) or (head.lower == "of" and governor in _RULED):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from kg.extraction.dates import MONTHS, Tense, parse_date, parse_duration, parse_time
 from kg.extraction.numbers import NUMBER
 from kg.extraction.quantities import (
+    CODES,
     CURRENCY,
     MONEY_WORDS,
     UNIT,
@@ -42,7 +43,7 @@ _PATTERNS: list[tuple[str, re.Pattern[str]]] = [
         ("TIME", r"(?<![\w:.,])(?:\d{1,2}:\d\d(?: ?[ap]\.?m\b\.?)?|\d{1,2} ?[ap]m\b)(?![\w:])"),
         (
             "MONEY",
-            rf"(?<![\w]){CURRENCY}\s?{_FIGURE}{_SCALES}(?![\w%])"
+            rf"(?<![\w])(?:{CURRENCY}|{CODES}(?=\s?\d))\s?{_FIGURE}{_SCALES}(?![\w%])"
             rf"|(?<![\w.,]){_FIGURE}{_SCALES}\s?(?:{CURRENCY}|(?i:{MONEY_WORDS})\b)",
         ),
         ("PERCENT", rf"(?<![\w.,]){_FIGURE}{_RANGE}\s?(?:%|per ?cent\b|percentage points?\b)"),

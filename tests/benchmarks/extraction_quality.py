@@ -3,7 +3,8 @@
 Run: ``python -m tests.benchmarks.extraction_quality --model PATH/spacy-en [--json] [--errors] [--speed LINES.jsonl]``.
 Development passages were looked at while the rules were written, so their figures are figures of regression; held-out
 ones were labelled by the same hand but their errors never looked at. Beside each stands what the rules did before this
-set existed, and, for pairs of arguments, the trivial baseline that relates every two entities of a sentence.
+set existed (a part of their strict recall is lost to other names of relations, ``have`` for ``has``), and, for pairs of
+arguments, the trivial baseline that relates every two entities of a sentence.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from tests.kg.extraction.golden import PASSAGES
 
 BEFORE = {
     "development": {
-        "strict": (0.628, 0.412), "relaxed": (0.658, 0.448), "co_mention": (0.300, 0.514), "entities": (0.822, 0.828),
-        "types": (0.881, 0.881), "coarse_types": (0.885, 0.885),
+        "strict": (0.639, 0.417), "relaxed": (0.669, 0.455), "co_mention": (0.302, 0.519), "entities": (0.825, 0.833),
+        "types": (0.879, 0.879), "coarse_types": (0.884, 0.884),
     },
     "held-out": {
         "strict": (0.616, 0.351), "relaxed": (0.674, 0.392), "co_mention": (0.333, 0.513), "entities": (0.853, 0.826),

@@ -10,14 +10,14 @@ from tests.kg.extraction.golden import PASSAGES
 pytestmark = pytest.mark.models
 
 MEASURED = {
-    "strict": (0.90, 0.87),
-    "relaxed": (0.91, 0.88),
+    "strict": (0.92, 0.90),
+    "relaxed": (0.93, 0.91),
     "entities": (0.93, 0.96),
-    "types": (0.94, 0.94),
+    "types": (0.95, 0.95),
     "values": (0.98, 0.98),
-    "coreference": (0.93, 0.77),
+    "coreference": (0.95, 0.81),
 }
-"""Precision and recall on the development passages, a point below what was measured (see
+"""Precision and recall on the development passages, one to two points below what was measured (see
 ``tests/benchmarks/extraction_quality.py``)."""
 
 
@@ -30,8 +30,9 @@ def tally(extractor):
 def test_quality_on_development_passages_does_not_fall(tally, measure):
     score = getattr(tally, measure)
 
-    assert (score.precision, score.recall) >= MEASURED[measure], "\n".join(tally.errors)
-    assert score.recall >= MEASURED[measure][1], "\n".join(tally.errors)
+    precision, recall = MEASURED[measure]
+    assert score.precision >= precision, "\n".join(tally.errors)
+    assert score.recall >= recall, "\n".join(tally.errors)
 
 
 def test_there_are_enough_passages_of_many_kinds_and_a_fifth_is_held_out():
