@@ -100,6 +100,7 @@ def done(raw: RawFile, delta: GraphDelta, *, status: IngestStatus, stages: Mappi
     note = ""
     if not delta.chunks:
         note = f"No words were found in or on {raw.name}: its pictures are kept, but a search for words cannot find it."
+    note = " ".join(filter(None, (note, delta.document.metadata.get("left_out", ""))))
     return FileOutcome(
         source=raw.source,
         name=raw.name,

@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from api.cli.app import app
-from api.cli.documents import _messages
+from api.cli.ingesting import _messages
 from kg.types import FileOutcome, IngestReport, IngestStatus
 
 pytestmark = pytest.mark.models
