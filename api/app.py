@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 
 from api.problems import install_problem_handlers, problem
+from api.routes.entities import entity_router
 from api.routes.graph import graph_router
 from api.routes.workspaces import workspace_router
 from api.schemas import HealthOut
@@ -51,6 +52,7 @@ def create_app(service: Service) -> FastAPI:
         return service.health()
 
     app.include_router(workspace_router(service))
+    app.include_router(entity_router(service.curation))
     app.include_router(graph_router(service))
     return app
 

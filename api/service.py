@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from api.curation import Curation
 from api.graph import GraphService
 from api.settings import Settings
 from api.workspaces import Workspace, Workspaces
@@ -138,6 +139,8 @@ class Service:
         self._wiring = wiring
         self.settings: Settings = wiring.settings
         self.workspaces = Workspaces(wiring.settings.home, open_workspace=wiring.open_workspace)
+        self.curation = Curation(self.workspaces)
+        """Entities, a person's decisions on them, and contradictions."""
         self.graph = GraphService(self.workspaces, wiring)
 
     # ------------------------------------------------------------------ ingest

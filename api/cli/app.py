@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli import completion, documents, evaluation, graph, models, operations, questions
+from api.cli import completion, documents, entities, evaluation, graph, models, operations, questions
 from api.cli.options import ConfigOption, GlobalOptions, HomeOption
 
 __all__ = ["app"]
@@ -54,9 +54,11 @@ app.command("search")(questions.search)
 app.command("complete")(questions.complete)
 app.command("info")(documents.info)
 app.command("rm")(documents.rm)
+app.command("contradictions")(entities.contradictions)
 app.command("serve")(operations.serve)
 app.command("demo")(operations.demo)
 app.command("doctor")(operations.doctor)
+app.add_typer(entities.app, name="entities")
 app.add_typer(graph.app, name="graph")
 app.add_typer(models.app, name="models")
 app.add_typer(completion.app, name="kgc")

@@ -1,8 +1,8 @@
 """Ingest a folder of text files in a process of its own, and die by SIGKILL at a chosen point.
 
 ``python crash_worker.py RECORD FOLDER POINT COUNT``: ``POINT`` is ``never``, ``parse`` (before the transaction),
-``insert`` (inside it), ``commit`` (all written, nothing committed) or ``done`` (committed, not reported); the process
-dies when it reaches that point for the ``COUNT``-th time.
+``statement`` (inside it, after rows were written or deleted), ``commit`` (all written, nothing committed) or ``done``
+(committed, not reported); the process dies when it reaches that point for the ``COUNT``-th time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import event
 
 from kg.stores.record import open_record
-from kg.testing import PlainTextLoader, make_pipeline, make_raw
+from kg.testing import CompanyMatcher, PlainTextLoader, make_pipeline, make_raw
 from kg.types import Document, FileOutcome, RawFile
 
 
@@ -43,16 +43,16 @@ class DyingLoader(PlainTextLoader):
 
 def main(record: str, folder: str, point: str, count: str) -> None:
     reach = killer(int(count))
-    store = open_record(record)
+    store = open_record(record, matcher=CompanyMatcher())
     pipeline = make_pipeline(store)
     on_outcome: Callable[[FileOutcome], None] | None = None
     if point == "parse":
         pipeline = replace(pipeline, loaders=DyingLoader(reach))
-    elif point == "insert":
+    elif point == "statement":
 
         @event.listens_for(store.engine, "after_cursor_execute")
         def _(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-            if statement.startswith("INSERT"):
+            if statement.startswith(("INSERT", "UPDATE", "DELETE")):
                 reach()
 
     elif point == "commit":
