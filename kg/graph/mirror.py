@@ -14,7 +14,6 @@ documents than the record, it is made anew.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,13 +22,13 @@ from typing import Any, TypeVar
 from kg.errors import InputError
 from kg.graph.nodes import chunk_node, document_node
 from kg.graph.statements import statements_of_rows
+from kg.graph.surroundings import Surroundings, existing, surroundings
 from kg.ports import (
     ChangeSet,
     GraphChanges,
     GraphContents,
     MentionLink,
     RecordStore,
-    TripleRow,
     WritableGraphStore,
 )
 from kg.types import DocumentInfo, Entity
@@ -152,7 +151,7 @@ def _send(
     documents = {info.document_id: info for info in store.documents()}
     touched = set(changes.entity_ids)
     if touched or changes.document_ids:
-        entities = [entity for entity in store.entities() if entity.entity_id in touched]
+        entities = existing(store, touched)
         if not is_empty:
             sender.send("removed_documents", changes.document_ids)
             sender.send("removed_entities", sorted(touched - {entity.entity_id for entity in entities}))
@@ -164,8 +163,9 @@ def _send(
         )
         sender.send("entities", entities)
         held = GraphContents() if is_empty else _contents(graph, entities)
-        _send_links(store, sender, touched, held)
-        _send_statements(store, sender, touched, held, documents)
+        said = surroundings(store, [entity.entity_id for entity in entities])
+        _send_links(sender, said, held)
+        _send_statements(store, sender, said, held, documents)
     sender.finish(changes.version)
 
 
@@ -178,14 +178,9 @@ def _contents(graph: WritableGraphStore, entities: Sequence[Entity]) -> GraphCon
     )
 
 
-def _send_links(store: RecordStore, sender: _Sender, touched: set[str], held: GraphContents) -> None:
-    """Send the mentions and relations of the touched entities that differ from what the copy holds."""
-    counts = Counter((row.entity_id, row.chunk_id) for row in store.mention_rows() if row.entity_id in touched)
-    mentions = {
-        MentionLink(entity_id=entity_id, chunk_id=chunk_id, n_mentions=count)
-        for (entity_id, chunk_id), count in counts.items()
-    }
-    relations = {one for one in store.relations() if one.head_id in touched or one.tail_id in touched}
+def _send_links(sender: _Sender, said: Surroundings, held: GraphContents) -> None:
+    """Send the mentions and relations that differ from what the copy holds."""
+    mentions, relations = said.mentions, said.relations
     kept_links = {(link.entity_id, link.chunk_id) for link in mentions}
     kept_relations = {(relation.relation_id, relation.origin) for relation in relations}
     sender.send(
@@ -204,17 +199,11 @@ def _mention_order(link: MentionLink) -> tuple[str, str]:
 def _send_statements(
     store: RecordStore,
     sender: _Sender,
-    touched: set[str],
+    said: Surroundings,
     held: GraphContents,
     documents: dict[str, DocumentInfo],
 ) -> None:
-    """Send the statements about the touched entities that are new or speak of another relation now."""
-    wanted: list[TripleRow] = []
-    kept: set[str] = set()
-    for row in store.triple_rows():
-        if row.head_id in touched or row.tail_id in touched:
-            kept.add(row.triple_id)
-            if held.statements.get(row.triple_id) != (row.head_id, row.name, row.tail_id):
-                wanted.append(row)
-    sender.send("removed_statements", sorted(set(held.statements) - kept))
+    """Send the statements that are new or speak of another relation now."""
+    wanted = [row for row in said.rows if held.statements.get(row.triple_id) != (row.head_id, row.name, row.tail_id)]
+    sender.send("removed_statements", sorted(set(held.statements) - {row.triple_id for row in said.rows}))
     sender.send("statements", statements_of_rows(store, wanted, documents=documents))

@@ -5,13 +5,18 @@ Layer: ``kg``; the standard library. Reads through :class:`kg.ports.RecordStore`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kg.errors import NotFoundError
 from kg.ports import RecordStore, RelationKey, Statement, TripleRow
 from kg.types import Chunk, Document, DocumentInfo, Origin, Triple
 
 __all__ = ["order_of", "relation_statements", "statements_of_rows"]
+
+
+_CHUNKS_READ = 200
+"""Chunks read at once: some 200 kB of text."""
 
 
 def order_of(statement: Statement) -> tuple[float, str, int, str]:
@@ -50,18 +55,26 @@ def statements_of_rows(
     for row in rows:
         by_chunk.setdefault(row.chunk_id, []).append(row)
     pages = _Pages(store)
-    for chunk_id, wanted in by_chunk.items():
-        try:
-            (chunk,) = store.chunks([chunk_id])
-        except NotFoundError:
-            continue
+    for chunk in _chunks(store, list(by_chunk)):
         info = documents.get(chunk.document_id)
-        said = {triple.triple_id: triple for triple in store.triples(chunk_id)}
-        for row in wanted:
+        said = {triple.triple_id: triple for triple in store.triples(chunk.chunk_id)}
+        for row in by_chunk[chunk.chunk_id]:
             triple = said.get(row.triple_id)
             if triple is not None and info is not None:
                 page = pages.of(chunk, triple.span.start) if info.is_paged else 0
                 yield _statement(row, triple, chunk=chunk, name=info.name, page=page)
+
+
+def _chunks(store: RecordStore, chunk_ids: Sequence[str]) -> Iterator[Chunk]:
+    """Yield the chunks that are there, some at a time; one that was removed meanwhile is left out."""
+    for start in range(0, len(chunk_ids), _CHUNKS_READ):
+        part = chunk_ids[start : start + _CHUNKS_READ]
+        try:
+            yield from store.chunks(part)
+        except NotFoundError:
+            for chunk_id in part:
+                with contextlib.suppress(NotFoundError):
+                    yield from store.chunks([chunk_id])
 
 
 def _statement(row: TripleRow, triple: Triple, *, chunk: Chunk, name: str, page: int) -> Statement:

@@ -20,6 +20,7 @@ from kg.graph.exchange.folder import atomic_folder
 from kg.graph.exchange.source import ExportSource
 from kg.graph.exchange.values import GraphBuilder, ImportedGraph, first_of
 from kg.graph.neo4j_rows import Rows
+from kg.ports import TripleRow
 
 __all__ = ["ARRAY_DELIMITER", "read", "write"]
 
@@ -125,8 +126,12 @@ def _link_files(source: ExportSource, rows: Rows) -> Iterator[tuple[str, tuple[s
         ("object", "Entity", "tail"),
         ("stated_in", "Chunk", "chunk"),
     ):
-        statements = (rows.statement(one) for one in source.statements())
-        yield name, ("Statement", label), map(partial(_link, name, start="key", end=end), statements)
+        yield name, ("Statement", label), (_statement_end(rows, one, end) for one in source.statement_rows())
+
+
+def _statement_end(rows: Rows, one: TripleRow, end: str) -> tuple[str, str]:
+    identity = {"head": one.head_id, "tail": one.tail_id, "chunk": one.chunk_id}[end]
+    return rows.key(one.triple_id), rows.key(identity)
 
 
 def _link(name: str, row: Row, start: str, end: str) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from kg.graph.nodes import chunk_node, document_node
 from kg.graph.statements import statements_of_rows
-from kg.ports import ChunkNode, DocumentNode, MentionLink, RecordStore, Statement
+from kg.ports import ChunkNode, DocumentNode, MentionLink, RecordStore, Statement, TripleRow
 from kg.types import DocumentInfo, Entity, Relation
 
 __all__ = ["ExportSource"]
@@ -56,8 +56,11 @@ class ExportSource:
 
     def statements(self) -> Iterator[Statement]:
         """Yield the statements, those of one chunk together."""
-        rows = sorted(self.store.triple_rows(), key=lambda row: (row.chunk_id, row.triple_id))
-        return statements_of_rows(self.store, rows, documents=self._documents)
+        return statements_of_rows(self.store, self.statement_rows(), documents=self._documents)
+
+    def statement_rows(self) -> list[TripleRow]:
+        """Return the statements without their words, those of one chunk together."""
+        return sorted(self.store.triple_rows(), key=lambda row: (row.chunk_id, row.triple_id))
 
     def mentions(self) -> Iterator[MentionLink]:
         """Yield which entity is named in which chunk, how often, by chunk, then entity."""
