@@ -143,7 +143,7 @@ class Service:
         """Ingest files, folders and globs; one bad file never stops the others.
 
         :param workspace: Its name; it is made if it does not exist.
-        :param paths: Files, folders (searched through), glob patterns, ``.zip`` archives.
+        :param paths: Files, folders (searched through), glob patterns, archives, ``http(s)`` addresses.
         :param on_total: Told how many files were found, before the first is read.
         :param on_outcome: Told the outcome of each file as it is finished.
         :returns: The outcome of every file.

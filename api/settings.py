@@ -23,7 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from api.reading import read_mapping, validation_text
 from kg.chunking import ChunkingConfig
 from kg.errors import ConfigError
-from kg.limits import LoadLimits
+from kg.limits import FetchLimits, LoadLimits
 from retrieval.config import RetrievalConfig
 
 __all__ = ["ENVIRONMENT_PREFIX", "ModelServer", "Settings", "load_settings"]
@@ -93,6 +93,7 @@ class Settings(BaseModel):
     max_upload_bytes: int = Field(default=200_000_000, ge=1)
     openai: ModelServer = ModelServer()
     limits: Annotated[LoadLimits, BeforeValidator(_section(LoadLimits))] = LoadLimits()
+    fetch: Annotated[FetchLimits, BeforeValidator(_section(FetchLimits))] = FetchLimits()
     chunking: Annotated[ChunkingConfig, BeforeValidator(_section(ChunkingConfig))] = ChunkingConfig()
     retrieval: Annotated[RetrievalConfig, BeforeValidator(_section(RetrievalConfig))] = RetrievalConfig()
 

@@ -93,7 +93,10 @@ class Wiring:
         """Find the files that paths, folders and patterns name, without reading them."""
         from kg.loaders.discover import discover
 
-        return [_Readable(candidate) for candidate in discover(paths, limits=self.settings.limits)]
+        return [
+            _Readable(candidate)
+            for candidate in discover(paths, limits=self.settings.limits, fetch=self.settings.fetch)
+        ]
 
     def uploaded(self, name: str, data: bytes) -> list[RawFile | FileOutcome]:
         """Turn an upload into files (an archive holds several), or into the outcome that says why it cannot be read."""
@@ -114,7 +117,7 @@ class Wiring:
         from kg.resolution import NameResolver
 
         limits = self.settings.limits
-        loaders = LoaderRegistry((*self._loaders, *default_loaders(limits)), limits)
+        loaders = LoaderRegistry((*self._loaders, *default_loaders(limits, fetch=self.settings.fetch)), limits)
         return IngestPipeline(
             store=store,
             loaders=loaders,

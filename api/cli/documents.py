@@ -20,7 +20,7 @@ __all__ = ["info", "ingest", "rm"]
 
 def ingest(
     context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, glob patterns or .zip archives.")],
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, glob patterns, archives, or http(s) addresses.")],
     workspace: WorkspaceOption = None,
     home: HomeOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,

@@ -24,13 +24,51 @@ from kg.errors import (
 )
 from kg.limits import LoadLimits
 from kg.loaders.raw import FileFailure, raw_from_bytes
-from kg.loaders.sniff import ZIP
 from kg.types import RawFile
 
-__all__ = ["MemberReader", "expand_archive"]
+__all__ = ["Budget", "MemberReader", "expand_archive", "is_hidden", "member_path"]
 
 _STEP_BYTES = 256 * 1024
 _ENCRYPTED_FLAG = 0x1
+
+
+class Budget:
+    """What one outermost file may expand to, nested files included.
+
+    :param limits: ``max_archive_members`` and ``max_archive_bytes``.
+    """
+
+    def __init__(self, limits: LoadLimits) -> None:
+        self._limits = limits
+        self._n_members = 0
+        self._n_bytes = 0
+
+    def add_member(self, *, where: str) -> None:
+        """Count one more member.
+
+        :param where: What to call the archive in messages.
+        :raises LimitExceededError: If that is too many.
+        """
+        self._n_members += 1
+        if self._n_members > self._limits.max_archive_members:
+            raise LimitExceededError(
+                f"{where}: more members than the limit max_archive_members = {self._limits.max_archive_members}. "
+                "Unpack it and ingest the folder, or raise the limit."
+            )
+
+    def add_bytes(self, n_bytes: int, *, where: str) -> None:
+        """Count bytes that were expanded.
+
+        :param n_bytes: How many.
+        :param where: What to call the member in messages.
+        :raises LimitExceededError: If that is too many in all.
+        """
+        self._n_bytes += n_bytes
+        if self._n_bytes > self._limits.max_archive_bytes:
+            raise LimitExceededError(
+                f"{where}: the archive expands beyond the limit max_archive_bytes = {self._limits.max_archive_bytes}. "
+                "Unpack it and ingest the folder, or raise the limit."
+            )
 
 
 class MemberReader:
@@ -39,15 +77,16 @@ class MemberReader:
     :param data: The archive.
     :param name: What to call it in messages.
     :param limits: ``max_archive_members``, ``max_archive_bytes``, ``max_compression_ratio`` and ``max_bytes`` apply.
+    :param budget: Counts with others; a budget of its own by default.
     :raises CorruptFileError: If there is no readable list of members.
     :raises LimitExceededError: If there are too many members.
     """
 
-    def __init__(self, data: bytes, *, name: str, limits: LoadLimits) -> None:
+    def __init__(self, data: bytes, *, name: str, limits: LoadLimits, budget: Budget | None = None) -> None:
         self._name = name
         self._limits = limits
         self._n_data = len(data)
-        self._n_expanded = 0
+        self._budget = budget or Budget(limits)
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(data))
         except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeDecodeError) as error:
@@ -97,14 +136,9 @@ class MemberReader:
         n_bytes = 0
         while part := stream.read(_STEP_BYTES):
             n_bytes += len(part)
-            self._n_expanded += len(part)
             if n_bytes > max_bytes:
                 raise LimitExceededError(f"{where}: expands beyond {max_bytes} bytes, the limit for one such file.")
-            if self._n_expanded > limits.max_archive_bytes:
-                raise LimitExceededError(
-                    f"{where}: the archive expands beyond the limit max_archive_bytes = {limits.max_archive_bytes}. "
-                    "Unpack it and ingest the folder, or raise the limit."
-                )
+            self._budget.add_bytes(len(part), where=where)
             if n_bytes > limits.ratio_free_bytes and n_bytes > limits.max_compression_ratio * n_packed:
                 raise LimitExceededError(
                     f"{where}: expands more than max_compression_ratio = {limits.max_compression_ratio:g} fold, as a "
@@ -113,8 +147,8 @@ class MemberReader:
             yield part
 
 
-def _member_path(filename: str, *, where: str) -> str:
-    """Return a member's path with ``/``, refusing one that would leave the archive."""
+def member_path(filename: str, *, where: str) -> str:
+    """Return a member's path with ``/``; raise :class:`UnsafePathError` for one that would leave the archive."""
     path = filename.replace("\\", "/")
     parts = path.split("/")
     if path.startswith("/") or ".." in parts or (len(parts[0]) == 2 and parts[0].endswith(":")):
@@ -122,26 +156,26 @@ def _member_path(filename: str, *, where: str) -> str:
     return "/".join(part for part in parts if part not in ("", "."))
 
 
-def _is_hidden(filename: str) -> bool:
+def is_hidden(filename: str) -> bool:
+    """Return whether a member is hidden: its name, or that of a folder around it, begins with a dot."""
     parts = [part for part in filename.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def _read_file(reader: MemberReader, member: zipfile.ZipInfo, *, archive: RawFile, seen: set[str]) -> RawFile:
     where = f"{archive.name}!/{member.filename}"
-    path = _member_path(member.filename, where=where)
+    path = member_path(member.filename, where=where)
     if stat.S_ISLNK(member.external_attr >> 16):
         raise UnsafePathError(f"{where}: a symbolic link inside an archive is not followed.")
     if path in seen:
         raise CorruptFileError(f"{where}: a second member of the same name; the first one was taken.")
     seen.add(path)
-    raw = raw_from_bytes(path, reader.read(member), source=f"{archive.source}!/{path}")
-    if raw.media_type == ZIP:
-        raise UnsupportedFileError(f"{where}: an archive inside an archive is not expanded. Unpack the outer one.")
-    return raw
+    return raw_from_bytes(path, reader.read(member), source=f"{archive.source}!/{path}")
 
 
-def expand_archive(archive: RawFile, *, limits: LoadLimits) -> Iterator[RawFile | FileFailure]:
+def expand_archive(
+    archive: RawFile, *, limits: LoadLimits, budget: Budget | None = None
+) -> Iterator[RawFile | FileFailure]:
     """Yield the files of a zip archive one by one, in its order; one bad member fails only itself.
 
     Folders and hidden members are skipped. When the budget of the whole archive is spent, every member from there on
@@ -149,20 +183,23 @@ def expand_archive(archive: RawFile, *, limits: LoadLimits) -> Iterator[RawFile 
 
     :param archive: A file of type ``application/zip``.
     :param limits: See :class:`MemberReader`.
+    :param budget: See :class:`MemberReader`.
     :yields: A raw file with ``source = "ARCHIVE!/member"``, or the failure of that member.
     """
+    budget = budget or Budget(limits)
     try:
-        reader = MemberReader(archive.data, name=archive.name, limits=limits)
+        reader = MemberReader(archive.data, name=archive.name, limits=limits, budget=budget)
     except LoadError as error:
         yield FileFailure(source=archive.source, name=archive.name, error=error)
         return
     seen: set[str] = set()
     n_files = 0
     for member in reader.members:
-        if member.is_dir() or _is_hidden(member.filename):
+        if member.is_dir() or is_hidden(member.filename):
             continue
         n_files += 1
         try:
+            budget.add_member(where=archive.name)
             yield _read_file(reader, member, archive=archive, seen=seen)
         except LoadError as error:
             yield FileFailure(source=f"{archive.source}!/{member.filename}", name=member.filename, error=error)

@@ -7,18 +7,19 @@ after its span is known. Blocks are separated by one empty line, which belongs t
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kg import ids
 from kg.errors import EmptyFileError
 from kg.limits import LoadLimits
 from kg.loaders.deadline import Deadline
+from kg.loaders.figures import label_of, mentions_of
 from kg.loaders.pictures import Picture
 from kg.loaders.tables import PlacedTable, TableDraft, finish_tables
-from kg.loaders.text_tools import is_caption, readable_stem, squash, window
-from kg.types import Asset, Box, Document, Heading, Modality, Page, RawFile, Span
+from kg.loaders.text_tools import clean, is_caption, readable_stem, squash, tidy_lines, window
+from kg.types import Asset, Box, Document, Equation, Heading, Modality, Page, RawFile, Span
 
 __all__ = ["DocumentBuilder"]
 
@@ -37,6 +38,7 @@ class _Pending:
     anchor: int
     alt_text: str
     caption: str
+    label: str
 
 
 class DocumentBuilder:
@@ -55,6 +57,7 @@ class DocumentBuilder:
         self._n_chars = 0
         self._blocks: list[Span] = []
         self._headings: list[Heading] = []
+        self._equations: list[tuple[str, Span, str]] = []
         self._pages: list[Page] = []
         self._page_start: int | None = None
         self._pictures: list[_Pending] = []
@@ -62,6 +65,7 @@ class DocumentBuilder:
         self._seen: set[str] = set()
         self._n_asset_bytes = 0
         self._left_out: dict[str, int] = {}
+        self.n_drawings = 0
 
     @property
     def next_offset(self) -> int:
@@ -89,10 +93,11 @@ class DocumentBuilder:
         self._pages.append(Page(number=number, span=Span(start=start, end=self._n_chars)))
         self._page_start = None
 
-    def add(self, block: str) -> Span:
+    def add(self, block: str, *, math: Sequence[str] = ()) -> Span:
         """Append one block, a paragraph or a table or more.
 
         :param block: Clean text; white space at its ends is dropped. Nothing happens if nothing is left.
+        :param math: The sources of equations inside the block, exactly as they stand there, in their order.
         :returns: Its place in the text.
         """
         self.deadline.check("the next block of text")
@@ -105,6 +110,26 @@ class DocumentBuilder:
         self._parts.append(block)
         self._n_chars = span.end
         self._blocks.append(span)
+        place = 0
+        for source in math:
+            found = block.find(source, place) if source.strip() else -1
+            if found >= 0:
+                place = found + len(source)
+                where = Span(start=span.start + found, end=span.start + place)
+                self._equations.append((source, where, ""))
+        return span
+
+    def add_equation(self, source: str, *, label: str = "") -> Span:
+        """Append an equation that stands by itself, as its source.
+
+        :param source: LaTeX, or whatever the format keeps; it is cleaned here.
+        :param label: What the document refers to it by.
+        :returns: Its place in the text.
+        """
+        kept = tidy_lines(clean(source)).strip()
+        span = self.add(kept)
+        if kept:
+            self._equations.append((kept, span, squash(clean(label))))
         return span
 
     def add_heading(self, text: str, *, level: int) -> None:
@@ -127,6 +152,7 @@ class DocumentBuilder:
         anchor: int | None = None,
         alt_text: str = "",
         caption: str = "",
+        label: str = "",
         min_side_px: int = _MIN_SIDE_PX,
     ) -> None:
         """Append a picture, unless it is tiny, was added before, or passes a limit.
@@ -138,6 +164,7 @@ class DocumentBuilder:
         :param anchor: The character where it stands; the start of the next block by default.
         :param alt_text: What the mark-up says of it.
         :param caption: Its caption; where it is empty, a block right after or before it that opens like one is taken.
+        :param label: What the document calls it; where it is empty, what its caption opens with.
         :param min_side_px: Pictures with a shorter side are left out.
         """
         self.deadline.check(f"picture {len(self._pictures) + 1}")
@@ -163,6 +190,7 @@ class DocumentBuilder:
                     anchor=self.next_offset if anchor is None else anchor,
                     alt_text=squash(alt_text),
                     caption=squash(caption),
+                    label=squash(label),
                 )
             )
 
@@ -217,12 +245,18 @@ class DocumentBuilder:
             tables=finish_tables(
                 self._tables, document_id=self._document_id, text=text, blocks=self._blocks, pages=pages
             ),
+            equations=tuple(
+                Equation(source=source, span=span, label=label, page=_page_at(pages, span.start))
+                for source, span, label in self._equations
+            ),
             metadata=notes,
         )
 
     def _assets(self, text: str, pages: tuple[Page, ...]) -> tuple[Asset, ...]:
         spans = {page.number: page.span for page in pages}
         captions = self._captions(text)
+        labels = [pending.label or label_of(caption) for pending, caption in zip(self._pictures, captions, strict=True)]
+        mentions = self._mentions(text, labels=labels, captions=captions)
         assets = []
         for ordinal, (pending, caption) in enumerate(zip(self._pictures, captions, strict=True)):
             page = spans.get(pending.page, pages[0].span)
@@ -244,9 +278,24 @@ class DocumentBuilder:
                     alt_text=pending.alt_text,
                     caption=caption,
                     surrounding_text=window(text, at=anchor, first=page.start, last=page.end),
+                    label=labels[ordinal],
+                    mentioned_at=mentions.get(labels[ordinal], ()),
                 )
             )
         return tuple(assets)
+
+    def _mentions(self, text: str, *, labels: list[str], captions: list[str]) -> dict[str, tuple[Span, ...]]:
+        """Find the sentences that refer to each label, the figures' own captions left out."""
+        if not any(labels):
+            return {}
+        label_by_caption = {caption: label for caption, label in zip(captions, labels, strict=True) if caption}
+        own: dict[str, list[Span]] = {}
+        for span in self._blocks:
+            block = _EMPHASIS.sub("", text[span.start : span.end]) if len(span) <= _MAX_CAPTION else ""
+            label = label_by_caption.get(squash(block))
+            if label:
+                own.setdefault(label, []).append(span)
+        return mentions_of(labels, text, captions=own)
 
     def _captions(self, text: str) -> list[str]:
         """Return each picture's caption: its own, else that of the block after it, else of the block before it.
@@ -263,6 +312,11 @@ class DocumentBuilder:
             if not captions[index] and previous is not None and previous.start not in taken:
                 captions[index] = _caption_of(text, previous)
         return captions
+
+
+def _page_at(pages: tuple[Page, ...], offset: int) -> int:
+    place = bisect_right(pages, offset, key=lambda page: page.span.start) - 1
+    return pages[max(0, place)].number
 
 
 _EMPHASIS = re.compile(r"^[*_\s]+|[*_\s]+$")

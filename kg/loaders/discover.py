@@ -1,7 +1,7 @@
 """From the paths of a command line to raw files, one failure per file that does not come in.
 
 Layer: ``kg``; the standard library only. Two passes: :func:`discover` lists candidates without opening them, so that a
-progress bar has its total; :meth:`Candidate.read` opens one and yields its raw file, or the files of a zip archive one
+progress bar has its total; :meth:`Candidate.read` opens one and yields its raw file, or the files of an archive one
 by one, so that at most one archive and one of its members are in memory.
 
     candidates = discover(["papers/", "scans/*.png"], limits=limits)
@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kg.errors import EmptyFileError, InputError, LimitExceededError, LoadError, UnreadableFileError
-from kg.limits import LoadLimits
-from kg.loaders.archive import expand_archive
+from kg.limits import FetchLimits, LoadLimits
+from kg.loaders.expand import expand
+from kg.loaders.fetch import Fetcher, is_url
 from kg.loaders.raw import FileFailure, raw_from_bytes
-from kg.loaders.sniff import ZIP
 from kg.loaders.walk import Found, find_files
 from kg.types import RawFile
 
@@ -34,7 +34,8 @@ class Candidate:
     """One path that will be read, or the reason why it cannot be.
 
     ``source`` is the real, absolute path with ``/``; ``root`` the folder that pictures named by the file may be read
-    from. A zip archive is one candidate, however many files are in it. Where ``error`` is set nothing will be opened.
+    from. An archive is one candidate, however many files are in it. Where ``error`` is set nothing will be opened.
+    Where ``fetcher`` is set, ``source`` is an address, and reading fetches it.
     """
 
     source: str
@@ -42,26 +43,22 @@ class Candidate:
     root: str
     limits: LoadLimits
     error: LoadError | None = None
+    fetcher: Fetcher | None = None
 
     def read(self) -> Iterator[RawFile | FileFailure]:
         """Open the file and yield it, or the members of the archive that it is; what fails is yielded, not raised."""
         try:
             if self.error is not None:
                 raise self.error
-            data = _read_bytes(Path(self.source), max_bytes=self.limits.max_bytes)
-            raw = raw_from_bytes(self.name, data, source=self.source, root=self.root)
+            if self.fetcher is not None:
+                raw = self.fetcher.raw(self.source)
+            else:
+                data = _read_bytes(Path(self.source), max_bytes=self.limits.max_bytes)
+                raw = raw_from_bytes(self.name, data, source=self.source, root=self.root)
         except LoadError as error:
             yield FileFailure(source=self.source, name=self.name, error=error)
             return
         yield from expand(raw, limits=self.limits)
-
-
-def expand(raw: RawFile, *, limits: LoadLimits) -> Iterator[RawFile | FileFailure]:
-    """Yield ``raw`` itself or, where it is a zip archive, its members."""
-    if raw.media_type == ZIP:
-        yield from expand_archive(raw, limits=limits)
-    else:
-        yield raw
 
 
 def _read_bytes(path: Path, *, max_bytes: int) -> bytes:
@@ -114,18 +111,24 @@ def _candidate(found: Found, *, limits: LoadLimits) -> Candidate:
     )
 
 
-def discover(paths: Sequence[str | Path], *, limits: LoadLimits) -> list[Candidate]:
+def discover(paths: Sequence[str | Path], *, limits: LoadLimits, fetch: FetchLimits | None = None) -> list[Candidate]:
     """List the files that the arguments of a command line mean; see :mod:`kg.loaders.walk` for the rules.
 
-    :param paths: Files, folders and globs.
+    :param paths: Files, folders, globs, and ``http`` or ``https`` addresses.
     :param limits: Applied when a candidate is read.
+    :param fetch: Applied when an address is fetched; the defaults where it is ``None``.
     :returns: Candidates in the order of the arguments, each real file once: the first time it is met.
     :raises InputError: If there are no paths at all.
     """
     if isinstance(paths, str) or not paths:
         raise InputError("discover: give at least one file, folder or glob, as a list.")
     candidates: dict[str, Candidate] = {}
+    fetcher = Fetcher(fetch or FetchLimits())
     for argument in paths:
+        if isinstance(argument, str) and is_url(argument):
+            candidate = Candidate(source=argument, name=argument, root="", limits=limits, fetcher=fetcher)
+            candidates.setdefault(argument, candidate)
+            continue
         for found in find_files(argument):
             candidate = _candidate(found, limits=limits)
             candidates.setdefault(candidate.source, candidate)

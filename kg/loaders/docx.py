@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kg.errors import CorruptFileError, LoadError
 from kg.limits import LoadLimits
 from kg.loaders.builder import DocumentBuilder
+from kg.loaders.equations import latex_of_omml
 from kg.loaders.office import check_package
 from kg.loaders.pictures import open_picture
 from kg.loaders.sniff import DOCX
@@ -32,8 +33,11 @@ _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _WP = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _VML = "{urn:schemas-microsoft-com:vml}"
 _SKIPPED = frozenset({f"{_W}del", f"{_MC}Fallback", f"{_W}sectPr", f"{_W}instrText"})
+_OWN_MATH = re.compile(r"\$[^$]*\$")
+_NUMBER = re.compile(r"(\(?[A-Z]?\d{1,3}(?:\.\d{1,3})?\)?)?")
 _HEADING_STYLE = re.compile(r"(?:heading|überschrift|titre|título)\s*([1-9])", re.IGNORECASE)
 
 
@@ -75,9 +79,24 @@ class _BodyWalker:
             self.title = self.title or squash(text)
             self._builder.add_heading(text, level=int(heading.group(1)) if heading else 1)
         else:
+            if self._equations(paragraph, text):
+                return
             is_item = paragraph.find(f"{_W}pPr/{_W}numPr") is not None or style_name.startswith("List ")
-            self._builder.add(f"- {text}" if is_item and text else text)
+            self._builder.add(f"- {text}" if is_item and text else text, math=_inline_math(paragraph))
         self._pictures(paragraph)
+
+    def _equations(self, paragraph: _Element, text: str) -> bool:
+        """Add the equations of a paragraph that holds nothing else but, perhaps, their number; say whether it did."""
+        displayed = paragraph.find(f"{_M}oMathPara")
+        if displayed is None:
+            return False
+        sources = [latex_of_omml(math) for math in displayed.iter(f"{_M}oMath")]
+        number = _NUMBER.fullmatch(_OWN_MATH.sub("", text).strip())
+        if number is None:
+            return False
+        for source in sources:
+            self._builder.add_equation(source, label=number[1] or "")
+        return True
 
     def _text(self, root: _Element) -> str:
         """Return the words below ``root``, deleted ones left out; a paragraph inside begins a new line."""
@@ -93,6 +112,9 @@ class _BodyWalker:
                 words.append(" " if element.tag == f"{_W}tab" else "-")
             elif element.tag in (f"{_W}br", f"{_W}cr", f"{_W}p"):
                 words.append("\n")
+            elif element.tag == f"{_M}oMath":
+                words.append(f"${latex_of_omml(element)}$")
+                continue
             stack.extend(reversed(element))
         lines = (squash(line) for line in clean("".join(words)).split("\n"))
         return "\n".join(line for line in lines if line)
@@ -179,6 +201,10 @@ def _grid_span(cell: _Element) -> int:
     span = cell.find(f"{_W}tcPr/{_W}gridSpan")
     digits = span.get(f"{_W}val", "1") if span is not None else "1"
     return max(1, int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 5 else 1
+
+
+def _inline_math(paragraph: _Element) -> list[str]:
+    return [source for math in paragraph.iter(f"{_M}oMath") if (source := latex_of_omml(math))]
 
 
 def _alt_text(reference: _Element) -> str:

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 from kg.limits import LoadLimits
 from kg.loaders.builder import DocumentBuilder
 from kg.loaders.decode import decode_text
-from kg.loaders.references import add_reference
+from kg.loaders.equations import find_tex_math
+from kg.loaders.fetch import Fetcher
+from kg.loaders.html_parts import equation_of, figure_of, inline_drawing
+from kg.loaders.references import ReadReference, add_reference, picture_fetcher
 from kg.loaders.sniff import HTML
 from kg.loaders.tables import SpanCell, expand_spans, make_table
 from kg.loaders.text import encoding_notes, require_text_size
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["HtmlLoader", "HtmlWalker"]
 
 _UNSEEN = frozenset(
-    {"script", "style", "noscript", "template", "svg", "head", "nav", "button", "select", "textarea", "input", "object"}
+    {"script", "style", "noscript", "template", "head", "nav", "button", "select", "textarea", "input", "object"}
 )
 _BLOCKS = frozenset(
     {"address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl", "dt"}
@@ -37,6 +40,8 @@ _CELL_SECTIONS = ("thead", "tbody", "tfoot")
 _UNSEEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
+_MATH_MARK = re.compile(r"\$|\\[(\[b]")
+_TYPESETTER = re.compile(rb"mathjax|katex", re.IGNORECASE)
 _XML_DECLARATION = re.compile(r"\s*<\?xml[^>]{0,500}>", re.IGNORECASE)
 
 
@@ -51,12 +56,27 @@ def parse_html(markup: str) -> BeautifulSoup:
 class HtmlWalker:
     """Walks a parsed page without recursion, so that no depth of nesting can overflow the stack.
 
-    :param builder: Takes the blocks, headings and pictures.
+    :param builder: Takes the blocks, headings, equations and pictures.
+    :param read: Gives the bytes that a picture's address names; ``None`` looks beside the page.
+    :param dollars: Whether words between single dollars are mathematics, as on pages that a script typesets.
+    :param mark_quotes: Whether blocks of a quotation begin with ``>``, as in messages.
     """
 
-    def __init__(self, builder: DocumentBuilder) -> None:
+    def __init__(
+        self,
+        builder: DocumentBuilder,
+        *,
+        read: ReadReference | None = None,
+        dollars: bool = False,
+        mark_quotes: bool = False,
+    ) -> None:
         self._builder = builder
+        self._read = read
+        self._dollars = dollars
+        self._mark_quotes = mark_quotes
+        self._n_quotes = 0
         self._words: list[str] = []
+        self._math: list[str] = []
         self._prefix = ""
 
     def walk(self, root: Tag) -> None:
@@ -80,15 +100,44 @@ class HtmlWalker:
 
     def _flush(self) -> None:
         text, prefix = squash("".join(self._words)), self._prefix
-        self._words.clear()
-        if text:
-            self._builder.add(prefix + text)
+        dollars = self._dollars or bool(self._math)
+        self._words, self._math = [], []
+        math: list[str] = []
+        place = 0
+        for item in find_tex_math(text, dollars=dollars) if _MATH_MARK.search(text) else ():
+            if item.is_display:  # it stands by itself, so the words before and behind it are blocks of their own
+                self._add(text[place : item.start], math, prefix)
+                self._builder.add_equation(item.source, label=item.label)
+                place, math, prefix = item.end, [], ""
+            else:
+                math.append(item.source)
+        self._add(text[place:], math, prefix)
+
+    def _add(self, text: str, math: list[str], prefix: str) -> None:
+        if text.strip():
+            self._builder.add(">" * self._n_quotes + " " * bool(self._n_quotes) + prefix + text.strip(), math=math)
             self._prefix = ""
+
+    def _equation(self, source: str, label: str, *, is_display: bool) -> None:
+        if is_display:
+            self._flush()
+            self._builder.add_equation(source, label=label)
+        elif source:
+            self._words.append(f"${squash(source)}$")
+            self._math.append(squash(source))
 
     def _enter(self, tag: Tag) -> bool:
         """Begin ``tag``; return whether its children are to be walked."""
         self._builder.deadline.check(f"<{tag.name}>")
+        equation = equation_of(tag)
+        if equation is not None:
+            self._equation(equation[0], equation[1], is_display=equation[2])
+            return False
         if tag.name in _UNSEEN or _is_hidden(tag):
+            return False
+        if tag.name == "svg":
+            self._flush()
+            inline_drawing(self._builder, tag, read=self._read)
             return False
         if tag.name == "img":
             self._picture(tag)
@@ -105,16 +154,18 @@ class HtmlWalker:
         elif tag.name in _BLOCKS or tag.name in _HEADINGS:
             self._flush()
             self._prefix = "- " if tag.name == "li" else self._prefix
+            self._n_quotes += _is_quote(tag) and self._mark_quotes
         return True
 
     def _leave(self, tag: Tag) -> None:
         if tag.name in _HEADINGS:
             text = squash("".join(self._words))
-            self._words.clear()
+            self._words, self._math = [], []
             self._builder.add_heading(text, level=_HEADINGS[tag.name])
         elif tag.name in _BLOCKS:
             self._flush()
             self._prefix = "" if tag.name == "li" else self._prefix
+            self._n_quotes -= _is_quote(tag) and self._mark_quotes
 
     def _table(self, table: Tag) -> None:
         """Add the caption, then all rows as one block, cells separated by ``|``; keep the cells where it is a table."""
@@ -149,16 +200,21 @@ class HtmlWalker:
             self._picture(picture)
 
     def _picture(self, tag: Tag) -> None:
-        figure = tag.find_parent("figure")
-        figcaption = figure.find("figcaption") if figure is not None else None
+        caption, label = figure_of(tag)
         reference = str(tag.get("src") or tag.get("data-src") or "")
         if reference:
             add_reference(
                 self._builder,
                 reference,
                 alt_text=clean(str(tag.get("alt") or tag.get("title") or "")),
-                caption=clean(figcaption.get_text(" ")) if figcaption is not None else "",
+                caption=caption,
+                label=label,
+                read=self._read,
             )
+
+
+def _is_quote(tag: Tag) -> bool:
+    return tag.name == "blockquote"
 
 
 def _is_hidden(tag: Tag) -> bool:
@@ -210,12 +266,14 @@ class HtmlLoader:
     """Reads HTML and XHTML.
 
     :param limits: What one file may cost.
+    :param fetcher: Fetches the pictures of a page that was fetched; ``None`` leaves them out.
     """
 
     media_types: frozenset[str] = frozenset({HTML})
 
-    def __init__(self, limits: LoadLimits) -> None:
+    def __init__(self, limits: LoadLimits, *, fetcher: Fetcher | None = None) -> None:
         self._limits = limits
+        self._fetcher = fetcher
 
     def load(self, raw: RawFile) -> Document:
         """Parse the page and read what a reader would see.
@@ -231,5 +289,6 @@ class HtmlLoader:
         soup = parse_html(decoded.text)
         heading = soup.title or soup.find("h1")
         title = squash(clean(heading.get_text(" "))) if heading is not None else ""
-        HtmlWalker(builder).walk(soup)
+        read = picture_fetcher(raw, self._fetcher) if self._fetcher is not None else None
+        HtmlWalker(builder, read=read, dollars=_TYPESETTER.search(raw.data) is not None).walk(soup)
         return builder.build(title=title, metadata=encoding_notes(decoded))

@@ -13,7 +13,8 @@ from kg.limits import LoadLimits
 from kg.loaders.builder import DocumentBuilder
 from kg.loaders.decode import decode_text
 from kg.loaders.html import HtmlWalker, parse_html
-from kg.loaders.references import add_reference
+from kg.loaders.markdown_math import enable_math, split_label
+from kg.loaders.references import ReadReference, add_reference
 from kg.loaders.sniff import MARKDOWN
 from kg.loaders.tables import make_table
 from kg.loaders.text import encoding_notes, require_text_size
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-__all__ = ["MarkdownLoader"]
+__all__ = ["MarkdownLoader", "walk_markdown"]
 
 _MAX_INLINE = 20_000
 _MAX_NESTING = 100  # of quotes and lists; the parser drops what is deeper
@@ -35,8 +36,12 @@ _FRONT_TITLE = re.compile(r"^title:[ \t]*(.{1,500})$", re.MULTILINE | re.IGNOREC
 class _Walker:
     """Feeds the tokens of one file to a builder."""
 
-    def __init__(self, builder: DocumentBuilder, parser: MarkdownIt, env: dict[str, object]) -> None:
+    def __init__(
+        self, builder: DocumentBuilder, parser: MarkdownIt, env: dict[str, object], *, read: ReadReference | None
+    ) -> None:
         self._builder = builder
+        self._read = read
+        self._math: list[str] = []
         self._parser = parser
         self._env = env
         self._heading = 0
@@ -52,8 +57,11 @@ class _Walker:
                 self._text(token)
             elif token.type in {"fence", "code_block"}:
                 self._builder.add(token.content)
+            elif token.type == "math_block":
+                source, label = split_label(token.content)
+                self._builder.add_equation(source, label=label or token.info)
             elif token.type == "html_block":
-                HtmlWalker(self._builder).walk(parse_html(token.content))
+                HtmlWalker(self._builder, read=self._read).walk(parse_html(token.content))
             elif token.type == "heading_open":
                 self._heading = int(token.tag[1:])
             elif token.type == "list_item_open":
@@ -85,11 +93,12 @@ class _Walker:
             self._builder.add_heading(text, level=self._heading)
             self._heading = 0
         elif text.strip():
-            self._builder.add(self._item_prefix + text.strip())
+            self._builder.add(self._item_prefix + text.strip(), math=self._math)
             self._item_prefix = ""
 
     def _inline(self, content: str) -> str:
         """Return the words of one block, adding its pictures on the way."""
+        self._math = []
         if len(content) > _MAX_INLINE:
             return squash(content)
         children: list[Token] = []
@@ -103,6 +112,9 @@ class _Walker:
             elif child.type == "image":
                 title = str(child.attrs.get("title") or "")
                 self._picture(str(child.attrs.get("src") or ""), alt_text=child.content, caption=title)
+            elif child.type == "math_inline":
+                words.append(f"${child.content}$")
+                self._math.append(child.content)
             elif child.type == "html_inline":
                 words.append(self._html_inline(child.content))
         return "\n".join(squash(line) for line in "".join(words).split("\n"))
@@ -117,7 +129,7 @@ class _Walker:
 
     def _picture(self, reference: str, *, alt_text: str, caption: str) -> None:
         if reference:
-            add_reference(self._builder, reference, alt_text=clean(alt_text), caption=clean(caption))
+            add_reference(self._builder, reference, alt_text=clean(alt_text), caption=clean(caption), read=self._read)
 
 
 def _split_front_matter(text: str) -> tuple[str, str]:
@@ -127,6 +139,25 @@ def _split_front_matter(text: str) -> tuple[str, str]:
         return "", text
     title = _FRONT_TITLE.search(front.group(1))
     return (title.group(1).strip().strip("\"'") if title else ""), text[front.end() :]
+
+
+def walk_markdown(text: str, builder: DocumentBuilder, *, read: ReadReference | None = None) -> str:
+    """Add Markdown to a document that is being made.
+
+    :param text: Clean Markdown without front matter.
+    :param builder: Takes the blocks, headings, equations and pictures.
+    :param read: Gives the bytes that a picture's address names; ``None`` looks beside the file.
+    :returns: The first heading; empty where there is none.
+    """
+    from markdown_it import MarkdownIt
+
+    parser = enable_math(MarkdownIt("commonmark", {"maxNesting": _MAX_NESTING}).enable("table"))
+    parser.core.ruler.disable(["inline", "text_join"])
+    parser.validateLink = lambda url: True  # type: ignore[method-assign]  # data: URIs are decoded, never followed
+    env: dict[str, object] = {}
+    walker = _Walker(builder, parser, env, read=read)
+    walker.walk(parser.parse(text, env))
+    return walker.title
 
 
 class MarkdownLoader:
@@ -147,18 +178,11 @@ class MarkdownLoader:
         :returns: A document of one page; its title is that of the front matter, else the first heading.
         :raises LoadError: If the file is empty, too large or takes too long.
         """
-        from markdown_it import MarkdownIt
-
         require_text_size(raw, self._limits)
         builder = DocumentBuilder(raw, limits=self._limits)
         decoded = decode_text(raw.data)
         title, text = _split_front_matter(tidy_lines(clean(decoded.text.expandtabs(4))))
-        parser = MarkdownIt("commonmark", {"maxNesting": _MAX_NESTING}).enable("table")
-        parser.core.ruler.disable(["inline", "text_join"])
-        parser.validateLink = lambda url: True  # type: ignore[method-assign]  # data: URIs are decoded, never followed
-        env: dict[str, object] = {}
-        walker = _Walker(builder, parser, env)
-        walker.walk(parser.parse(text, env))
+        heading = walk_markdown(text, builder)
         if not builder.next_offset and not builder.n_pictures:
             builder.add(text)  # nothing but mark-up, or nested too deeply: better read as plain text than lost
-        return builder.build(title=title or walker.title, metadata=encoding_notes(decoded))
+        return builder.build(title=title or heading, metadata=encoding_notes(decoded))

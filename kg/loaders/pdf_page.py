@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["PdfPageReader", "picture_keys"]
 
 _MAX_OBJECTS = 50_000  # of one page; a map with more is told from the first ones
+_MAX_SIDE = 16_000  # pixels; JPEG ends at 65,500
 _MAX_DEPTH = 8  # of forms within forms
 _MAX_CLIP_SEGMENTS = 12
 _WHITE = 250  # of 255; white panels behind text or charts are paper
@@ -222,6 +223,7 @@ class PdfPageReader:
         x0, y0, x1, y1 = rect or (0.0, 0.0, width, height)
         x0, y0, x1, y1 = max(0.0, x0), max(0.0, y0), min(width, x1), min(height, y1)
         most = (max_pixels / max(1.0, (x1 - x0 + 1) * (y1 - y0 + 1))) ** 0.5
+        most = min(most, _MAX_SIDE / max(1.0, x1 - x0, y1 - y0))  # a page that claims to be a thousand kilometres wide
         crop = (x0, height - y1, width - x1, y0)
         bitmap = self._page.render(scale=min(pixels_per_point, most), crop=crop)
         try:

@@ -9,6 +9,9 @@ import base64
 import binascii
 import io
 import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -21,9 +24,32 @@ if TYPE_CHECKING:
     from PIL import Image
     from PIL.ImageFile import ImageFile
 
-__all__ = ["PICTURE_TYPES", "Picture", "data_uri_bytes", "encode_picture", "open_picture"]
+__all__ = [
+    "DECODER_ERRORS",
+    "PICTURE_TYPES",
+    "Picture",
+    "data_uri_bytes",
+    "encode_picture",
+    "open_picture",
+    "quiet_decoder",
+]
 
 PICTURE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff"})
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    ZeroDivisionError,
+    struct.error,
+    MemoryError,
+)
+"""What Pillow raises on damaged files."""
 _KEPT_TYPES = frozenset({"image/png", "image/jpeg", "image/webp"})
 _UPRIGHT = 1  # the EXIF orientation of a picture that needs no turning
 _ORIENTATION = 0x0112
@@ -38,6 +64,21 @@ class Picture:
     media_type: str
     width_px: int
     height_px: int
+
+
+@contextmanager
+def quiet_decoder() -> Iterator[None]:
+    """Silence what Pillow warns of on damaged files: either they can be decoded, or an error says that they cannot.
+
+    :raises LimitExceededError: If a frame inside a file claims a size that Pillow itself refuses.
+    """
+    from PIL.Image import DecompressionBombError
+
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except DecompressionBombError as error:
+        raise LimitExceededError(f"A picture claims a size that no picture has: {error}") from error
 
 
 def _read_header(data: bytes, media_type: str) -> ImageFile:
@@ -73,7 +114,7 @@ def open_picture(data: bytes, *, limits: LoadLimits, where: str) -> Picture:
     if media_type not in PICTURE_TYPES:
         raise UnsupportedFileError(f"{where}: not a picture but {media_type}. Give a PNG, JPEG or WEBP.")
     try:
-        with _read_header(data, media_type) as image:
+        with quiet_decoder(), _read_header(data, media_type) as image:
             width, height = image.size
             if width * height > limits.max_pixels:
                 raise LimitExceededError(
@@ -82,17 +123,7 @@ def open_picture(data: bytes, *, limits: LoadLimits, where: str) -> Picture:
                 )
             image.load()
             return _normalised(image, data, media_type)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        KeyError,
-        TypeError,
-        struct.error,
-        MemoryError,
-    ) as error:
+    except DECODER_ERRORS as error:
         raise CorruptFileError(
             f"{where}: starts like {media_type} but cannot be decoded ({error}). The file is truncated or damaged."
         ) from error

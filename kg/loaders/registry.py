@@ -9,34 +9,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kg.errors import ConfigError, EmptyFileError, LimitExceededError, UnsupportedFileError
-from kg.limits import LoadLimits
+from kg.limits import FetchLimits, LoadLimits
 from kg.ports import Loader
 from kg.types import Document, RawFile
 
 __all__ = ["LoaderRegistry", "default_loaders"]
 
 
-def default_loaders(limits: LoadLimits) -> tuple[Loader, ...]:
+def default_loaders(limits: LoadLimits, *, fetch: FetchLimits | None = None) -> tuple[Loader, ...]:
     """Make one loader per format. The parsers themselves are imported when a file of their type is first read.
 
     :param limits: What one file may cost.
-    :returns: Loaders for plain text, Markdown, HTML, PDF, Word, Excel, PowerPoint, CSV, JSON and pictures.
+    :param fetch: How the pictures of a fetched page are fetched; ``None``, or ``images = False``, leaves them out.
+    :returns: Loaders for every format that is read.
     """
     from kg.loaders.csv_file import CsvLoader
     from kg.loaders.docx import DocxLoader
+    from kg.loaders.epub import EpubLoader
+    from kg.loaders.fetch import Fetcher
     from kg.loaders.html import HtmlLoader
     from kg.loaders.image import ImageLoader
     from kg.loaders.json_file import JsonLoader
+    from kg.loaders.mail import MailLoader
     from kg.loaders.markdown import MarkdownLoader
+    from kg.loaders.notebook import NotebookLoader
     from kg.loaders.pdf import PdfLoader
     from kg.loaders.pptx import PptxLoader
+    from kg.loaders.svg import SvgLoader
+    from kg.loaders.tex import TexLoader
     from kg.loaders.text import TextLoader
     from kg.loaders.xlsx import XlsxLoader
 
     return (
         TextLoader(limits),
         MarkdownLoader(limits),
-        HtmlLoader(limits),
+        HtmlLoader(limits, fetcher=Fetcher(fetch) if fetch is not None and fetch.images else None),
         PdfLoader(limits),
         DocxLoader(limits),
         XlsxLoader(limits),
@@ -44,6 +51,11 @@ def default_loaders(limits: LoadLimits) -> tuple[Loader, ...]:
         CsvLoader(limits),
         JsonLoader(limits),
         ImageLoader(limits),
+        SvgLoader(limits),
+        EpubLoader(limits),
+        MailLoader(limits),
+        NotebookLoader(limits),
+        TexLoader(limits),
     )
 
 

@@ -17,7 +17,24 @@ from kg.errors import EmptyFileError, UnsupportedFileError
 from kg.loaders.decode import decode_text, looks_binary
 from kg.loaders.sniff_data import data_type
 
-__all__ = ["DOCX", "HTML", "MARKDOWN", "PDF", "PLAIN", "PPTX", "XLSX", "ZIP", "sniff"]
+__all__ = [
+    "DOCX",
+    "EML",
+    "EPUB",
+    "HTML",
+    "MARKDOWN",
+    "MBOX",
+    "NOTEBOOK",
+    "PDF",
+    "PLAIN",
+    "PPTX",
+    "SVG",
+    "TAR",
+    "TEX",
+    "XLSX",
+    "ZIP",
+    "sniff",
+]
 
 PDF = "application/pdf"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -27,6 +44,13 @@ ZIP = "application/zip"
 HTML = "text/html"
 MARKDOWN = "text/markdown"
 PLAIN = "text/plain"
+SVG = "image/svg+xml"
+EPUB = "application/epub+zip"
+EML = "message/rfc822"
+MBOX = "application/mbox"
+NOTEBOOK = "application/x-ipynb+json"
+TEX = "application/x-tex"
+TAR = "application/x-tar"
 
 _MARKDOWN_SUFFIXES = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mkdn"})
 
@@ -47,7 +71,7 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xfd7zXZ\x00", "application/x-xz"),
     (0, b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
     (0, b"Rar!\x1a\x07", "application/vnd.rar"),
-    (257, b"ustar", "application/x-tar"),
+    (257, b"ustar", TAR),
     (0, b"\x7fELF", "application/x-elf"),
     (0, b"MZ\x90", "application/x-dosexec"),
     (0, b"SQLite format 3\x00", "application/vnd.sqlite3"),
@@ -61,9 +85,10 @@ _ZIP_KINDS = (  # a member that only this kind has
     ("word/document.xml", DOCX),
     ("xl/workbook.xml", XLSX),
     ("ppt/presentation.xml", PPTX),
-    ("META-INF/container.xml", "application/epub+zip"),
+    ("META-INF/container.xml", EPUB),
     ("content.xml", "application/vnd.oasis.opendocument.text"),
 )
+_ZIP_LOOK = 64 * 1024  # the members that tell come first
 _HTML_HEAD = re.compile(r"<!doctype\s+html|<html[\s>]", re.IGNORECASE)
 _HTML_TAG = re.compile(
     r"<(?:head|body|title|meta|link|script|style|div|p|table|h[1-6]|ul|ol|article|section|main|figure|img|span|font|center|pre|"
@@ -71,6 +96,13 @@ _HTML_TAG = re.compile(
     re.IGNORECASE,
 )
 _HEAD_CHARACTERS = 4096
+_SVG_HEAD = re.compile(r"<(?:\w{1,20}:)?svg[\s>]|<!doctype\s+svg", re.IGNORECASE)
+_HEADER_LINE = re.compile(r"([A-Za-z][A-Za-z0-9-]{1,60}):[ \t]|[ \t]+\S")
+_MAIL_HEADERS = frozenset({"from", "to", "date", "subject", "received", "return-path", "message-id", "mime-version"})
+_SURE_HEADERS = frozenset({"message-id", "mime-version", "received", "return-path"})
+_MBOX_HEAD = re.compile(r"From \S{1,200} .{0,80}\d{4}\r?\n[A-Za-z-]{2,60}:[ \t]")
+_TEX_SUFFIXES = frozenset({".tex", ".ltx", ".latex"})
+_TEX_HEAD = re.compile(r"^\s*\\(?:documentclass|documentstyle|begin\{document\})", re.MULTILINE)
 
 
 def _zip_type(data: bytes) -> str:
@@ -78,7 +110,8 @@ def _zip_type(data: bytes) -> str:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = set(archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeDecodeError):
-        return ZIP  # damaged; whoever opens it says so
+        # Damaged; whoever opens it says so, and better the loader of its kind than one of archives.
+        return next((media_type for member, media_type in _ZIP_KINDS if member.encode() in data[:_ZIP_LOOK]), ZIP)
     return next((media_type for member, media_type in _ZIP_KINDS if member in names), ZIP)
 
 
@@ -109,11 +142,38 @@ def _skip_preamble(head: str) -> str:
             return ""
 
 
+def _is_mail(head: str, suffix: str) -> bool:
+    """Return whether ``head`` opens with the header of a message: lines ``Name: value`` up to an empty one."""
+    names: set[str] = set()
+    for line in head.splitlines():
+        found = _HEADER_LINE.match(line)
+        if found is None:
+            break
+        names.add((found[1] or "").lower())
+    n_known = len(names & _MAIL_HEADERS)
+    return n_known >= (1 if suffix == ".eml" else 3) and (suffix == ".eml" or bool(names & _SURE_HEADERS))
+
+
+def _written_type(data: bytes, head: str, suffix: str) -> str | None:
+    """Return the type of a text that is written to a format, which its words or its suffix show."""
+    if head.startswith("{") and b'"nbformat"' in data and (b'"cells"' in data or b'"worksheets"' in data):
+        return NOTEBOOK
+    if _MBOX_HEAD.match(head):
+        return MBOX
+    if _is_mail(head, suffix):
+        return EML
+    if suffix in _TEX_SUFFIXES or (suffix not in _MARKDOWN_SUFFIXES and _TEX_HEAD.search(head)):
+        return TEX
+    return None
+
+
 def _text_type(data: bytes, name: str) -> str:
     suffix = PurePosixPath(name.lower()).suffix
     head = _skip_preamble(decode_text(data[: 4 * _HEAD_CHARACTERS]).text[:_HEAD_CHARACTERS])
-    if head[:5].lower() == "<svg " or head[:13].lower() == "<!doctype svg":
-        return "image/svg+xml"
+    if _SVG_HEAD.match(head):
+        return SVG
+    if written := _written_type(data, head, suffix):
+        return written
     if _HTML_HEAD.match(head):
         return HTML
     if suffix in _MARKDOWN_SUFFIXES:

@@ -1,9 +1,10 @@
 """Which files the paths of a command line mean: files, folders, globs; links followed only inside their folder.
 
-Layer: ``kg``; the standard library only. Nothing is opened here. Rules:
+Layer: ``kg``. No file is opened here but ``.mmkgignore``. Rules:
 
-- A folder means all files below it, sorted by name; hidden files and folders are skipped. A path that is named itself
-  is taken whether it is hidden or a link.
+- A folder means all files below it, sorted by name; hidden files and folders are skipped, and so is what the
+  ``.mmkgignore`` files of the folders on the way say (see :mod:`kg.loaders.ignore`). A path that is named itself is
+  taken whether it is hidden, ignored or a link.
 - A link below a folder is followed if it stays below that folder; if it leads elsewhere it is refused. Each real
   folder is entered once, so loops of links end.
 - ``*``, ``?`` and ``[…]`` match within one name and do not match hidden names; ``**`` matches any number of folders and
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kg.errors import LoadError, UnreadableFileError, UnsafePathError
+from kg.loaders.ignore import Ignored
 
 __all__ = ["Found", "find_files"]
 
@@ -61,6 +63,7 @@ class _Walk:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._entered: set[Path] = set()
+        self._ignored = Ignored(root)
 
     def below(self, start: Path) -> Iterator[Found]:
         """Yield the files below ``start`` in the order of their names."""
@@ -68,6 +71,8 @@ class _Walk:
         while stack:
             path = stack.pop()
             real = _resolve(path)
+            if path != self._root and self._ignored.covers(path, is_folder=isinstance(real, Path) and real.is_dir()):
+                continue
             if isinstance(real, LoadError):
                 yield _refused(path, self._root, real)
             elif not real.is_relative_to(self._root):
@@ -82,6 +87,8 @@ class _Walk:
                 except OSError as error:
                     reason = f"{path}: the folder cannot be listed ({error.strerror})."
                     yield _refused(path, self._root, UnreadableFileError(reason))
+        for error in self._ignored.take_errors():
+            yield _refused(start, self._root, error)
 
 
 def _match(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
@@ -141,7 +148,7 @@ def _find(argument: Path) -> Iterator[Found]:
             n_files += 1
             yield found
         if n_files == 0:
-            reason = f"{argument}: the folder holds no files (hidden ones are skipped)."
+            reason = f"{argument}: the folder holds no files (hidden and ignored ones are skipped)."
             yield _refused(argument, real, UnreadableFileError(reason))
 
 
