@@ -47,6 +47,7 @@ class Ignored:
 
         :param path: The path, as it was walked to.
         :param is_folder: Whether it is a folder, for patterns that end in ``/``.
+        :returns: Whether the walk is to pass it over.
         """
         if not path.is_relative_to(self._root):
             return False

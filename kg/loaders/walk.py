@@ -87,8 +87,8 @@ class _Walk:
                 except OSError as error:
                     reason = f"{path}: the folder cannot be listed ({error.strerror})."
                     yield _refused(path, self._root, UnreadableFileError(reason))
-        for error in self._ignored.take_errors():
-            yield _refused(start, self._root, error)
+        for unusable in self._ignored.take_errors():
+            yield _refused(start, self._root, unusable)
 
 
 def _match(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
