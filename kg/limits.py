@@ -26,8 +26,8 @@ class LoadLimits:
         million take 256 MB as RGBA; Pillow itself warns at 89 million.
     :param max_pages: Pages of one PDF.
     :param max_table_rows: Rows kept of one table of a spreadsheet or data file, or records of a JSON file; the rest is
-        not read, and the document's metadata and the ingest report say so. 50,000 rows of ten words are some 10,000
-        chunks.
+        not read, and the document's metadata and the ingest report say so. 20,000 rows of six short cells are some
+        4,000 chunks, minutes of work on a laptop.
     :param max_cells: Cells kept of all tables of one file; likewise. A million short cells take about 100 MB.
     :param max_assets: Pictures kept of one document; those beyond it are left out and counted in its metadata.
     :param max_asset_bytes: Bytes of all pictures kept of one document; the rest is left out likewise.
@@ -46,7 +46,7 @@ class LoadLimits:
     max_text_bytes: int = 32 * _MIB
     max_pixels: int = 64_000_000
     max_pages: int = 2_000
-    max_table_rows: int = 50_000
+    max_table_rows: int = 20_000
     max_cells: int = 1_000_000
     max_assets: int = 2_000
     max_asset_bytes: int = 512 * _MIB

@@ -49,7 +49,7 @@ _RETRIEVERS: Mapping[str, frozenset[str]] = {
     "naive": frozenset({"dense"}),
 }
 _TABLES_KEPT = 64
-"""Tables whose rows' places are kept between searches: some megabytes, where each has 50,000 rows."""
+"""Tables whose rows' places are kept between searches: some tens of megabytes, where each has 20,000 rows."""
 _LOCAL = frozenset({"graph", "local"})
 
 

@@ -14,6 +14,8 @@ _VALUE = re.compile(
     r"[(+\-−–±~<>≤≥$€£¥ ]{0,4}\d[\d.,'’:/\-–T ]{0,40}(?:[eE][+-]?\d{1,4})?(?: ?[%‰°)*†‡]| ?[^\W\d_/]{1,4}\.?){0,3}"
 )
 _YEAR = re.compile(r"(?:1[5-9]|20|21)\d\d(?:[/–-]\d{2,4})?")
+_DIGITS = re.compile(r"\d+")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _BLANKS = frozenset({"-", "–", "—", "n/a", "na", "nan", "null", "none", "..", "...", "?", "true", "false"})
 _LOOKED_AT = 50  # rows
 _VALUE_SHARE = 0.6  # of a column's cells, for the column to be one of values
@@ -44,7 +46,7 @@ def guess_header(rows: Sequence[Sequence[str]], *, assume: bool = False) -> int:
         return 1
     if len(set(filled)) < len(filled):
         return _second_level(rows)
-    if any(looks_like_value(cell) for cell in filled):
+    if any(looks_like_value(cell) for cell in filled) or _looks_like_a_row(first, body):
         return 0
     return int(_has_value_column(body) or (assume and _names_words(first, body)))
 
@@ -74,6 +76,20 @@ def _has_value_column(body: Sequence[Sequence[str]]) -> bool:
         if filled and sum(map(looks_like_value, filled)) >= _VALUE_SHARE * len(filled):
             return True
     return False
+
+
+def _looks_like_a_row(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
+    """Tell whether a cell of the first row is built as those below it, digits in the same place: ``r0``, ``r1``."""
+    for name, column in zip(first, zip(*body, strict=True), strict=True):
+        shape = _shape(name)
+        alike = sum(_shape(cell) == shape for cell in column)
+        if "0" in shape and alike >= _VALUE_SHARE * len(column):
+            return True
+    return False
+
+
+def _shape(cell: str) -> str:
+    return _LETTERS.sub("a", _DIGITS.sub("0", cell[:_MAX_NAME]))
 
 
 def _names_words(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:

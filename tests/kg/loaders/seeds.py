@@ -21,6 +21,7 @@ from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
 from tests.kg.loaders.conftest import picture_bytes
+from tests.kg.loaders.data_seeds import DATA_SEEDS
 
 __all__ = ["SEEDS", "dateless_zip"]
 
@@ -242,5 +243,6 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "zip": packed,
     "tar": tar,
     "tar.gz": lambda: gzip.compress(tar(), mtime=0),
+    **DATA_SEEDS,
 }
 """Makers of one good file, by the suffix of its name."""

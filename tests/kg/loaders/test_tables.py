@@ -90,6 +90,8 @@ def test_one_column_or_one_row_is_no_table(grid):
         ([["", "Men", "Men"], ["Year", "old", "young"], ["2020", "3", "4"]], False, 2),
         ([["1", "2"], ["3", "4"]], True, 0),
         ([["Name", "Home"]], True, 0),
+        ([["r0", "cast member"], ["r1", "screenwriter"], ["r2", "occupation"]], True, 0),
+        ([["Item", "Q1"], ["Fuel", "31"], ["Paint", "12"]], True, 1),
     ],
 )
 def test_header_is_guessed_from_what_stands_below_it(rows, assume, expected):
