@@ -203,12 +203,19 @@ def messages_of(raw: RawFile, *, limits: LoadLimits, budget: Budget) -> Iterator
     :param budget: Counts all that one outermost file expands to.
     :yields: A message with ``source = "BOX!/00001.eml"``, or its failure.
     """
-    starts = [(found.start(), found.end()) for found in _FROM_LINE.finditer(raw.data)]
-    ends = [start for start, _ in starts[1:]] + [len(raw.data)]
+    box = raw.data.lstrip()
+    starts = [(found.start(), found.end()) for found in _FROM_LINE.finditer(box)]
+    if not starts:
+        damaged = CorruptFileError(
+            f"{raw.name}: begins like a mailbox, but no message in it can be told from the others."
+        )
+        yield FileFailure(source=raw.source, name=raw.name, error=damaged)
+        return
+    ends = [*(start for start, _ in starts[1:]), len(box)]
     for number, ((_, start), end) in enumerate(zip(starts, ends, strict=True), start=1):
         name = f"{number:05d}.eml"
         source = f"{raw.source}!/{name}"
-        data = re.sub(rb"(?m)^>(>*From )", rb"\1", raw.data[start:end])
+        data = re.sub(rb"(?m)^>(>*From )", rb"\1", box[start:end])
         try:
             budget.add_member(where=raw.name)
             budget.add_bytes(len(data), where=source)

@@ -19,6 +19,7 @@ from kg.types import Modality
 __all__ = ["Drawn", "Region", "covers_page", "find_regions"]
 
 _CELL = 6.0  # points; with the margin below, drawings up to two cells apart belong together
+_MAX_CELLS = 1_000_000  # of one page; a poster, or a page that claims to be a city, gets coarser ones
 _BACKGROUND = 0.8  # of the page: what covers more is paper, not a figure
 _PANEL = 0.15  # of the page: a path that large, with text on it, is a coloured box or a frame around text
 _PANEL_TEXT_DENSITY = 0.003  # characters per square point; see _MAX_TEXT_DENSITY
@@ -70,19 +71,20 @@ def covers_page(rect: Rect, size: tuple[float, float]) -> bool:
     return overlap(rect, (0.0, 0.0, *size)) >= _BACKGROUND * size[0] * size[1]
 
 
-def _cells(rect: Rect, shape: tuple[int, int]) -> tuple[slice, slice]:
+def _cells(rect: Rect, shape: tuple[int, int], cell: float) -> tuple[slice, slice]:
     """Return the grid cells under ``rect`` with one more on each side."""
-    rows = slice(max(0, int(rect[1] / _CELL) - 1), min(shape[0], int(rect[3] / _CELL) + 2))
-    columns = slice(max(0, int(rect[0] / _CELL) - 1), min(shape[1], int(rect[2] / _CELL) + 2))
+    rows = slice(max(0, int(rect[1] / cell) - 1), min(shape[0], int(rect[3] / cell) + 2))
+    columns = slice(max(0, int(rect[0] / cell) - 1), min(shape[1], int(rect[2] / cell) + 2))
     return rows, columns
 
 
 def _islands(drawn: Sequence[Drawn], size: tuple[float, float]) -> list[list[Drawn]]:
     """Join what lies within two cells of each other; time is linear in the objects and the cells of the page."""
-    shape = (int(size[1] / _CELL) + 1, int(size[0] / _CELL) + 1)
+    cell = max(_CELL, (size[0] * size[1] / _MAX_CELLS) ** 0.5, max(size) / _MAX_CELLS)
+    shape = (int(size[1] / cell) + 1, int(size[0] / cell) + 1)
     filled = np.zeros(shape, dtype=bool)
     for item in drawn:
-        filled[_cells(item.rect, shape)] = True
+        filled[_cells(item.rect, shape, cell)] = True
     labels = np.zeros(shape, dtype=np.int32)
     n_labels = 0
     for row, column in zip(*(axis.tolist() for axis in np.nonzero(filled)), strict=True):
@@ -100,7 +102,7 @@ def _islands(drawn: Sequence[Drawn], size: tuple[float, float]) -> list[list[Dra
                     stack.append(near)
     islands: list[list[Drawn]] = [[] for _ in range(n_labels)]
     for item in drawn:
-        rows, columns = _cells(item.rect, shape)
+        rows, columns = _cells(item.rect, shape, cell)
         islands[int(labels[rows.start, columns.start]) - 1].append(item)
     return islands
 

@@ -160,3 +160,11 @@ def test_message_of_very_many_parts_is_refused(refusal):
     data = b"From: a@b.example\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n\n" + b"--x\n\n" * 60_000
 
     assert isinstance(refusal("a.eml", data), LimitExceededError)
+
+
+def test_mailbox_without_a_message_that_can_be_told_apart_is_corrupt():
+    data = b"\xef\xbb\xbfFrom ann Mon Jan  1 10:00:00 2024\nTo: x\n\nwords"
+
+    assert raw_from_bytes("a.mbox", data).media_type == "application/mbox"
+    assert files(data, name="a.mbox") == [("", "corrupt")]
+    assert files(b"\n\n" + data[3:], name="a.mbox") == [("!/00001.eml", "message/rfc822")]

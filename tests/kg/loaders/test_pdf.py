@@ -325,3 +325,16 @@ def test_pictures_that_are_apart_stay_apart_and_icons_are_dropped():
     ]
 
     assert [region.rect for region in find_regions(drawn, [], size=SIZE)] == [(50, 50, 150, 150), (50, 300, 150, 400)]
+
+
+@pytest.mark.parametrize("width", [200_000, 2_147_483_648])
+def test_page_that_claims_to_be_a_city_costs_no_more_than_others(load, width):
+    data = pdf_bytes(lambda canvas: (prose(canvas), bars(canvas))).replace(
+        b"[ 0 0 400 600 ]", b"[ 0 0 %d 600 ]" % width
+    )
+    assert b"%d" % width in data
+
+    document = load("a.pdf", data)
+
+    assert PROSE[0][:20] in document.text
+    assert all(asset.width_px <= 16_000 for asset in document.assets)
