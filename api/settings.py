@@ -141,6 +141,8 @@ class Settings(BaseModel):
     """How often a language model is asked what it missed."""
     ontology: Path | None = None
     """A YAML file of entity and relation types that every extractor is held to."""
+    extract_table_rows: int = Field(default=2_000, ge=0)
+    """The most rows of one document's tables that become statements; all rows are searched, whatever this is."""
     resolution: Literal["graph", "names"] = "graph"
     """``graph`` tells things of one name apart and links other names of one thing; ``names`` goes by names alone."""
     k: int = Field(default=8, ge=1, le=200)

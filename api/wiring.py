@@ -136,7 +136,7 @@ class Wiring:
         """Find one file again, which was found before under this root."""
         from kg.loaders.discover import discover
 
-        found = discover([source], limits=self.settings.limits)
+        found = discover([source], limits=self.settings.limits, fetch=self.settings.fetch)
         return [_Readable(dataclasses.replace(candidate, root=root or candidate.root)) for candidate in found]
 
     def jobs(self, store: RecordStore) -> JobStore:
@@ -215,7 +215,7 @@ class Wiring:
         def make() -> Extractor:
             from kg.extraction.spacy_rules import SpacyExtractor
 
-            return SpacyExtractor(self.models.path("spacy-en"))
+            return SpacyExtractor(self.models.path("spacy-en"), max_table_rows=self.settings.extract_table_rows)
 
         return self._once("extractor", make)
 

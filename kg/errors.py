@@ -18,6 +18,7 @@ __all__ = [
     "EncoderError",
     "EncryptedFileError",
     "ExtractionError",
+    "FetchError",
     "FusionError",
     "GenerationError",
     "GraphUnreachableError",
@@ -83,6 +84,12 @@ class UnreadableFileError(LoadError):
     """The operating system refused to give us the file (missing, no permission, a broken or looping link)."""
 
     code = "unreadable"
+
+
+class FetchError(UnreadableFileError):
+    """A server could not be reached, took too long, or failed: it may answer at another time."""
+
+    code = "fetch"
 
 
 class EmptyFileError(LoadError):

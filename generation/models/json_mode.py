@@ -90,9 +90,11 @@ class _Chooser:
         self._mask = llguidance.numpy.allocate_token_bitmask(1, tokenizer.vocab_size)
 
     def __call__(self, logits: Tensor) -> int | None:
-        """Return the next token, ``None`` where the reply is complete.
+        """Choose the next token.
 
         :param logits: Of the next token. *Shape:* ``(V,)``.
+        :returns: The token; ``None`` where the reply is complete.
+        :raises GenerationError: If the token does not fit, which the mask rules out.
         """
         import llguidance.numpy
 

@@ -31,7 +31,7 @@ from generation.vision.accounting import Budget, Ledger, Usage
 from generation.vision.prompts import caption_prompt
 from generation.vision.replies import caption_of_reply
 from kg.captioning.pixels import decode_picture
-from kg.errors import CaptionError, ConfigError
+from kg.errors import CaptionerBusyError, CaptionError, ConfigError
 from kg.ports import CaptionRequest
 from kg.types import Caption
 
@@ -236,7 +236,7 @@ class OpenAiCaptioner:
             return retrying(attempt), attempts - 1
         except _TryAgainError as error:
             self._ledger.add(Usage(n_failed=1, n_retries=attempts - 1))
-            raise CaptionError(f"{self._url} failed {attempts} times, at last: {error}") from error
+            raise CaptionerBusyError(f"{self._url} failed {attempts} times, at last: {error}") from error
         except (CaptionError, ConfigError):
             self._ledger.add(Usage(n_failed=1, n_retries=attempts - 1))
             raise

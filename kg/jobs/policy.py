@@ -13,12 +13,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kg.errors import CaptionerBusyError, SchemaVersionError, StoreBusyError, StoreError, StoreFullError
+from kg.errors import CaptionerBusyError, FetchError, SchemaVersionError, StoreBusyError, StoreError, StoreFullError
 from kg.jobs.model import ItemState
 
 __all__ = ["RECORD_CODES", "TRANSIENT_CODES", "RetryPolicy", "advice"]
 
-TRANSIENT_CODES = frozenset({StoreBusyError.code, CaptionerBusyError.code})
+TRANSIENT_CODES = frozenset({StoreBusyError.code, CaptionerBusyError.code, FetchError.code})
 """Reasons that pass by themselves."""
 
 RECORD_CODES = frozenset({StoreError.code, StoreFullError.code, StoreBusyError.code, SchemaVersionError.code})
@@ -33,6 +33,7 @@ _ADVICE = {
     "unreadable": "Make the file readable for this user, then `mmkg jobs retry`.",
     "unsafe_path": "Take the archive apart by hand and ingest its files.",
     "internal": "This is a fault of the program: please report it, with the log (`mmkg -v`).",
+    FetchError.code: "See that the server answers, then `mmkg jobs retry`.",
     CaptionerBusyError.code: "See that the captioner's server answers, then `mmkg jobs retry`.",
     StoreFullError.code: "Free some space, then `mmkg jobs resume`.",
     StoreBusyError.code: "Wait until the other process is done, then `mmkg jobs resume`.",

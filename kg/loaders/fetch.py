@@ -18,7 +18,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kg.errors import LimitExceededError, LoadError, UnreadableFileError, UnsafePathError, UnsupportedFileError
+from kg.errors import (
+    FetchError,
+    LimitExceededError,
+    LoadError,
+    UnreadableFileError,
+    UnsafePathError,
+    UnsupportedFileError,
+)
 from kg.limits import FetchLimits
 from kg.loaders.raw import raw_from_bytes
 from kg.loaders.sniff import HTML
@@ -34,6 +41,7 @@ Resolve = Callable[[str, int], Sequence[str]]
 """Gives the addresses of a host name and port, as text."""
 
 _URL = re.compile(r"https?://[^\s]", re.IGNORECASE)
+_PASSING = frozenset({408, 425, 429})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _STEP_BYTES = 64 * 1024
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
@@ -267,16 +275,17 @@ class Fetcher:
                 return self._answer(target, response, clock)
         except httpcore.TimeoutException as error:
             clock.left_s()
-            raise UnreadableFileError(f"{target}: the server did not answer in time ({error}).") from error
+            raise FetchError(f"{target}: the server did not answer in time ({error}).") from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
-            raise UnreadableFileError(f"{target}: cannot be fetched ({error}).") from error
+            raise FetchError(f"{target}: cannot be fetched ({error}).") from error
 
     def _answer(self, target: httpx.URL, response: httpcore.Response, clock: _Clock) -> Fetched | httpx.URL:
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in response.headers}
         if response.status in _REDIRECTS and "location" in headers:
             return _parsed(headers["location"], base=target)
         if response.status != 200:
-            raise UnreadableFileError(f"{target}: the server answers with status {response.status}.")
+            kind = FetchError if response.status >= 500 or response.status in _PASSING else UnreadableFileError
+            raise kind(f"{target}: the server answers with status {response.status}.")
         stated = headers.get("content-length", "")
         if stated.isdecimal() and len(stated) < 20 and int(stated) > self.limits.max_bytes:
             raise self._too_large(target, int(stated))

@@ -17,7 +17,9 @@ from kg.loaders.builder import DocumentBuilder
 from kg.loaders.decode import decode_text
 from kg.loaders.references import add_picture_bytes, read_reference
 from kg.loaders.sniff import TEX
+from kg.loaders.tables import make_table
 from kg.loaders.tex_source import Groups, expand_macros, include_files, strip_comments
+from kg.loaders.tex_tables import table_grid
 from kg.loaders.tex_words import TexWords
 from kg.loaders.text import encoding_notes, require_text_size
 from kg.loaders.text_tools import clean, squash, tidy_lines
@@ -55,15 +57,8 @@ _PAIR = re.compile(r"\\(begin|end)\s*\{([A-Za-z]{1,40}\*?)\}")
 _LABEL = re.compile(r"\\label\s*\{([^{}]{1,200})\}")
 _TAG = re.compile(r"\\tag\*?\s*\{([^{}]{1,80})\}")
 _GRAPHICS_PATH = re.compile(r"\\graphicspath\s*\{((?:\s*\{[^{}]{0,200}\}){1,20})\s*\}")
-_RULES = re.compile(
-    r"\\(?:hline|toprule|midrule|bottomrule|endhead|endfirsthead|endfoot|endlastfoot)\b|\\c(?:line|midrule)(?:\([lr]*\))?\{[^{}]*\}"
-)
-_SPANNING = re.compile(r"\\multi(?:column|row)\s*\{[^{}]*\}\s*\{[^{}]*\}\s*(?=\{)")
-_ROW_END = re.compile(r"\\\\(?:\s*\[[^\]\n]{0,40}\])?|\\tabularnewline\b")
-_CELL_END = re.compile(r"(?<!\\)&")
 _AND = re.compile(r"\s*\\and\b\s*")
 _SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp")
-_MAX_CELL = 5_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,6 +66,7 @@ class _Float:
     caption: str = ""
     label: str = ""
     pictures: list[str] = field(default_factory=list)
+    tables: list[list[list[str]]] = field(default_factory=list)
 
 
 class _Walker:
@@ -184,6 +180,8 @@ class _Walker:
         text, math = self._words.of(done.caption)
         for name in done.pictures:
             self._picture(name, caption=text, label=done.label)
+        for grid in done.tables:
+            self._add_table(grid, caption=text, label=done.label)
         if text:
             self._builder.add(text, math=math)
 
@@ -262,19 +260,23 @@ class _Walker:
         self._builder.add_equation(_LABEL.sub("", source), label=label[1] if label else "")
 
     def _table(self, start: int, stop: int, name: str) -> None:
-        """Add the rows of a table as one block, cells separated by ``|``."""
+        """Keep the rows of a table until its float ends, for the caption may follow them; add those of no float."""
         _, start = self._groups.option(start)
         for _ in range(_TABLE_ARGUMENTS.get(name, 1)):
             group = self._groups.at(start)
             start = group[1] if group else start
-        body = _SPANNING.sub("", _RULES.sub("", self._text[start:stop]))
-        lines = []
-        for row in _ROW_END.split(body):
-            self._builder.deadline.check("the next table row")
-            cells = [self._words.of(cell[:_MAX_CELL])[0] for cell in _CELL_END.split(row)]
-            if any(cells):
-                lines.append(" | ".join(cells))
-        self._builder.add("\n".join(lines))
+        grid = table_grid(self._text[start:stop], self._words, check=self._builder.deadline.check)
+        if self._floats:
+            self._floats[-1].tables.append(grid)
+        else:
+            self._add_table(grid, caption="", label="")
+
+    def _add_table(self, grid: list[list[str]], *, caption: str, label: str) -> None:
+        draft = make_table(grid, source="markup", caption=caption, label=label)
+        if draft is None:
+            self._builder.add("\n".join(" | ".join(row) for row in grid))
+        else:
+            self._builder.add_table(draft)
 
     def _picture(self, name: str, *, caption: str = "", label: str = "") -> None:
         r"""Add the picture of a name that may lack its suffix and stand in a folder of ``\graphicspath``."""

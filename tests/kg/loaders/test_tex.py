@@ -113,3 +113,14 @@ def test_empty_truncated_and_large_sources(refusal, load):
     assert isinstance(refusal("a.tex", article("% nothing\n")), EmptyFileError)
     assert load("a.tex", tex()[:300]).title == "Tides"
     assert isinstance(refusal("a.tex", tex(), limits=LoadLimits(max_text_bytes=100)), LimitExceededError)
+
+
+def test_a_table_in_a_float_keeps_its_cells_with_the_caption_that_follows_them(load):
+    rows = r"\hline Year & Pairs \\ \hline 2023 & 1,184 \\ 2024 & 1,327 \\ \hline"
+    said = r"\caption{Puffins at the point}\label{tab:puffins}"
+    body = rf"Before.\begin{{table}}\begin{{tabular}}{{lr}}{rows}\end{{tabular}}{said}\end{{table}}After."
+    (table,) = load("birds.tex", article(body)).tables
+
+    assert (table.header, table.body) == (("Year", "Pairs"), (("2023", "1,184"), ("2024", "1,327")))
+    assert (table.caption, table.label) == ("Puffins at the point", "tab:puffins")
+    assert table.text.splitlines()[1:] == ["Year: 2023; Pairs: 1,184", "Year: 2024; Pairs: 1,327"]
