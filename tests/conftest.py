@@ -9,6 +9,7 @@ import pytest
 
 from retrieval.encoders.torchvision_ops import declare_missing_operators
 
+pytest.register_assert_rewrite("kg.testing", "retrieval.testing")  # contracts speak as clearly as tests
 declare_missing_operators()  # before any test module imports transformers itself
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `mmkg` does, before anything loads OpenMP
 

@@ -54,7 +54,7 @@ class SmallWiring(Wiring):
         opened._make_engine = FakeEngine
         return opened
 
-    def pipeline(self, store) -> IngestPipeline:
+    def pipeline(self, store, folder=None) -> IngestPipeline:
         return replace(make_pipeline(store), loaders=self.gate, config=IngestConfig(workers=1))
 
 

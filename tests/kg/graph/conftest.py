@@ -11,8 +11,6 @@ from kg.graph.neo4j_driver import BoltServer
 from kg.graph.neo4j_graph import Neo4jGraph
 from tests.kg.graph.proxy import CuttableProxy
 
-pytest.register_assert_rewrite("kg.testing.graph_contract")
-
 
 @pytest.fixture
 def open_graph(bolt):

@@ -1,3 +1,0 @@
-import pytest
-
-pytest.register_assert_rewrite("kg.testing.contract", "kg.testing.contract_graph")
