@@ -10,8 +10,9 @@ import pytest
 from retrieval.encoders.torchvision_ops import declare_missing_operators
 
 pytest.register_assert_rewrite("kg.testing", "retrieval.testing")  # contracts speak as clearly as tests
-declare_missing_operators()  # before any test module imports transformers itself
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `mmkg` does, before anything loads OpenMP
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the same
+declare_missing_operators()  # it loads torch; after it, test modules may import transformers themselves
 
 CACHE = Path(os.environ.get("MMKG_CACHE") or platformdirs.user_cache_dir("mmkgrag"))
 REQUIRED = ("minilm", "spacy-en")
