@@ -63,8 +63,9 @@ _WORDS = {
     Kind("place", "water"): "river lake bay sea strait fjord canal creek stream lagoon reservoir waterfall loch",
     Kind("place", "land"): "mountain hill island peninsula valley desert volcano forest cape glacier headland moor "
     "beach reef archipelago",
-    Kind("place", "building"): "castle bridge lighthouse station airport tower palace stadium dam harbour harbor pier "
+    Kind("place", "building"): "castle bridge lighthouse station airport tower palace stadium dam "
     "street road square park",
+    Kind("place", "harbour"): "harbour harbor pier quay marina anchorage",
     Kind("institution", "house"): "museum school university college hospital church cathedral library theatre "
     "theater hotel abbey monastery prison gallery laboratory observatory institute restaurant pub",
     Kind("organisation", "company"): "company firm manufacturer corporation bank brewery airline startup retailer "
@@ -138,6 +139,8 @@ _CLASS_WEIGHTS = {
     frozenset({"settlement", "land"}): 0.4,
     frozenset({"settlement", "area"}): 0.2,
     frozenset({"settlement", "building"}): 0.6,
+    frozenset({"settlement", "harbour"}): 0.2,
+    frozenset({"water", "harbour"}): 0.2,
     frozenset({"water", "land"}): 0.6,
     frozenset({"water", "area"}): 0.6,
     frozenset({"film", "book"}): 0.4,
