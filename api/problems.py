@@ -13,6 +13,7 @@ from api.reading import validation_text
 from kg.errors import (
     CompletionError,
     ConfigError,
+    FetchError,
     GraphUnreachableError,
     InputError,
     LimitExceededError,
@@ -30,6 +31,7 @@ __all__ = ["install_problem_handlers", "status_of"]
 _STATUS: tuple[tuple[type[MmkgError], int], ...] = (
     (NotFoundError, 404),
     (LimitExceededError, 413),
+    (FetchError, 502),
     (LoadError, 422),
     (InputError, 422),
     (ConfigError, 422),

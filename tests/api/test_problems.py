@@ -23,6 +23,7 @@ EXPECTED = {
     "encrypted": 422,
     "unsafe_path": 422,
     "completion": 422,
+    "fetch": 502,
     "missing_extra": 503,
     "model_missing": 503,
     "store_busy": 503,

@@ -187,7 +187,7 @@ def labelled_line(rng: random.Random) -> tuple[bytes, Cells]:
 def pie(rng: random.Random) -> tuple[bytes, Cells]:
     chart = Chart(rng)
     labels = chart.labels(rng.randint(2, 4))
-    shares = [rng.randint(15, 40) for _ in labels]
+    shares = [rng.randint(12, 28) for _ in labels]
     shares[-1] = 100 - sum(shares[:-1])
     texts = [f"{label}\n{share}%" for label, share in zip(labels, shares, strict=True)]
     chart.axes.pie(shares, labels=texts, labeldistance=0.5, colors=chart.colours, textprops={"ha": "center"})
