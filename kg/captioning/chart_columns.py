@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from kg.captioning.chart_grid import ChartGrid, column_names, tidy_label
+from kg.captioning.chart_grid import ChartGrid, aligned_cells, column_names, tidy_label
 from kg.captioning.chart_values import ChartPieces, centre, level_groups, united
 from kg.captioning.layout import TextPiece
 
@@ -48,7 +48,7 @@ def read_columns(pieces: ChartPieces) -> ChartGrid | None:
         return None
     n = max(len(c.values) for c in filled)
     side = _are_side_by_side(filled)
-    rows = [_ordered(c.values, n, side=side) for c in filled]
+    rows = _side_by_side(filled, n) if side else [_downwards(c.values, n) for c in filled]
     named = _series_names(pieces, filled, n=n, side=side)
     if n > 1 and named is None:
         return None
@@ -88,11 +88,23 @@ def _are_side_by_side(categories: Sequence[_Category]) -> bool:
     return bool(spreads) and median(spreads) > _SIDE_BY_SIDE
 
 
-def _ordered(values: Sequence[TextPiece], n: int, *, side: bool) -> tuple[str, ...]:
-    """Return the cells of one category, empty ones last: with fewer values than series, which is missing is unknown."""
+def _side_by_side(categories: Sequence[_Category], n: int) -> list[tuple[str, ...]]:
+    """Return the cells of each category; where one has fewer, its values are told by their place over the label."""
+    sorted_values = [sorted(c.values, key=centre) for c in categories]
+    full = [(centre(c.label), values) for c, values in zip(categories, sorted_values, strict=True) if len(values) == n]
+    offsets = [median(centre(values[i]) - middle for middle, values in full) for i in range(n)]
+    rows = []
+    for category, values in zip(categories, sorted_values, strict=True):
+        cells = aligned_cells(values, [centre(category.label) + offset for offset in offsets])
+        rows.append(tuple("" if cell is None else cell.text for cell in cells))
+    return rows
+
+
+def _downwards(values: Sequence[TextPiece], n: int) -> tuple[str, ...]:
+    """Return the cells of one category from the top; with fewer values than series, which is missing is unknown."""
     if len(values) < n:
         return ("",) * n
-    return tuple(v.text for v in sorted(values, key=centre if side else _middle))
+    return tuple(v.text for v in sorted(values, key=_middle))
 
 
 def _middle(piece: TextPiece) -> float:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import median
 
 from kg.captioning.chart_values import centre, level_groups, united
 from kg.captioning.layout import TextPiece
 
-__all__ = ["ChartGrid", "column_names", "tidy_label"]
+__all__ = ["ChartGrid", "aligned_cells", "column_names", "tidy_label"]
 
 _SWATCH = re.compile(r"^[■□▪▫●○◆◼◻•·|_\-–—\s]+(?=\w)|[■□▪▫●○◆◼◻|\s]+$")
 _NEAR = 4.5  # of the line height: a legend farther above the values belongs to something else
+_MAX_ALIGNED = 12  # columns; a row with fewer values of a wider table fills it from the left
 _MAX_NAME = 60  # characters: a longer line over the values is a subtitle
 
 
@@ -115,3 +117,24 @@ def _stand_over(names: Sequence[Sequence[TextPiece]], places: Sequence[float], w
     centres = [centre(united(parts)) for parts in names]
     in_order = all(a < b for a, b in zip(centres, centres[1:], strict=False))
     return in_order and abs(sum(centres) - sum(places)) / len(places) <= 0.4 * width
+
+
+def aligned_cells(row: Sequence[TextPiece], places: Sequence[float]) -> list[TextPiece | None]:
+    """Put the values of a row under the columns they are nearest to, keeping their order; surplus ones are dropped.
+
+    :param row: Values from the left.
+    :param places: The x of the middle of each column.
+    :returns: One cell for each column, ``None`` where the row has no value.
+    """
+    n = len(places)
+    if len(row) >= n:
+        return list(row[:n])
+    cells: list[TextPiece | None] = [None] * n
+    columns = range(n) if n <= _MAX_ALIGNED else range(len(row))
+    best = min(
+        combinations(columns, len(row)),
+        key=lambda chosen: sum(abs(centre(value) - places[i]) for value, i in zip(row, chosen, strict=True)),
+    )
+    for value, column in zip(row, best, strict=True):
+        cells[column] = value
+    return cells

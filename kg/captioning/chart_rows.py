@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 from statistics import median
 
-from kg.captioning.chart_grid import ChartGrid, column_names, tidy_label
+from kg.captioning.chart_grid import ChartGrid, aligned_cells, column_names, tidy_label
 from kg.captioning.chart_values import ChartPieces, centre, level_groups, united
 from kg.captioning.layout import TextPiece
 
@@ -25,7 +25,6 @@ _TOUCHING = 0.4  # of the line height: label lines nearer than this are one labe
 _GROUP_GAP = 1.25  # the step to the next group of bars, over that inside one
 _BESIDE = 0.75  # of the line height: a line of a label of two is half a line from the value, a heading a whole one
 _MAX_SECTION = 60  # characters
-_MAX_ALIGNED = 12  # columns; a row with fewer values of a wider table fills it from the left
 
 
 def read_rows(pieces: ChartPieces) -> ChartGrid | None:
@@ -46,7 +45,7 @@ def read_rows(pieces: ChartPieces) -> ChartGrid | None:
         return None
     n = _n_columns([row for row, _, _ in labelled])
     places = _places([row for row, _, _ in labelled], n)
-    cells = [_aligned_cells(row, places) for row, _, _ in labelled]
+    cells = [aligned_cells(row, places) for row, _, _ in labelled]
     width = max(p.x1 for row in rows for p in row) - min(p.x0 for _, label, _ in labelled for p in label)
     taken = {id(p) for _, label, _ in labelled for p in label}
     named = (
@@ -230,19 +229,3 @@ def _places(rows: Sequence[Sequence[TextPiece]], n: int) -> list[float]:
     """Return the x of each column; of joined bars, whose order goes down, places in that order."""
     full = [row for row in rows if len(row) == n]
     return [median(centre(row[i]) for row in full) for i in range(n)]
-
-
-def _aligned_cells(row: Sequence[TextPiece], places: Sequence[float]) -> list[TextPiece | None]:
-    """Put the values of a row under the columns they are nearest to, keeping their order; surplus ones are dropped."""
-    n = len(places)
-    if len(row) >= n:
-        return list(row[:n])
-    cells: list[TextPiece | None] = [None] * n
-    columns = range(n) if n <= _MAX_ALIGNED else range(len(row))
-    best = min(
-        combinations(columns, len(row)),
-        key=lambda chosen: sum(abs(centre(value) - places[i]) for value, i in zip(row, chosen, strict=True)),
-    )
-    for value, column in zip(row, best, strict=True):
-        cells[column] = value
-    return cells

@@ -102,6 +102,18 @@ def test_bars_side_by_side_are_told_apart_by_their_order():
     assert grid.rows == (("Urban", "40", "55"), ("Rural", "38", "61"))
 
 
+def test_of_bars_side_by_side_a_missing_value_is_told_by_its_place():
+    pieces = [
+        piece("Men", 60, 0, 90, 14), piece("Women", 130, 0, 180, 14),
+        piece("40", 30, 40, 46, 54), piece("55", 70, 30, 86, 44), piece("61", 190, 20, 206, 34),
+        piece("Urban", 40, 200, 80, 214), piece("Rural", 160, 200, 200, 214),
+    ]  # fmt: skip
+    grid = read_chart(pieces)
+
+    assert grid is not None
+    assert grid.rows == (("Urban", "40", "55"), ("Rural", "", "61"))
+
+
 def test_bars_under_one_another_share_the_label_at_their_middle():
     pieces = [
         piece("Before", 60, 0, 100, 14), piece("After", 130, 0, 160, 14),
