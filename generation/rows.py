@@ -11,15 +11,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from generation.lexicon import word_set
 from generation.units import Unit
-from generation.words import content_stems, numbers_in
+from generation.words import content_stems, numbers_in, words
 
-__all__ = ["Cell", "cells_of", "rows_of", "tied_otherwise"]
+__all__ = ["Cell", "are_opposed_bounds", "cells_of", "rows_of", "tied_otherwise"]
 
 _CELL_END = "; "
 _NAME_END = ": "
 _CLAUSES = re.compile(r"\s(?:and|but|while|whereas)\s|[;,·]\s")
 _PAIR = re.compile(r"[^:|;]{1,80}: [^:|;\d]{0,3}\d[^:|;]{0,20}")
+_OVER = word_set("over above exceeding older")
+_UNDER = word_set("under below younger")
 _LABEL_WORDS = 6
 """A cell of more words is a remark, whose words a claim may hold by chance."""
 
@@ -48,11 +51,13 @@ def cells_of(row: str) -> list[Cell]:
 def rows_of(units: Sequence[Unit]) -> list[str]:
     """Return the rows among ``units`` where all of them are rows, or the caption over some; else nothing.
 
-    A picture's group of lines is rows if each line of it is ``label: value``.
+    A picture's group of lines is rows if each line of it is ``label: value``; other words on it are what its rows stand
+    under.
     """
-    if not units or not all(unit.row or _is_pairs(unit) for unit in units):
+    if not all(unit.row or unit.picture for unit in units):
         return []
-    return [line for unit in units for line in unit.text.splitlines() if _NAME_END in line]
+    rows = [unit for unit in units if unit.row or _is_pairs(unit)]
+    return [line for unit in rows for line in unit.text.splitlines() if _NAME_END in line]
 
 
 def _is_pairs(unit: Unit) -> bool:
@@ -96,8 +101,17 @@ def _marks(text: str) -> set[str]:
     return {*numbers_in(text), *content_stems(text)}
 
 
+def are_opposed_bounds(one: str, other: str) -> bool:
+    """Tell whether one text says only "over" or the like and the other only "under"."""
+    a, b = (frozenset(word.text.lower() for word in words(text)) for text in (one, other))
+    return any(a & up and b & down and not a & down and not b & up for up, down in ((_OVER, _UNDER), (_UNDER, _OVER)))
+
+
 def _fits(clause: str, said: set[str], cells: Sequence[Cell]) -> bool:
     held = [_marks(cell.value) for cell in cells]
+    bounds = [cell.value for cell in cells if set(numbers_in(cell.value)) & said]
+    if any(are_opposed_bounds(bound, clause) for bound in bounds):
+        return False
     if not said <= set().union(*held, *(_marks(cell.name) for cell in cells)):
         return False
     shared = set.intersection(*(set(content_stems(cell.name)) for cell in cells)) if len(cells) > 1 else set()

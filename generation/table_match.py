@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from generation.lexicon import IRREGULAR, word_set
 from generation.question import Question, QuestionKind
+from generation.rows import are_opposed_bounds
 from generation.tables import SaidTable
 from generation.verify import opposed_words
 from generation.words import content_stems, names_in, negated_stems, numbers_in, stem, words
@@ -29,8 +30,6 @@ _GENERIC = frozenset(
     )
 )
 """Heads ("how many *people*") that a table need not repeat to be about them."""
-_OVER = word_set("over above exceeding older")
-_UNDER = word_set("under below younger")
 _DERIVED = re.compile(
     r"\b(?:difference|differ|gap|sum|average|mean|median|ratio|altogether|combined|together|times (?:more|as)|"
     r"(?:how (?:many|much)|percent|%) (?:more|fewer|less|higher|lower|larger|smaller)|increase|decrease|decline|rise|"
@@ -110,10 +109,8 @@ class Asked:
         """Tell whether a name that shares words says the opposite: "did not vote" of "voted", "under 30" of "over"."""
         if not shared:
             return False
-        own = frozenset(word.text.lower() for word in words(name))
-        for ours, theirs in ((_OVER, _UNDER), (_UNDER, _OVER)):
-            if own & ours and self.words & theirs and not self.words & ours and not own & theirs:
-                return True
+        if are_opposed_bounds(name, self.question.text):
+            return True
         return bool((negated_stems(name) ^ self.negated) & shared) or opposed_words(name, self.question.text)
 
     def is_about(self, table: SaidTable, held: Iterable[str], numbers: Iterable[str]) -> bool:
