@@ -58,6 +58,7 @@ _COUNTED = re.compile(r"\b(?:figures?|fig\.?|tables?|charts?|pages?|p\.|sections
 _PROSE_WORDS = 10
 """A cell of as many words is a remark, in which an answer may stand as it does in a sentence."""
 _BARE_LINE = re.compile(r"(?m)^[ \t]*[^\w\n]*\d[\d.,%$€£ \t–−-]*[KMBkm]?[ \t]*$")
+_BAR_LINE = re.compile(r"(?m)^.* \| .*$")
 _VALUE_LIST = re.compile(
     r"(?m)^[^:|\n]{1,80}:[ \t]*(?P<values>[^\w\n]*\d[\d.]*%?(?:,[ \t]+[^\w\n,]*\d[\d.]*%?)+)[ \t]*$"
 )
@@ -147,17 +148,19 @@ def _typed(
 ) -> ShortAnswer | None:
     top = scores.ranked[0].score or 1.0
     best = find_in_tables(question, scores, evidence)
-    rows = [row.unit for table in read_tables(evidence) for row in table.rows]
+    tables = read_tables(evidence)
+    rows = [row.unit for table in tables for row in table.rows]
+    read = frozenset(index for table in tables for index in table.pictures)
     for item in scores.ranked[:_N_UNITS]:
         if item.unit.row and not _has_prose(item.unit):
             continue
         known = mentions(evidence[item.unit.index].chunk.chunk_id) if mentions is not None else ()
-        has_rows = any(_overlap(item.unit, row) for row in rows)
-        cell = find_cell(question, item.unit, scores.idf) if item.unit.picture and not has_rows else None
+        is_read = item.unit.index in read or any(_overlap(item.unit, row) for row in rows)
+        cell = find_cell(question, item.unit, scores.idf) if item.unit.picture and not is_read else None
         if cell is not None:
             score = item.score / top * 0.5 + _CELL_WEIGHT + _NEAR_WEIGHT * cell[1]
             best = _better(best, ShortAnswer(text=_clean(cell[0].text), source=item, score=score))
-        found = _loose(question, item.unit, candidates(item.unit, question.kind, mentions=known), rows)
+        found = _loose(question, item.unit, candidates(item.unit, question.kind, mentions=known), rows, is_read=is_read)
         for order, candidate in enumerate(_fresh(question, found)):
             near, head = _nearness(question, item, candidate, scores.idf)
             score = (
@@ -183,10 +186,13 @@ def _has_prose(row: Unit) -> bool:
     return not row.picture and any(len(cell.value.split()) >= _PROSE_WORDS for cell in cells_of(row.text))
 
 
-def _loose(question: Question, unit: Unit, found: Sequence[Candidate], rows: Sequence[Unit]) -> list[Candidate]:
+def _loose(
+    question: Question, unit: Unit, found: Sequence[Candidate], rows: Sequence[Unit], *, is_read: bool
+) -> list[Candidate]:
     """Leave out the number of a figure and, on a picture, what nearness says nothing of: rows, and lone numbers.
 
-    Several lines that are nothing but numbers are ticks of an axis, or values whose labels stand elsewhere.
+    Several lines that are nothing but numbers are ticks of an axis, or values whose labels stand elsewhere; where the
+    table behind the picture was read (``is_read``), so are those of lines with bars.
     """
     found = [one for one in found if _COUNTED.search(unit.text[: one.start]) is None]
     if not unit.picture:
@@ -194,10 +200,10 @@ def _loose(question: Question, unit: Unit, found: Sequence[Candidate], rows: Seq
     taken = [row.span for row in rows if _overlap(unit, row)]
     if question.kind in NUMERIC | {QuestionKind.DATE}:
         bare = [match.span() for match in _BARE_LINE.finditer(unit.text)]
-        numbers = [Span(start=unit.span.start + start, end=unit.span.start + end) for start, end in bare]
-        many = [match.span("values") for match in _VALUE_LIST.finditer(unit.text)]
-        taken += numbers if len(numbers) > 1 else []
-        taken += [Span(start=unit.span.start + start, end=unit.span.start + end) for start, end in many]
+        loose = bare if len(bare) > 1 or is_read else []
+        loose += [match.span("values") for match in _VALUE_LIST.finditer(unit.text)]
+        loose += [match.span() for match in _BAR_LINE.finditer(unit.text)] if is_read else []
+        taken += [Span(start=unit.span.start + start, end=unit.span.start + end) for start, end in loose]
     start = unit.span.start
     return [c for c in found if not any(s.start < start + c.end and start + c.start < s.end for s in taken)]
 

@@ -143,8 +143,8 @@ def _is_meant(asked: Asked, place: _Place, said: frozenset[str]) -> bool:
     own = frozenset(content_stems(place.column))
     if not asked.head and (own or asked.question.kind in _ANY_TYPE):
         return False
-    if asked.head and asked.head <= said:
-        return False  # the thing counted must not be the row's own name: "how many Kestrels"
+    if own and asked.head and asked.head <= said:
+        return False  # a named column holds something of the row, not how many of it there are: "how many Kestrels"
     return not own or not asked.head or not own <= place.table.about
 
 

@@ -50,7 +50,8 @@ class SaidTable:
     """A table: its rows in the evidence, and what it stands under.
 
     ``about`` are the stems and ``numbers`` the numbers of its caption, the heading and the document's title.
-    ``is_whole`` tells that no row of it is missing; ``text`` is all that ``about`` was read from.
+    ``is_whole`` tells that no row of it is missing; ``text`` is all that ``about`` was read from. ``pictures`` are the
+    places in the evidence of the chunks of the picture that it stands behind; empty for any other table.
     """
 
     rows: tuple[SaidRow, ...]
@@ -58,6 +59,7 @@ class SaidTable:
     numbers: frozenset[str]
     text: str
     is_whole: bool
+    pictures: tuple[int, ...] = ()
 
 
 def read_tables(evidence: Sequence[Evidence]) -> list[SaidTable]:
@@ -86,13 +88,17 @@ def _tables(indexes: Sequence[int], evidence: Sequence[Evidence]) -> Iterator[Sa
     pairs = [row for index, item in items for row in _pair_rows(index, item)]
     if all(len(row.cells) == 1 for row in said):
         said, pairs = [*said, *pairs], []
-    yield from _table(said, items)
+    if said:
+        yield from _table(said, items, is_behind=True)
+        return  # what stands side by side by chance in reading order is no second table
     for index, item in items:
         for rows in _grids(index, item):
             yield from _table(rows, items)
 
 
-def _table(rows: Sequence[SaidRow], items: Sequence[tuple[int, Evidence]]) -> Iterator[SaidTable]:
+def _table(
+    rows: Sequence[SaidRow], items: Sequence[tuple[int, Evidence]], *, is_behind: bool = False
+) -> Iterator[SaidTable]:
     seen: dict[tuple[int, int], SaidRow] = {}
     for row in rows:
         seen.setdefault((row.unit.span.start, row.unit.span.end), row)
@@ -106,6 +112,7 @@ def _table(rows: Sequence[SaidRow], items: Sequence[tuple[int, Evidence]]) -> It
         numbers=frozenset(numbers_in(text)),
         text=text,
         is_whole=_is_whole([item for _, item in items]),
+        pictures=tuple(index for index, _ in items) if is_behind else (),
     )
 
 

@@ -45,6 +45,10 @@ VOTED = chart("Turnout", rows=("Voted: 61%", "Did not vote: 39%"))
 ROTA = chart(
     "Week | Primary | Secondary", "12 May | Ann Lee | Bo Chen", "19 May | Cy Diaz | Di Olsen", heading="On call rota"
 )
+HARVEST = chart(
+    "Harvest by crop, in tonnes", "44", "40", "31", "30", "20 | 18", "10", "0", "Wheat | Barley | Oats",
+    rows=("Wheat: 44", "Barley: 31", "Oats: 18"),
+)  # fmt: skip
 CALL = make_table_evidence(
     [["Week", "Primary", "Secondary"], ["12", "Ann Lee", "Bo Chen"], ["13", "Cy Diaz", "Di Olsen"]], caption="On call"
 )
@@ -83,6 +87,7 @@ WINTER = make_table_evidence(
         ([BICYCLES], "How many bicycles were sold in Oslo?", "417"),
         ([TURNS], "How many bicycles were sold in Rome?", "862"),
         ([WHEAT], "How much wheat in 2022?", "44"),
+        ([HARVEST], "How much barley was harvested?", "31"),
         ([VIDEOS], "What percentage say it is too much to ask to recognize videos that are altered?", "61%"),
         ([VIDEOS], "What share say people should recognize videos that are altered?", "38%"),
         ([AGES], "What was the turnout of women under 30?", "47%"),
@@ -119,6 +124,7 @@ def test_the_cell_answers_whose_row_and_column_are_asked_about(evidence, questio
         ([BICYCLES], "Which sold more bicycles, Oslo or Rome?", "Rome"),
         ([BICYCLES], "Which sold fewer bicycles, Oslo or Rome?", "Oslo"),
         ([WHEAT], "In which year was the wheat harvest highest?", "2022"),
+        ([HARVEST], "Which crop had the highest harvest?", "Wheat"),
         ([AGES], "Which age had the highest turnout among women?", "30 and over"),
         ([CROPS], "Which crop had the highest yield?", "Wheat"),
         ([CROPS], "Which crop had the smallest area?", "Oats"),
@@ -147,6 +153,7 @@ def test_the_most_and_the_least_are_told_from_one_column_of_one_table(evidence, 
         ([BICYCLES], "How many cars were sold in Rome?"),
         ([BICYCLES], "How many bicycles were sold in Rome in 1990?"),
         ([WHEAT], "How much wheat in 2020?"),
+        ([HARVEST], "How much rye was harvested?"),
         ([AXIS], "How much wheat in 2022?"),
         ([LISTS], "How many trips were made in Oslo?"),
         ([LISTS], "How many trips were there by bus in Rome?"),
