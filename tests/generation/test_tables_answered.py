@@ -92,6 +92,7 @@ WINTER = make_table_evidence(
         ([VIDEOS], "What share say people should recognize videos that are altered?", "38%"),
         ([AGES], "What was the turnout of women under 30?", "47%"),
         ([AGES], "What was the turnout of men over 30?", "66%"),
+        ([AGES], "What percentage of men aged 30 and over turned out?", "66%"),
         ([VOTED], "What percentage voted?", "61%"),
         ([VOTED], "What percentage did not vote?", "39%"),
         ([ROTA], "Who is secondary on call in the week of 12 May?", "Bo Chen"),
