@@ -117,7 +117,9 @@ def find_in_tables(question: Question, scores: Scores, evidence: Sequence[Eviden
     :returns: The answer with the row that it stands in, or ``None``.
     """
     near = {item.unit.index for item in scores.ranked[:_N_UNITS]}
-    shown = [table for table in read_tables(evidence) if any(row.unit.index in near for row in table.rows)]
+    shown = [
+        table for table in read_tables(evidence) if near & {*table.pictures, *(row.unit.index for row in table.rows)}
+    ]
     found = find_extreme(question, shown, scores.idf)
     if found is None and not is_extreme(question) and question.kind not in _NO_CELL:
         found = find_table_cell(question, shown, scores.idf)
