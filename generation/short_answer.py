@@ -131,7 +131,7 @@ def _of_table(found: TableAnswer, scores: Scores) -> ShortAnswer:
     held = frozenset(content_stems(unit.text)) & scores.idf.keys()
     around = [item for item in scores.ranked if item.unit.index == unit.index]
     overlapping = [i for i in around if i.unit.span.start < unit.span.end and unit.span.start < i.unit.span.end]
-    best = (overlapping or around)[0]
+    best = (overlapping or around or scores.ranked[-1:])[0]
     source = Scored(unit=unit, score=best.score, dense=best.dense, lexical=best.lexical, kind=best.kind, covered=held)
     score = best.score / top * 0.5 + _CELL_WEIGHT + _NEAR_WEIGHT * found.share
     beside = found.units[1] if len(found.units) > 1 else None

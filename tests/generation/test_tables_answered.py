@@ -318,7 +318,7 @@ def test_rows_answer_though_only_the_words_read_beside_them_rank_among_the_best(
     whole, cut = HARVEST.chunk, HARVEST.chunk.text.index("Wheat: 44")
     words = replace(whole, text=whole.text[: cut - 1], span=Span(start=0, end=cut - 1))
     rows = replace(whole, chunk_id="rows", text=whole.text[cut:], span=Span(start=cut, end=whole.span.end))
-    between = [make_evidence(f"The barley harvest of farm {n} was discussed.", name=f"{n}.txt") for n in "ABCDEFGHIJ"]
+    between = [make_evidence(f"Barley of farm {n} was sown late.", name=f"{n}.txt") for n in "ABCDEFGHIJ"]
     evidence = [replace(HARVEST, chunk=words), *between, replace(HARVEST, chunk=rows)]
 
     assert ask("How much barley was harvested?", *evidence).short_answer == "31"
