@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from generation.citations import CitationBook
 from generation.question import Question, read_question
 from generation.scoring import MentionLookup, Scored, Scores, says_nothing_new, score_units
-from generation.short_answer import ShortAnswer, find_short_answer
+from generation.short_answer import ShortAnswer, find_in_tables, find_short_answer
 from generation.types import AnswerSentence
 from generation.units import Unit, is_picture, is_table, picture_noun, units_of
 from generation.words import collapse, content_stems, stem
@@ -31,6 +31,8 @@ _NEW_SHARE = 0.2
 """… and bring this share of the question's weight that is not covered yet, unless it is nearly as good as the best."""
 _NEARLY = 0.93
 _REDUNDANT = 0.6
+_COVERED_BY_TABLE = 0.5
+"""Share of the question's weight that a table must speak of to answer where the evidence as a whole seems not to."""
 _PRONOUN = re.compile(r"^(?:it|he|she|they|this|these|that|those|its|his|her|their|such|both)\b", re.I)
 _BAR = " | "
 _LEAD_CHARS = 220
@@ -73,7 +75,11 @@ def extract(
     read = read_question(question)
     scores = score_units(read, evidence, encoder=encoder, mentions=mentions)
     sufficient = bool(scores.ranked) and scores.answerable >= threshold
-    short = find_short_answer(read, scores, evidence, mentions=mentions) if sufficient else None
+    if sufficient:
+        short = find_short_answer(read, scores, evidence, mentions=mentions)
+    else:
+        short = _sure_in_table(read, scores, evidence)
+        sufficient = short is not None
     picked = _pick(read, scores, short, max_sentences=max_sentences)
     units = units_of(evidence)
     quoted = [_trimmed(_with_lead(item.unit, units), scores, short) for item in picked]
@@ -85,6 +91,12 @@ def extract(
         short=short,
         is_sufficient=sufficient,
     )
+
+
+def _sure_in_table(question: Question, scores: Scores, evidence: Sequence[Evidence]) -> ShortAnswer | None:
+    """Return what a table answers whose names hold nearly all of the question: a row is poorer in words than prose."""
+    found = find_in_tables(question, scores, evidence) if scores.ranked else None
+    return found if found is not None and found.covered >= _COVERED_BY_TABLE else None
 
 
 def _pick(question: Question, scores: Scores, short: ShortAnswer | None, *, max_sentences: int) -> list[Scored]:
@@ -189,7 +201,7 @@ def write_sentence(unit: Unit, evidence: Sequence[Evidence], book: CitationBook)
     elif is_picture(item):
         text = f"The {noun} reads: “{text}”"
     elif is_table(item):
-        text = f"The table says: “{text}”"
+        text = f"The table reads: “{text}”"
     return AnswerSentence(text=text, citations=(number,), support=1.0, is_supported=True)
 
 

@@ -35,7 +35,7 @@ _FORMS = (
     "worn; draw: drew drawn; drive: drove driven; eat: ate eaten; fly: flew flown; forget: forgot forgotten; sing: "
     "sang sung; swim: swam swum; steal: stole stolen; die: died death; child: children; person: people persons; "
     "foot: feet; man: men; woman: women; marry: marriage; bear: bore born birth; high: height; long: length; "
-    "wide: width; deep: depth; old: age; heavy: weight weigh weighs"
+    "wide: width; deep: depth; old: age ages aged; heavy: weight weigh weighs"
 )
 IRREGULAR: dict[str, str] = {
     form: entry.split(":")[0].strip() for entry in _FORMS.split(";") for form in entry.split(":")[1].split()

@@ -14,14 +14,19 @@ from generation.around import around
 from generation.grid import find_cell
 from generation.patterns import Candidate, candidates
 from generation.question import Question, QuestionKind
-from generation.rows import find_row_cell, is_ambiguous_row
+from generation.rows import cells_of
 from generation.scoring import MentionLookup, Scored, Scores
+from generation.table_extremes import find_extreme, is_extreme
+from generation.table_lookup import TableAnswer, find_table_cell
+from generation.table_match import NUMERIC
+from generation.tables import read_tables
 from generation.units import Unit
 from generation.verdict import choose_option, decide_yes_no
 from generation.words import Word, collapse, content_stems, stem, words
+from kg.types import Span
 from retrieval.types import Evidence
 
-__all__ = ["ShortAnswer", "find_short_answer"]
+__all__ = ["ShortAnswer", "find_in_tables", "find_short_answer"]
 
 _N_UNITS = 8
 """How many of the best units are searched: an answer that stands lower is more often wrong than right."""
@@ -47,6 +52,16 @@ _CLAUSE_END = re.compile(r"[.;!?\n]|,(?=\s)|\s[–—-]\s|\s\(|\b(?:which|who|be
 _BECAUSE = re.compile(
     r"\b(?:because of|because|due to|owing to|in order to|so that|so as to|thanks to)\s+(?P<x>[^.;!?\n]{3,120})", re.I
 )
+_NO_CELL = frozenset({QuestionKind.CHOICE, QuestionKind.YES_NO, QuestionKind.EXPLANATION})
+_COUNTED = re.compile(r"\b(?:figures?|fig\.?|tables?|charts?|pages?|p\.|sections?|chapters?)\s*$", re.I)
+"""Before a number, these make it the number of a part of the document."""
+_PROSE_WORDS = 10
+"""A cell of as many words is a remark, in which an answer may stand as it does in a sentence."""
+_BARE_LINE = re.compile(r"(?m)^[ \t]*[^\w\n]*\d[\d.,%$€£ \t–−-]*[KMBkm]?[ \t]*$")
+_BAR_LINE = re.compile(r"(?m)^.* \| .*$")
+_VALUE_LIST = re.compile(
+    r"(?m)^[^:|\n]{1,80}:[ \t]*(?P<values>[^\w\n]*\d[\d.]*%?(?:,[ \t]+[^\w\n,]*\d[\d.]*%?)+)[ \t]*$"
+)
 _COPULA = r"(?:\s*\([^)]*\))?,?\s+(?:is|are|was|were|means?|refers? to|denotes?|stands? for)\s+(?P<x>[^\n]{3,200})"
 
 
@@ -54,13 +69,15 @@ _COPULA = r"(?:\s*\([^)]*\))?,?\s+(?:is|are|was|were|means?|refers? to|denotes?|
 class ShortAnswer:
     """The words that answer, the unit they stand in (``None`` for a verdict drawn from several), and their score.
 
-    ``beside`` is another unit that shows them, where their own does not: the head of the message.
+    ``beside`` is another unit that shows them, where their own does not: the head of the message, the row that comes
+    next. ``covered`` is the share of the question, in ``[0, 1]``, that a table which answers speaks of; 0 for others.
     """
 
     text: str
     source: Scored | None
     score: float
     beside: Unit | None = None
+    covered: float = 0.0
 
 
 def find_short_answer(
@@ -83,12 +100,42 @@ def find_short_answer(
     if question.kind is QuestionKind.YES_NO:
         return _verdict(decide_yes_no(question, scores, evidence))
     if question.kind is QuestionKind.CHOICE:
-        return _verdict(choose_option(question, scores, evidence))
+        return find_in_tables(question, scores, evidence) or _verdict(choose_option(question, scores, evidence))
     if question.kind is QuestionKind.DEFINITION:
-        return _definition(question, scores)
+        return _definition(question, scores) or find_in_tables(question, scores, evidence)
     if question.kind is QuestionKind.EXPLANATION:
         return _reason(question, scores)
     return _typed(question, scores, evidence, mentions)
+
+
+def find_in_tables(question: Question, scores: Scores, evidence: Sequence[Evidence]) -> ShortAnswer | None:
+    """Find the answer in a table of which a chunk is among those of the best units.
+
+    :param question: The question, read.
+    :param scores: The evidence's units, scored for it; at least one.
+    :param evidence: The evidence itself.
+    :returns: The answer with the row that it stands in, or ``None``.
+    """
+    near = {item.unit.index for item in scores.ranked[:_N_UNITS]}
+    shown = [
+        table for table in read_tables(evidence) if near & {*table.pictures, *(row.unit.index for row in table.rows)}
+    ]
+    found = find_extreme(question, shown, scores.idf)
+    if found is None and not is_extreme(question) and question.kind not in _NO_CELL:
+        found = find_table_cell(question, shown, scores.idf)
+    return None if found is None else _of_table(found, scores)
+
+
+def _of_table(found: TableAnswer, scores: Scores) -> ShortAnswer:
+    unit, top = found.units[0], scores.ranked[0].score or 1.0
+    held = frozenset(content_stems(unit.text)) & scores.idf.keys()
+    around = [item for item in scores.ranked if item.unit.index == unit.index]
+    overlapping = [i for i in around if i.unit.span.start < unit.span.end and unit.span.start < i.unit.span.end]
+    best = (overlapping or around or scores.ranked[-1:])[0]
+    source = Scored(unit=unit, score=best.score, dense=best.dense, lexical=best.lexical, kind=best.kind, covered=held)
+    score = best.score / top * 0.5 + _CELL_WEIGHT + _NEAR_WEIGHT * found.share
+    beside = found.units[1] if len(found.units) > 1 else None
+    return ShortAnswer(text=_clean(found.text), source=source, score=score, beside=beside, covered=found.covered)
 
 
 def _verdict(found: tuple[str, Scored] | None) -> ShortAnswer | None:
@@ -96,23 +143,27 @@ def _verdict(found: tuple[str, Scored] | None) -> ShortAnswer | None:
 
 
 def _typed(
-    question: Question, scores: Scores, evidence: Sequence[Evidence], mentions: MentionLookup | None
+    question: Question,
+    scores: Scores,
+    evidence: Sequence[Evidence],
+    mentions: MentionLookup | None,
 ) -> ShortAnswer | None:
-    best: ShortAnswer | None = None
     top = scores.ranked[0].score or 1.0
-    in_table = find_row_cell(question, scores.ranked[:_N_UNITS], scores.idf)
-    if in_table is not None:
-        score = in_table.source.score / top * 0.5 + _CELL_WEIGHT + _NEAR_WEIGHT * in_table.share
-        best = ShortAnswer(text=_clean(in_table.text), source=in_table.source, score=score)
+    best = find_in_tables(question, scores, evidence)
+    tables = read_tables(evidence)
+    rows = [row.unit for table in tables for row in table.rows]
+    read = frozenset(index for table in tables for index in table.pictures)
     for item in scores.ranked[:_N_UNITS]:
-        if item.unit.row and is_ambiguous_row(question, item.unit):
+        if item.unit.row and not _has_prose(item.unit):
             continue
         known = mentions(evidence[item.unit.index].chunk.chunk_id) if mentions is not None else ()
-        cell = find_cell(question, item.unit, scores.idf) if item.unit.picture else None
+        is_read = item.unit.index in read or any(_overlap(item.unit, row) for row in rows)
+        cell = find_cell(question, item.unit, scores.idf) if item.unit.picture and not is_read else None
         if cell is not None:
             score = item.score / top * 0.5 + _CELL_WEIGHT + _NEAR_WEIGHT * cell[1]
             best = _better(best, ShortAnswer(text=_clean(cell[0].text), source=item, score=score))
-        for order, candidate in enumerate(_fresh(question, candidates(item.unit, question.kind, mentions=known))):
+        found = _loose(question, item.unit, candidates(item.unit, question.kind, mentions=known), rows, is_read=is_read)
+        for order, candidate in enumerate(_fresh(question, found)):
             near, head = _nearness(question, item, candidate, scores.idf)
             score = (
                 item.score / top * 0.5
@@ -126,6 +177,37 @@ def _typed(
         best = _from_around(question, item, evidence[item.unit.index], best, scores)
     least = _MIN_SCORE_OF_THINGS if question.kind is QuestionKind.THING else _MIN_SCORE
     return best if best is not None and best.score >= least else None
+
+
+def _overlap(one: Unit, other: Unit) -> bool:
+    return one.index == other.index and one.span.start < other.span.end and other.span.start < one.span.end
+
+
+def _has_prose(row: Unit) -> bool:
+    """Tell whether a cell of a document's row is text in which nearness says something, as in a sentence."""
+    return not row.picture and any(len(cell.value.split()) >= _PROSE_WORDS for cell in cells_of(row.text))
+
+
+def _loose(
+    question: Question, unit: Unit, found: Sequence[Candidate], rows: Sequence[Unit], *, is_read: bool
+) -> list[Candidate]:
+    """Leave out the number of a figure and, on a picture, what nearness says nothing of: rows, and lone numbers.
+
+    Several lines that are nothing but numbers are ticks of an axis, or values whose labels stand elsewhere; where the
+    table behind the picture was read (``is_read``), so are those of lines with bars.
+    """
+    found = [one for one in found if _COUNTED.search(unit.text[: one.start]) is None]
+    if not unit.picture:
+        return found
+    taken = [row.span for row in rows if _overlap(unit, row)]
+    if question.kind in NUMERIC | {QuestionKind.DATE}:
+        bare = [match.span() for match in _BARE_LINE.finditer(unit.text)]
+        loose = bare if len(bare) > 1 or is_read else []
+        loose += [match.span("values") for match in _VALUE_LIST.finditer(unit.text)]
+        loose += [match.span() for match in _BAR_LINE.finditer(unit.text)] if is_read else []
+        taken += [Span(start=unit.span.start + start, end=unit.span.start + end) for start, end in loose]
+    start = unit.span.start
+    return [c for c in found if not any(s.start < start + c.end and start + c.start < s.end for s in taken)]
 
 
 def _from_around(

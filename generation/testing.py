@@ -175,4 +175,4 @@ def make_table_evidence(
         table_id=table.table_id,
     )
     numbered = tuple(TableRow(number=number, span=span) for number, span in enumerate(table.row_spans, 1))
-    return replace(plain, chunk=chunk, rows=numbered)
+    return replace(plain, chunk=chunk, rows=numbered, n_parts=len(numbered))

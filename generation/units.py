@@ -24,6 +24,8 @@ _GROUP_LINES = 6
 _GROUP_STEP = 3
 _LONG_CHARS = 600
 """A "sentence" longer than this (a table without stops, a list) is cut at line ends, for nobody reads it as a quote."""
+_TABLE = "table"
+"""The source of a caption's lines that say the rows of the table behind a picture."""
 _NOUNS = {
     Modality.CHART: "chart",
     Modality.TABLE: "table",
@@ -39,7 +41,7 @@ class Unit:
 
     ``picture`` tells words that stand on a picture; ``said`` is ``caption`` or ``alt`` for what the document says of
     one, ``model`` for what a vision model says of it, and empty for everything else. ``row`` tells a row of a table,
-    said as ``Column: value; Column: value``.
+    said as ``Column: value; Column: value``, of a document or, with ``picture``, of the table behind a chart.
     """
 
     index: int
@@ -80,9 +82,10 @@ def units_of(evidence: Sequence[Evidence]) -> list[Unit]:
     seen: set[str] = set()
     units: list[Unit] = []
     for index, item in enumerate(evidence):
-        for part, said in _parts(item):
+        for part, source in _parts(item):
+            rows = is_table(item) or source == _TABLE
+            said = "" if source == _TABLE else source
             picture = is_picture(item) and not said
-            rows = is_table(item)
             for within in _spans(item.chunk.text[part.start : part.end], picture=picture, rows=rows):
                 span = Span(start=part.start + within.start, end=part.start + within.end)
                 text = item.chunk.text[span.start : span.end]
@@ -97,7 +100,7 @@ def units_of(evidence: Sequence[Evidence]) -> list[Unit]:
 
 
 def _parts(item: Evidence) -> list[tuple[Span, str]]:
-    """Split a picture's chunk, in its own coordinates, into what was read off it and what is said of it.
+    """Split a picture's chunk, in its own coordinates, into what was read off it, its rows, and what is said of it.
 
     The words around the picture are left out: they are the document's text, and are quoted from there.
     """
@@ -108,7 +111,7 @@ def _parts(item: Evidence) -> list[tuple[Span, str]]:
     for line in sorted(item.lines, key=lambda line: line.span.start):
         start = max(line.span.start, chunk.span.start) - chunk.span.start
         end = min(line.span.end, chunk.span.end) - chunk.span.start
-        said = line.source if line.source in ("caption", "alt", "model") else ""
+        said = line.source if line.source in ("caption", "alt", "model", _TABLE) else ""
         if line.source == "context" or end <= start:
             continue
         if parts and not said and not parts[-1][1] and not chunk.text[parts[-1][0].end : start].strip():

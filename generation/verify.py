@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from generation.lexicon import OPPOSITES, word_set
 from generation.rows import rows_of, tied_otherwise
-from generation.units import Unit, units_of
+from generation.units import Unit, picture_noun, units_of
 from generation.words import (
     collapse,
     content_stems,
@@ -50,6 +50,8 @@ _OPPOSITES: tuple[tuple[frozenset[str], frozenset[str]], ...] = tuple(
     (frozenset(map(stem, left.split())), frozenset(map(stem, right.split()))) for left, right in OPPOSITES
 )
 _BY = re.compile(r"\bby (?:the |an? )?(?P<x>(?:[\w'’-]+\s+){0,2}?(?:[A-Z][\w.'’-]*\s*)+)")
+_FRAME = re.compile(r"The (?P<noun>chart|table|picture|page picture) reads: [“\"](?P<quote>[^“”\"]+)[”\"]\.?")
+"""How an answer says that words were read off a picture or a table (:func:`generation.extractive.write_sentence`)."""
 _JOINING = frozenset(map(stem, word_set("and or but while whereas than")))
 _SYMMETRIC = frozenset(map(stem, word_set("meet marry married and with between both cofounded together share")))
 """Words that say the same whichever name stands first."""
@@ -116,7 +118,14 @@ class Verifier:
                 best_index, best = index, support
         return best_index, best
 
+    def _unframed(self, sentence: str, indexes: Sequence[int]) -> str:
+        """Return what a sentence quotes if it is nothing but "The chart reads: “…”" of evidence that is a chart."""
+        match = _FRAME.fullmatch(collapse(sentence))
+        nouns = {picture_noun(self._evidence[i].chunk.modality) for i in indexes}
+        return match["quote"] if match is not None and match["noun"] in nouns else sentence
+
     def _check(self, sentence: str, indexes: Sequence[int], vector_D: NDArray[np.float32]) -> Support:
+        sentence = self._unframed(sentence, indexes)
         claim = content_stems(sentence)
         around = " ".join(f"{self._evidence[i].chunk.heading} {self._evidence[i].document.title}" for i in indexes)
         chosen: list[Unit] = []

@@ -296,6 +296,7 @@ class RetrievalEngine:
                     entities=item.entities,
                     lines=self._lines(chunk),
                     rows=self._rows(chunk),
+                    n_parts=self._n_parts(chunk),
                 )
             )
         return evidence
@@ -307,16 +308,28 @@ class RetrievalEngine:
         first, last = chunk.span.start, chunk.span.end
         return tuple(line for line in caption.lines if line.span.start < last and first < line.span.end)
 
-    def _rows(self, chunk: Chunk) -> tuple[TableRow, ...]:
-        """Return the rows of a table that a chunk holds. A table never changes under its id, so spans are kept."""
-        if chunk.table_id is None:
-            return ()
-        spans = self._row_spans.get(chunk.table_id)
+    def _n_parts(self, chunk: Chunk) -> int:
+        """Count the rows of a chunk's table, or the lines that were read off its picture."""
+        if chunk.table_id is not None:
+            return len(self._spans_of_rows(chunk.table_id))
+        caption = None if chunk.asset_id is None else self._store.caption(chunk.asset_id)
+        return 0 if caption is None else sum(line.source in ("ocr", "table") for line in caption.lines)
+
+    def _spans_of_rows(self, table_id: str) -> tuple[Span, ...]:
+        """Return the places of a table's rows. A table never changes under its id, so they are kept."""
+        spans = self._row_spans.get(table_id)
         if spans is None:
-            spans = self._store.table(chunk.table_id).row_spans
+            spans = self._store.table(table_id).row_spans
             if len(self._row_spans) >= _TABLES_KEPT:
                 self._row_spans.clear()
-            self._row_spans[chunk.table_id] = spans
+            self._row_spans[table_id] = spans
+        return spans
+
+    def _rows(self, chunk: Chunk) -> tuple[TableRow, ...]:
+        """Return the rows of a table that a chunk holds."""
+        if chunk.table_id is None:
+            return ()
+        spans = self._spans_of_rows(chunk.table_id)
         first = bisect_right(spans, chunk.span.start, key=lambda span: span.end)
         stop = bisect_left(spans, chunk.span.end, key=lambda span: span.start)
         return tuple(TableRow(number=index + 1, span=spans[index]) for index in range(first, stop))

@@ -81,6 +81,9 @@ class Evidence:
     (``context``), so that nothing passes for something read off the picture that is not."""
     rows: tuple[TableRow, ...] = ()
     """Of a table's chunk: the rows that it holds, or holds a part of."""
+    n_parts: int = 0
+    """How many rows the whole table has, of which this chunk holds some, or how many lines were read off the picture
+    (sources ``ocr`` and ``table``); 0 where it is not known. A "largest" is told only where none is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

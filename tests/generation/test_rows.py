@@ -61,7 +61,7 @@ def test_citation_of_a_row_says_its_page_and_its_number():
 
     answer = Answerer(encoder=HashingEncoder(), models={}).answer("How many goats live on Aldis?", [evidence])
 
-    assert answer.text.startswith("The table says: “Island: Aldis; Sheep: 80; Goats: 45”")
+    assert answer.text.startswith("The table reads: “Island: Aldis; Sheep: 80; Goats: 45”")
     assert citation_line(answer.citations[0]) == (
         "[1] islands.xlsx, p. 2, table, row 2: “Island: Aldis; Sheep: 80; Goats: 45”"
     )
