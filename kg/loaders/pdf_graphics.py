@@ -36,10 +36,14 @@ _MAX_LABEL = 80  # characters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """Something drawn on a page. ``pixels_per_point`` is 0 for a path, the resolution for a raster picture."""
+    """Something drawn on a page. ``pixels_per_point`` is 0 for a path, the resolution for a raster picture.
+
+    ``strokes`` are the level and upright lines of a path of few lines that is stroked and not filled.
+    """
 
     rect: Rect
     pixels_per_point: float = 0.0
+    strokes: tuple[Rect, ...] = ()
 
     @property
     def is_picture(self) -> bool:

@@ -1,0 +1,350 @@
+"""The cells of a table on a PDF page, read off its rules and the gaps between its words.
+
+Layer: ``kg``; the standard library only. Two ways: where rules close in every cell, the rules say what the cells are
+(:func:`read_lattice`); where they only part the head from the body, or there are none, columns come from gaps and rows
+from baselines (:func:`read_rows`). Lengths are in points on the page as displayed, origin at the top left.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from kg.loaders.pdf_layout import Rect, Word, union
+from kg.loaders.pdf_tables_rows import TextRow, cells_of, column_of, find_separators, rows_of, words_text
+from kg.loaders.pdf_tables_rules import Frame, Rule, clustered, covers
+from kg.loaders.table_header import looks_like_value
+
+__all__ = ["Grid", "read_lattice", "read_rows"]
+
+_FULL = 0.85  # of the frame's width: a level rule that long parts rows, a shorter one stands under a merged cell
+_FULL_UPRIGHT = 0.5  # of the frame's height: an upright rule that long parts columns
+_MAX_HEAD_ROWS = 6  # rows of text above the first rule; more are the body of a table without a head
+_SPLIT_FILLED = 0.6  # of the columns: rows of text inside one cell row that are as full are rows of their own
+_SPACE = 0.25  # of the font size
+_SMALL_PITCH = 0.87  # of the usual distance between rows: lines that near belong to one cell
+_LONG_CELL = 4  # words: a cell that has as many may well go on in the next line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """The cells that were read: rows of texts, the number of head rows if known, the words used and their place."""
+
+    rows: list[list[str]]
+    n_header_rows: int | None
+    words: list[Word]
+    rect: Rect
+    is_closed: bool = False
+    n_text_rows: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Row:
+    """A row in the making: the words of each run of columns, and the baseline of its last line of text."""
+
+    base: float
+    pieces: dict[tuple[int, int], list[Word]] = field(default_factory=dict)
+
+    @property
+    def n_filled(self) -> int:
+        return len(self.pieces)
+
+    def has_merged(self) -> bool:
+        return any(first != last for first, last in self.pieces)
+
+    def take(self, other: _Row) -> None:
+        for place, words in other.pieces.items():
+            self.pieces.setdefault(place, []).extend(words)
+        self.base = other.base
+
+    def texts(self, n_columns: int, *, size: float) -> list[str]:
+        cells: list[list[str]] = [[] for _ in range(n_columns)]
+        for (first, last), words in sorted(self.pieces.items()):
+            text = words_text(words, size=size)
+            for column in range(first, last + 1):
+                cells[column].append(text)
+        return [" ".join(parts) for parts in cells]
+
+    def words(self) -> list[Word]:
+        return [word for words in self.pieces.values() for word in words]
+
+
+def read_rows(frame: Frame, words: Sequence[Word], *, size: float) -> Grid | None:
+    """Read a table whose columns are told by the gaps between its words.
+
+    :param frame: Its rules, if any, and the place to read.
+    :param words: The words inside.
+    :param size: The font size.
+    :returns: The grid; ``None`` where there is one column only.
+    """
+    width, height = frame.rect[2] - frame.rect[0], frame.rect[3] - frame.rect[1]
+    breaks = clustered(rule.at for rule in frame.levels if rule.length >= _FULL * width)
+    partial = [rule for rule in frame.levels if rule.length < _FULL * width]
+    uprights = clustered(rule.at for rule in frame.uprights if rule.length >= _FULL_UPRIGHT * height)
+    rows = rows_of(words, size=size)
+    bands = [bisect_right(breaks, row.base - 0.3 * size) for row in rows]
+    head = _head_of(rows, bands)
+    core = rows[head:] if len(rows) - head >= 2 else rows
+    forced = [x for x in uprights if frame.rect[0] + size < x < frame.rect[2] - size]
+    separators = _merged(find_separators(core, size=size), forced, core)
+    if not separators:
+        return None
+    made = [_made(row, separators, partial, size=size) for row in rows]
+    first, last = _trimmed(made, separators)
+    made, bands, head = made[first:last], bands[first:last], max(0, head - first)
+    if len(made) < 2:
+        return None
+    head_rows = _head_levels(made[:head])
+    body = _body_rows(made[head:], bands[head:], len(separators) + 1, size=size)
+    used = [word for row in made for word in row.words()]
+    return Grid(
+        rows=[row.texts(len(separators) + 1, size=size) for row in (*head_rows, *body)],
+        n_header_rows=len(head_rows) or None,
+        words=used,
+        rect=union(word.rect for word in used),
+        n_text_rows=len(made),
+    )
+
+
+def _head_of(rows: Sequence[TextRow], bands: Sequence[int]) -> int:
+    """Return how many rows of text stand above the first rule inside; 0 where rules do not part a head from a body."""
+    if not bands or bands[0] == bands[-1]:
+        return 0
+    n_head = bands.count(bands[0])
+    per_band = len(rows) / len(set(bands))
+    return n_head if n_head <= _MAX_HEAD_ROWS and n_head < len(rows) and (per_band > 1.3 or len(set(bands)) == 2) else 0
+
+
+def _merged(gaps: Sequence[float], forced: Sequence[float], rows: Sequence[TextRow]) -> list[float]:
+    """Put separators from gaps and from upright rules together: of two without words between them the rule stays."""
+    middles = sorted(word.middle for row in rows for word in row.words)
+    kept = list(forced)
+    for gap in gaps:
+        is_own = all(bisect_right(middles, gap) != bisect_right(middles, rule) for rule in forced)
+        if is_own:
+            kept.append(gap)
+    return sorted(kept)
+
+
+def _made(row: TextRow, separators: Sequence[float], partial: Sequence[Rule], *, size: float) -> _Row:
+    made = _Row(base=row.base)
+    for first, last, words in cells_of(row, separators, size=size):
+        made.pieces.setdefault(_under_rule(first, last, words, separators, partial, size=size), []).extend(words)
+    return made
+
+
+def _under_rule(
+    first: int, last: int, words: Sequence[Word], separators: Sequence[float], partial: Sequence[Rule], *, size: float
+) -> tuple[int, int]:
+    """Widen a piece to the columns that a short rule right under it runs below: a head over several columns."""
+    base, middle = words[0].base, (words[0].rect[0] + words[-1].rect[2]) / 2
+    for rule in partial:
+        if 0 <= rule.at - base <= 1.1 * size and rule.start <= middle <= rule.end:
+            start = column_of(rule.start + min(size, rule.length / 4), separators)
+            end = column_of(rule.end - min(size, rule.length / 4), separators)
+            return min(first, start), max(last, end)
+    return first, last
+
+
+def _trimmed(made: Sequence[_Row], separators: Sequence[float]) -> tuple[int, int]:
+    """Leave out rows at the top and the bottom that hold one piece: a title, a note, a source."""
+    first, last = 0, len(made)
+    while first < last and made[first].n_filled < 2:
+        first += 1
+    while last > first and made[last - 1].n_filled < 2 and not _is_lone_cell(made[last - 1]):
+        last -= 1
+    return first, last
+
+
+def _is_lone_cell(row: _Row) -> bool:
+    """Return whether the only piece of a row stands in a column other than the first: a cell that goes on."""
+    return all(first > 0 and first == last for first, last in row.pieces)
+
+
+def _head_levels(rows: Sequence[_Row]) -> list[_Row]:
+    """Join the lines of a head: a level ends with a row that has merged cells, and with the last row."""
+    levels: list[_Row] = []
+    is_open = False
+    for row in rows:
+        if is_open:
+            levels[-1].take(row)
+        else:
+            levels.append(row)
+        is_open = not row.has_merged()
+    return levels
+
+
+def _body_rows(rows: Sequence[_Row], bands: Sequence[int], n_columns: int, *, size: float) -> list[_Row]:
+    """Join the lines of cells that go on: by the rules where every row is ruled, else by what would not have fitted."""
+    widths = _column_widths(rows, n_columns, size=size)
+    pitches = [after.base - before.base for before, after in zip(rows, rows[1:], strict=False)]
+    full = [
+        after.base - before.base
+        for before, after in zip(rows, rows[1:], strict=False)
+        if min(before.n_filled, after.n_filled) >= _SPLIT_FILLED * n_columns
+    ]
+    usual = median(full) if full else (max(pitches) if pitches else size)
+    per_band: dict[int, list[_Row]] = {}
+    for row, band in zip(rows, bands, strict=True):
+        per_band.setdefault(band, []).append(row)
+    is_ruled = len(per_band) >= 3
+    body: list[_Row] = []
+    for band in per_band.values():
+        one_row = is_ruled and len(band) > 1 and not _are_rows(band, n_columns, size=size)
+        start = len(body)
+        previous = band[0].base
+        for row in band:
+            near = row.base - previous <= _SMALL_PITCH * usual
+            goes_on = len(body) > start and (
+                one_row or _goes_on(row, body[-1], previous, widths, n_columns=n_columns, is_near=near, size=size)
+            )
+            previous = row.base
+            if goes_on:
+                body[-1].take(row)
+            else:
+                body.append(row)
+    return body
+
+
+def _column_widths(rows: Sequence[_Row], n_columns: int, *, size: float) -> list[float]:
+    """Return the width of the longest line in each column."""
+    widths = [0.0] * n_columns
+    for row in rows:
+        for (first, last), words in row.pieces.items():
+            if first == last:
+                widths[first] = max(widths[first], _width(words))
+    return widths
+
+
+def _width(words: Sequence[Word]) -> float:
+    return max(word.rect[2] for word in words) - min(word.rect[0] for word in words)
+
+
+def _are_rows(band: Sequence[_Row], n_columns: int, *, size: float) -> bool:
+    """Return whether at least two lines of text between two rules are rows of their own: full, with values."""
+    n_full = 0
+    for row in band:
+        texts = [text for text in row.texts(n_columns, size=size) if text]
+        n_values = sum(map(looks_like_value, texts))
+        n_full += len(texts) >= _SPLIT_FILLED * n_columns and n_values > 0
+    return n_full >= 2
+
+
+def _goes_on(
+    row: _Row, above: _Row, previous: float, widths: Sequence[float], *, n_columns: int, is_near: bool, size: float
+) -> bool:
+    """Return whether every piece of ``row`` continues the cell above it, whose line had no room for its first word."""
+    if row.n_filled >= n_columns and not is_near:
+        return False
+    for (first, last), words in row.pieces.items():
+        over = above.pieces.get((first, last))
+        if over is None:
+            return False
+        line = [word for word in over if abs(word.base - previous) <= 0.5 * size]
+        if not line or looks_like_value(" ".join(word.text for word in words)):
+            return False
+        room = widths[first] if first == last else _width(line)
+        if _width(line) + _SPACE * size + _width(words[:1]) <= room:
+            return False
+        is_lower = words[0].text[:1].islower() or words[0].text[:1] in "(&"
+        if not (is_near or is_lower or len(line) >= _LONG_CELL):
+            return False
+    return bool(row.pieces)
+
+
+def read_lattice(frame: Frame, words: Sequence[Word], *, size: float) -> Grid | None:
+    """Read a table whose cells are closed in by rules.
+
+    :param frame: Its rules.
+    :param words: The words inside.
+    :param size: The font size.
+    :returns: The grid; ``None`` where the rules do not make at least two rows and two columns, or where the lines of
+        text between two level rules are rows of their own, so that gaps tell more.
+    """
+    x0, y0, x1, y1 = frame.rect
+    xs = clustered([x0, *(rule.at for rule in frame.uprights), x1])
+    ys = clustered([y0, *(rule.at for rule in frame.levels), y1])
+    n_rows, n_columns = len(ys) - 1, len(xs) - 1
+    if n_rows < 2 or n_columns < 2:
+        return None
+    cell_words: dict[tuple[int, int], list[Word]] = {}
+    for word in words:
+        place = bisect_right(ys, word.base - 0.3 * size) - 1, bisect_right(xs, word.middle) - 1
+        if 0 <= place[0] < n_rows and 0 <= place[1] < n_columns:
+            cell_words.setdefault(place, []).append(word)
+    if _holds_rows(cell_words, n_rows, n_columns, size=size) or _holds_columns(cell_words, n_columns, size=size):
+        return None
+    groups = _groups(frame, xs, ys)
+    if len(set(groups)) < 4:
+        return None
+    together: dict[int, list[Word]] = {}
+    for (row, column), inside in cell_words.items():
+        together.setdefault(groups[row * n_columns + column], []).extend(inside)
+    texts = {group: words_text(inside, size=size) for group, inside in together.items()}
+    used = [word for inside in cell_words.values() for word in inside]
+    return Grid(
+        rows=[
+            [texts.get(groups[row * n_columns + column], "") for column in range(n_columns)] for row in range(n_rows)
+        ],
+        n_header_rows=None,
+        words=used,
+        rect=(xs[0], ys[0], xs[-1], ys[-1]),
+        is_closed=True,
+        n_text_rows=n_rows,
+    )
+
+
+def _groups(frame: Frame, xs: Sequence[float], ys: Sequence[float]) -> list[int]:
+    """Give each cell a number, row by row; cells without a rule between them have one number."""
+    n_rows, n_columns = len(ys) - 1, len(xs) - 1
+    groups = list(range(n_rows * n_columns))
+
+    def join(first: int, second: int) -> None:
+        low, high = sorted((groups[first], groups[second]))
+        if low != high:
+            groups[:] = [low if group == high else group for group in groups]
+
+    for row in range(n_rows):
+        y = (ys[row] + ys[row + 1]) / 2
+        for column in range(n_columns):
+            x = (xs[column] + xs[column + 1]) / 2
+            place = row * n_columns + column
+            if column + 1 < n_columns and not _has(frame.uprights, xs[column + 1], y):
+                join(place, place + 1)
+            if row + 1 < n_rows and not _has(frame.levels, ys[row + 1], x):
+                join(place, place + n_columns)
+    return groups
+
+
+def _has(rules: Sequence[Rule], at: float, through: float) -> bool:
+    return any(abs(rule.at - at) <= 3.0 and covers(rule, through) for rule in rules)
+
+
+def _holds_rows(cells: dict[tuple[int, int], list[Word]], n_rows: int, n_columns: int, *, size: float) -> bool:
+    """Return whether some row of cells holds several full rows of text with values."""
+    for row in range(n_rows):
+        lines: dict[int, _Row] = {}
+        inside = [word for column in range(n_columns) for word in cells.get((row, column), [])]
+        column_by_start = {word.start: column for column in range(n_columns) for word in cells.get((row, column), [])}
+        for number, line in enumerate(rows_of(inside, size=size)):
+            made = lines.setdefault(number, _Row(base=line.base))
+            for word in line.words:
+                column = column_by_start[word.start]
+                made.pieces.setdefault((column, column), []).append(word)
+        if _are_rows(list(lines.values()), n_columns, size=size):
+            return True
+    return False
+
+
+def _holds_columns(cells: dict[tuple[int, int], list[Word]], n_columns: int, *, size: float) -> bool:
+    """Return whether some column between upright rules holds several columns of values."""
+    for column in range(n_columns):
+        inside = [word for (_, place), words in cells.items() if place == column for word in words]
+        rows = [row for row in rows_of(inside, size=size) if len(row.phrases) >= 2]
+        phrases = [phrase for row in rows for phrase in row.phrases]
+        n_values = sum(looks_like_value(" ".join(word.text for word in phrase.words)) for phrase in phrases)
+        if len(rows) >= 3 and n_values >= 0.6 * len(phrases) and find_separators(rows, size=size):
+            return True
+    return False

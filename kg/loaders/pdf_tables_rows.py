@@ -1,0 +1,178 @@
+"""Words of a PDF page as rows of text, and the columns that their gaps make.
+
+Layer: ``kg``; the standard library only. Lengths are in points on the page as displayed. A gap inside a cell is a
+space, about a quarter of the font size; a gap between columns is wider and lies at one place in row after row.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from kg.loaders.pdf_layout import HYPHEN, Rect, Word, union
+
+__all__ = ["Phrase", "TextRow", "cells_of", "column_of", "find_separators", "rows_of", "size_of", "words_text"]
+
+_SAME_ROW = 0.45  # of the font size between baselines: superscripts and indexes belong to their row
+_INSIDE = 0.55  # of the font size: a wider gap ends a phrase
+_TIGHT = 0.38  # of the font size: a gap at the place of a separator that is no space
+_REACH = 0.16  # of the font size: words grow by this on either side, so that spaces between them close
+_MIN_GAP = 0.12  # of the font size, left open after that
+_EXCEPTIONS = 0.12  # of the rows may cross a separator
+_CORE = 0.6  # of the usual number of phrases: rows with fewer have merged cells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phrase:
+    """Words of one row without a wide gap between them."""
+
+    words: tuple[Word, ...]
+
+    @property
+    def rect(self) -> Rect:
+        """Return the box around the words."""
+        return union(word.rect for word in self.words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRow:
+    """Words on one baseline, from left to right."""
+
+    base: float
+    words: tuple[Word, ...]
+    phrases: tuple[Phrase, ...]
+
+
+def size_of(words: Sequence[Word]) -> float:
+    """Return the usual height of words, about their font size; 1 where there are none."""
+    return max(1.0, median([word.rect[3] - word.rect[1] for word in words])) if words else 1.0
+
+
+def rows_of(words: Sequence[Word], *, size: float) -> list[TextRow]:
+    """Put words on their rows, from top to bottom.
+
+    :param words: In any order.
+    :param size: See :func:`size_of`.
+    :returns: The rows.
+    """
+    groups: list[list[Word]] = []
+    for word in sorted(words, key=lambda word: word.base):
+        if groups and word.base - _middle_base(groups[-1]) <= _SAME_ROW * size:
+            groups[-1].append(word)
+        else:
+            groups.append([word])
+    rows = []
+    for group in groups:
+        ordered = tuple(sorted(group, key=lambda word: (word.rect[0], word.start)))
+        rows.append(TextRow(base=_middle_base(group), words=ordered, phrases=_phrases(ordered, size=size)))
+    return rows
+
+
+def _middle_base(group: Sequence[Word]) -> float:
+    return group[len(group) // 2].base
+
+
+def _phrases(words: Sequence[Word], *, size: float) -> tuple[Phrase, ...]:
+    groups: list[list[Word]] = []
+    right = float("-inf")
+    for word in words:
+        if groups and word.rect[0] - right <= _INSIDE * size:
+            groups[-1].append(word)
+        else:
+            groups.append([word])
+        right = max(right, word.rect[2])
+    return tuple(Phrase(words=tuple(group)) for group in groups)
+
+
+def find_separators(rows: Sequence[TextRow], *, size: float) -> list[float]:
+    """Find where columns end: the places that (nearly) no row has ink at.
+
+    :param rows: Rows of a table; those with far fewer phrases than usual do not count.
+    :param size: The font size.
+    :returns: The x of each separator, from left to right; none where there is but one column.
+    """
+    counts = sorted(len(row.phrases) for row in rows)
+    if not counts:
+        return []
+    usual = counts[(3 * len(counts)) // 4] if len(counts) > 1 else counts[0]
+    core = [row for row in rows if len(row.phrases) >= max(2.0, _CORE * usual)]
+    if not core:
+        return []
+    n_allowed = int(_EXCEPTIONS * len(core))
+    events: list[tuple[float, int]] = []
+    for row in core:
+        right = float("-inf")
+        for word in row.words:
+            start, end = max(right, word.rect[0] - _REACH * size), word.rect[2] + _REACH * size
+            if end > start:
+                events += [(start, 1), (end, -1)]
+                right = end
+    return _openings(sorted(events), n_allowed=n_allowed, narrowest=_MIN_GAP * size)
+
+
+def _openings(events: Sequence[tuple[float, int]], *, n_allowed: int, narrowest: float) -> list[float]:
+    """Return the middles of the stretches between the first and the last word that few rows cover."""
+    separators: list[float] = []
+    n_covering, opened, has_begun = 0, None, False
+    for place, change in events:
+        n_covering += change
+        if n_covering > n_allowed:
+            if opened is not None and place - opened >= narrowest:
+                separators.append((opened + place) / 2)
+            opened, has_begun = None, True
+        elif has_begun and opened is None:
+            opened = place
+    return separators
+
+
+def column_of(x: float, separators: Sequence[float]) -> int:
+    """Return the number of the column that ``x`` lies in."""
+    return bisect_right(separators, x)
+
+
+def cells_of(row: TextRow, separators: Sequence[float], *, size: float) -> list[tuple[int, int, tuple[Word, ...]]]:
+    """Divide a row at the separators.
+
+    :param row: The row.
+    :param separators: Where columns end.
+    :param size: The font size.
+    :returns: First column, last column and words of each piece; a piece that crosses a separator is a merged cell.
+    """
+    pieces: list[tuple[int, int, tuple[Word, ...]]] = []
+    for phrase in row.phrases:
+        part: list[Word] = []
+        for word in phrase.words:
+            if part and _parts_here(part[-1], word, separators, size=size):
+                pieces.append(_placed(part, separators, size=size))
+                part = []
+            part.append(word)
+        pieces.append(_placed(part, separators, size=size))
+    return pieces
+
+
+def _parts_here(left: Word, right: Word, separators: Sequence[float], *, size: float) -> bool:
+    """Return whether a separator lies in the gap between two words of a phrase, and the gap is no plain space."""
+    is_between = column_of(left.rect[2] - 0.5, separators) < column_of(right.rect[0] + 0.5, separators)
+    return is_between and right.rect[0] - left.rect[2] >= _TIGHT * size
+
+
+def _placed(words: Sequence[Word], separators: Sequence[float], *, size: float) -> tuple[int, int, tuple[Word, ...]]:
+    x0, x1 = words[0].rect[0], max(word.rect[2] for word in words)
+    reach = min(0.3 * size, (x1 - x0) / 4)
+    return column_of(x0 + reach, separators), column_of(x1 - reach, separators), tuple(words)
+
+
+def words_text(words: Sequence[Word], *, size: float) -> str:
+    """Return the words of a cell in reading order, lines joined by spaces, words broken at line ends marked.
+
+    :param words: The words of one cell.
+    :param size: The font size.
+    :returns: Their text; :data:`kg.loaders.pdf_layout.HYPHEN` stands where a line ended in one.
+    """
+    text = ""
+    for row in rows_of(words, size=size):
+        line = " ".join(word.text for word in row.words)
+        text += line if not text or text.endswith(HYPHEN) else f" {line}"
+    return text
