@@ -130,9 +130,11 @@ class _PdfReader:
             figures = [self._whole_page(reader)]
             return _PageDraft(lines=lines if _n_letters(lines) else [], figures=figures, size=reader.size)
         finder = TableFinder(lines, drawn, words_of=reader.words, is_bold=reader.is_bold)
-        ruled = finder.find_ruled()
-        others = [item for item in drawn if item.is_picture or not any(_lies_in(item.rect, rect) for rect in ruled)]
-        regions = find_regions(others, lines, size=reader.size)
+        regions = find_regions(drawn, lines, size=reader.size)
+        ruled = finder.find_ruled([region.rect for region in regions])
+        if ruled:
+            others = [item for item in drawn if item.is_picture or not any(_lies_in(item.rect, rect) for rect in ruled)]
+            regions = find_regions(others, lines, size=reader.size)
         finder.find_aligned([region.rect for region in regions])
         figures = [self._figure(reader, region) for region in regions]
         rest, tables = finder.take_out()

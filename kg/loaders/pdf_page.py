@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kg.loaders.pdf_graphics import Drawn
 from kg.loaders.pdf_layout import HYPHEN, Line, Rect, Word, union
-from kg.loaders.pdf_paths import IDENTITY, Matrix, apply, bounds_of, is_blank, matrix_of, strokes_of, times
+from kg.loaders.pdf_paths import IDENTITY, Matrix, apply, bounds_of, is_blank, is_outline, matrix_of, strokes_of, times
 from kg.loaders.pictures import Picture, encode_picture
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _MAX_DEPTH = 8  # of forms within forms
 _BROKEN_LINE = HYPHEN + "\n"  # PDFium writes a hyphen at the end of a line without the line break
 _INVISIBLE = HYPHEN + "\x00 \t\r\f\v\xa0"
 _SAMPLES = 4  # steps along a line at which its font is looked at
+_MAX_BOX_SEGMENTS = 13  # a box with round corners has as many; what has more is a shape
 _WORD = re.compile(r"[^\s\x00]+")
 _MAX_FONT_NAME = 128  # bytes
 _BOLD_NAMES = (b"bold", b"black", b"heavy", b"demi", b"-bd", b"nimbusromno9l-medi", b"cmbx")
@@ -225,14 +226,18 @@ class PdfPageReader:
             rect = apply(self._to_display, apply(matrix, bounds)) if bounds is not None else None
             if rect is not None and all(abs(side) < 1e6 for side in rect):
                 resolution = _resolution(raw_object, rect) if is_picture else 0.0
-                strokes = self._strokes(raw_object, matrix, rect) if kind == pdfium.FPDF_PAGEOBJ_PATH else ()
-                found.append(Drawn(rect=rect, pixels_per_point=resolution, strokes=strokes))
+                item = Drawn(rect=rect, pixels_per_point=resolution)
+                if kind == pdfium.FPDF_PAGEOBJ_PATH and not item.is_thin:
+                    item = self._path(raw_object, matrix, rect)
+                found.append(item)
         return found
 
-    def _strokes(self, path: Any, matrix: Matrix, rect: Rect) -> tuple[Rect, ...]:
-        """Return the straight lines of a path; a thin one is its own only line."""
-        is_thin = Drawn(rect=rect).is_thin
-        return () if is_thin else strokes_of(path, times(matrix, self._to_display))
+    def _path(self, path: Any, matrix: Matrix, rect: Rect) -> Drawn:
+        import pypdfium2.raw as pdfium
+
+        if is_outline(path):
+            return Drawn(rect=rect, strokes=strokes_of(path, times(matrix, self._to_display)), is_outline=True)
+        return Drawn(rect=rect, is_shape=pdfium.FPDFPath_CountSegments(path) > _MAX_BOX_SEGMENTS)
 
     def render(self, rect: Rect | None, *, pixels_per_point: float, max_pixels: int, lossless: bool) -> Picture:
         """Render a part of the page as an image file.

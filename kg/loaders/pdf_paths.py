@@ -11,7 +11,7 @@ from typing import Any
 
 from kg.loaders.pdf_layout import Rect
 
-__all__ = ["IDENTITY", "Matrix", "apply", "bounds_of", "is_blank", "matrix_of", "strokes_of", "times"]
+__all__ = ["IDENTITY", "Matrix", "apply", "bounds_of", "is_blank", "is_outline", "matrix_of", "strokes_of", "times"]
 
 Matrix = tuple[float, float, float, float, float, float]
 """``(a, b, c, d, e, f)`` as in PDF: a point is a row vector, multiplied from the left."""
@@ -32,6 +32,7 @@ def times(inner: Matrix, outer: Matrix) -> Matrix:
 
 
 def apply(matrix: Matrix, rect: Rect) -> Rect:
+    """Return the box around a transformed rectangle."""
     a, b, c, d, e, f = matrix
     corners = [(x, y) for x in (rect[0], rect[2]) for y in (rect[1], rect[3])]
     xs, ys = [a * x + c * y + e for x, y in corners], [b * x + d * y + f for x, y in corners]
@@ -39,6 +40,7 @@ def apply(matrix: Matrix, rect: Rect) -> Rect:
 
 
 def matrix_of(raw_object: Any) -> Matrix:
+    """Return an object's own transform."""
     import pypdfium2.raw as pdfium
 
     matrix = pdfium.FS_MATRIX()
@@ -97,7 +99,7 @@ def is_blank(path: Any) -> bool:
     return alpha == 0 or min(colour) >= _WHITE
 
 
-def _is_outline(path: Any) -> bool:
+def is_outline(path: Any) -> bool:
     """Return whether a path is stroked and not filled."""
     import pypdfium2.raw as pdfium
 
@@ -128,7 +130,7 @@ def _line_ends(path: Any, n_segments: int) -> Iterator[Rect]:
 
 
 def strokes_of(path: Any, transform: Matrix) -> tuple[Rect, ...]:
-    """Return the level and upright lines of a path that is stroked and not filled; none of an intricate one.
+    """Return the level and upright lines of a path; none of an intricate one.
 
     :param path: PDFium's path object.
     :param transform: From the coordinates around the path to the page as displayed.
@@ -136,8 +138,6 @@ def strokes_of(path: Any, transform: Matrix) -> tuple[Rect, ...]:
     """
     import pypdfium2.raw as pdfium
 
-    if not _is_outline(path):
-        return ()
     n_segments = pdfium.FPDFPath_CountSegments(path)
     if not 2 <= n_segments <= _MAX_SEGMENTS:
         return ()

@@ -79,15 +79,17 @@ class TableFinder:
         self._found: list[_Found] = []
         self._taken: set[int] = set()  # first characters of the words that stand in tables
 
-    def find_ruled(self) -> list[Rect]:
+    def find_ruled(self, figures: Sequence[Rect]) -> list[Rect]:
         """Find the tables that have rules.
 
-        :returns: Their places.
+        :param figures: What would be figures if nothing were a table. Rules inside a larger figure are part of it.
+        :returns: The places of the tables.
         """
         levels, uprights = rules_of(self._drawn)
         for frame in frames_of(levels, uprights) if self._lines else ():
-            if not any(overlap(frame.rect, found.grid.rect) > 0 for found in self._found):
-                self._read_frame(frame, levels_inside=frame.levels)
+            is_read = any(overlap(frame.rect, found.grid.rect) > 0 for found in self._found)
+            if not is_read and not _is_part(frame.rect, figures):
+                self._read_frame(frame)
         return [found.grid.rect for found in self._found]
 
     def find_aligned(self, figures: Sequence[Rect]) -> None:
@@ -154,20 +156,20 @@ class TableFinder:
                         words.append(word)
         return words
 
-    def _read_frame(self, frame: Frame, *, levels_inside: Sequence[object]) -> None:
+    def _read_frame(self, frame: Frame) -> None:
         words = self._words_in(frame.rect)
         if len(words) < 4:
             return
         size = size_of(words)
         if frame.uprights:
             grid = read_lattice(frame, words, size=size)
-            if grid is not None and self._keep(grid, n_levels=len(frame.levels), kind="closed"):
+            if grid is not None and self._keep(grid, frame, kind="closed"):
                 return
         for part in self._parts(frame, rows_of(words, size=size)):
             inside = [word for word in words if part.rect[1] - 1 <= word.base - 2.0 <= part.rect[3] + 1]
             grid = read_rows(part, inside, size=size) if len(inside) >= 4 else None
             if grid is not None:
-                self._keep(grid, n_levels=len(part.levels), kind="ruled")
+                self._keep(grid, part, kind="ruled")
 
     def _parts(self, frame: Frame, rows: Sequence[TextRow]) -> list[Frame]:
         """Cut a frame where text that is no table stands between its rules: two tables, a rule under a page's head."""
@@ -180,7 +182,7 @@ class TableFinder:
         for index in range(1, len(breaks)):
             kind = _band_kind(bands[index])
             if kind == "table":
-                start, last = (index if start is None else start), index
+                start, last = (index - _has_head(bands, index) if start is None else start), index
             elif kind == "text" and start is not None and last is not None:
                 parts.append((start, last))
                 start = last = None
@@ -196,10 +198,10 @@ class TableFinder:
         upright = [r for r in uprights if x0 - 4 <= r.at <= x1 + 4 and r.start < bottom and r.end > top]
         return Frame(rect=(x0, top, x1, bottom), levels=tuple(inside), uprights=tuple(upright))
 
-    def _keep(self, grid: Grid, *, n_levels: int, kind: str) -> bool:
-        if kind != "aligned" and not passes_ruled(grid, n_levels=n_levels):
+    def _keep(self, grid: Grid, frame: Frame, *, kind: str) -> bool:
+        if kind != "aligned" and not passes_ruled(grid, n_levels=len(frame.levels)):
             return False
-        if is_bars(self._drawn, grid.rect, grid.words):
+        if is_bars(self._drawn, union([grid.rect, frame.rect]), grid.words):
             return False
         n_header = grid.n_header_rows if grid.n_header_rows is not None else self._bold_head(grid)
         if make_table(grid.rows, source="drawn", n_header_rows=n_header) is None:
@@ -263,7 +265,7 @@ class TableFinder:
         if grid is None or len(grid.rows[0]) != usual or not passes_unruled(grid, rows):
             return
         if self._is_aligned(core, size=size):
-            self._keep(grid, n_levels=0, kind="aligned")
+            self._keep(grid, frame, kind="aligned")
 
     def _is_aligned(self, rows: Sequence[TextRow], *, size: float) -> bool:
         separators = find_separators(rows, size=size)
@@ -273,6 +275,19 @@ class TableFinder:
                 if first == last:
                     columns[first].append((words[0].rect[0], words[-1].rect[2]))
         return is_aligned(columns)
+
+
+def _is_part(rect: Rect, figures: Sequence[Rect]) -> bool:
+    """Return whether a frame lies for the most part in one figure that is larger by half or more, or in several."""
+    area = (rect[2] - rect[0]) * (rect[3] - rect[1])
+    around = [figure for figure in figures if overlap(rect, figure) > 0.1 * area]
+    is_larger = any((figure[2] - figure[0]) * (figure[3] - figure[1]) > 1.5 * area for figure in around)
+    return sum(overlap(rect, figure) for figure in around) > 0.6 * area and (is_larger or len(around) > 1)
+
+
+def _has_head(bands: Sequence[Sequence[TextRow]], index: int) -> bool:
+    """Return whether the band above a table's first is a line or two that may be its head, in narrow columns."""
+    return index > 1 and bool(bands[index - 1]) and _band_kind(bands[index - 1]) == "either"
 
 
 def _band_kind(rows: Sequence[TextRow]) -> str:

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from kg.loaders.pdf_graphics import Drawn
 from kg.loaders.pdf_layout import Rect, Word
 from kg.loaders.pdf_tables_grid import Grid
-from kg.loaders.pdf_tables_rows import TextRow
-from kg.loaders.table_header import looks_like_value
+from kg.loaders.pdf_tables_rows import TextRow, is_value
 
 __all__ = ["is_aligned", "is_bars", "is_prose_row", "passes_ruled", "passes_unruled"]
 
@@ -29,6 +28,7 @@ _VALUES = 0.7  # of a column's cells, where nothing but the gaps makes the table
 _ALIGNED = 0.8  # of a column's cells share their left edge, their right edge or their middle
 _OFF = 2.5  # points
 _MIN_BARS = 3
+_CURVE = 0.3  # of the width: a bent or slanted line that long is the curve of a plot
 
 
 def is_prose_row(row: TextRow) -> bool:
@@ -42,7 +42,7 @@ def _columns(grid: Grid) -> list[list[str]]:
 
 
 def _value_share(cells: Sequence[str]) -> float:
-    return sum(map(looks_like_value, cells)) / len(cells) if cells else 0.0
+    return sum(map(is_value, cells)) / len(cells) if cells else 0.0
 
 
 def _mean_words(cells: Sequence[str]) -> float:
@@ -73,7 +73,7 @@ def passes_ruled(grid: Grid, *, n_levels: int) -> bool:
     if grid.is_closed:
         return True
     columns = [column for column in _columns(grid) if column]
-    if len(columns) < 2 or _is_list(columns):
+    if len(columns) < 2 or _is_list(columns) or max(n_chars) > _MAX_CELL:
         return False
     if sum(_mean_words(column) >= _PROSE_WORDS for column in columns) >= 2 and len(grid.rows) > 3:
         return n_levels >= len(grid.rows)
@@ -99,6 +99,8 @@ def is_bars(drawn: Sequence[Drawn], rect: Rect, words: Sequence[Word]) -> bool:
         if item.is_picture:
             if (x1 - x0) * (y1 - y0) > area / 3:
                 return True
+        elif x1 - x0 > _CURVE * (rect[2] - rect[0]) and (item.is_shape or (item.is_outline and not item.strokes)):
+            return True
         elif not item.strokes and not any(x0 <= w.middle <= x1 and y0 <= w.base - 1 <= y1 for w in words):
             n_bars += 1
     return n_bars >= _MIN_BARS and n_bars > 0.2 * len(words)

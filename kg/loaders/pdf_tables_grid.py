@@ -7,15 +7,15 @@ from baselines (:func:`read_rows`). Lengths are in points on the page as display
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 from kg.loaders.pdf_layout import Rect, Word, union
-from kg.loaders.pdf_tables_rows import TextRow, cells_of, column_of, find_separators, rows_of, words_text
+from kg.loaders.pdf_tables_rows import TextRow, cells_of, column_of, find_separators, is_value, rows_of, words_text
 from kg.loaders.pdf_tables_rules import Frame, Rule, clustered, covers
-from kg.loaders.table_header import looks_like_value
 
 __all__ = ["Grid", "read_lattice", "read_rows"]
 
@@ -25,6 +25,10 @@ _MAX_HEAD_ROWS = 6  # rows of text above the first rule; more are the body of a 
 _SPLIT_FILLED = 0.6  # of the columns: rows of text inside one cell row that are as full are rows of their own
 _SPACE = 0.25  # of the font size
 _SMALL_PITCH = 0.87  # of the usual distance between rows: lines that near belong to one cell
+_MIN_CELLS = 0.45  # of the places; with more of them merged, it is a drawing of boxes
+_MIN_RULED = 0.55  # of the places on a boundary between cells have a rule
+_YEAR = re.compile(r"(?:1[5-9]|20|21)\d\d")
+_BETWEEN = 0.75  # of the distance between rows: a line that is nearer to both its neighbours stands between them
 _LONG_CELL = 4  # words: a cell that has as many may well go on in the next line
 
 
@@ -85,19 +89,23 @@ def read_rows(frame: Frame, words: Sequence[Word], *, size: float) -> Grid | Non
     uprights = clustered(rule.at for rule in frame.uprights if rule.length >= _FULL_UPRIGHT * height)
     rows = rows_of(words, size=size)
     bands = [bisect_right(breaks, row.base - 0.3 * size) for row in rows]
-    head = _head_of(rows, bands)
+    head = _head_of(bands)
     core = rows[head:] if len(rows) - head >= 2 else rows
     forced = [x for x in uprights if frame.rect[0] + size < x < frame.rect[2] - size]
     separators = _merged(find_separators(core, size=size), forced, core)
     if not separators:
         return None
-    made = [_made(row, separators, partial, size=size) for row in rows]
-    first, last = _trimmed(made, separators)
-    made, bands, head = made[first:last], bands[first:last], max(0, head - first)
+    tight = _last_of_bands(bands, n_bands=2)
+    made = [_made(row, separators, partial, size=size, is_tight=n in tight) for n, row in enumerate(rows)]
+    first, last = _trimmed(made)
+    made, bands = made[first:last], bands[first:last]
     if len(made) < 2:
         return None
+    head = _head_of(bands)
+    head = next((n for n, row in enumerate(made[:head]) if _has_values(row, len(separators) + 1, size=size)), head)
     head_rows = _head_levels(made[:head])
-    body = _body_rows(made[head:], bands[head:], len(separators) + 1, size=size)
+    body, body_bands = _without_group_labels(made[head:], bands[head:])
+    body = _body_rows(body, body_bands, len(separators) + 1, size=size)
     used = [word for row in made for word in row.words()]
     return Grid(
         rows=[row.texts(len(separators) + 1, size=size) for row in (*head_rows, *body)],
@@ -108,13 +116,28 @@ def read_rows(frame: Frame, words: Sequence[Word], *, size: float) -> Grid | Non
     )
 
 
-def _head_of(rows: Sequence[TextRow], bands: Sequence[int]) -> int:
+def _last_of_bands(bands: Sequence[int], *, n_bands: int) -> set[int]:
+    """Return the number of the last row of each of the first bands that have another below."""
+    ends = [n for n, (band, after) in enumerate(zip(bands, bands[1:], strict=False)) if band != after]
+    return set(ends[:n_bands])
+
+
+def _head_of(bands: Sequence[int]) -> int:
     """Return how many rows of text stand above the first rule inside; 0 where rules do not part a head from a body."""
     if not bands or bands[0] == bands[-1]:
         return 0
     n_head = bands.count(bands[0])
-    per_band = len(rows) / len(set(bands))
-    return n_head if n_head <= _MAX_HEAD_ROWS and n_head < len(rows) and (per_band > 1.3 or len(set(bands)) == 2) else 0
+    per_band = len(bands) / len(set(bands))
+    return (
+        n_head if n_head <= _MAX_HEAD_ROWS and n_head < len(bands) and (per_band > 1.3 or len(set(bands)) == 2) else 0
+    )
+
+
+def _has_values(row: _Row, n_columns: int, *, size: float) -> bool:
+    """Return whether a row is full and most of it behind the first column are values, years left out."""
+    texts = row.texts(n_columns, size=size)[1:]
+    n_values = sum(is_value(text) and not _YEAR.fullmatch(text) for text in texts if text)
+    return n_values >= 0.5 * len(texts)
 
 
 def _merged(gaps: Sequence[float], forced: Sequence[float], rows: Sequence[TextRow]) -> list[float]:
@@ -128,9 +151,9 @@ def _merged(gaps: Sequence[float], forced: Sequence[float], rows: Sequence[TextR
     return sorted(kept)
 
 
-def _made(row: TextRow, separators: Sequence[float], partial: Sequence[Rule], *, size: float) -> _Row:
+def _made(row: TextRow, separators: Sequence[float], partial: Sequence[Rule], *, size: float, is_tight: bool) -> _Row:
     made = _Row(base=row.base)
-    for first, last, words in cells_of(row, separators, size=size):
+    for first, last, words in cells_of(row, separators, size=size, is_tight=is_tight):
         made.pieces.setdefault(_under_rule(first, last, words, separators, partial, size=size), []).extend(words)
     return made
 
@@ -148,7 +171,7 @@ def _under_rule(
     return first, last
 
 
-def _trimmed(made: Sequence[_Row], separators: Sequence[float]) -> tuple[int, int]:
+def _trimmed(made: Sequence[_Row]) -> tuple[int, int]:
     """Leave out rows at the top and the bottom that hold one piece: a title, a note, a source."""
     first, last = 0, len(made)
     while first < last and made[first].n_filled < 2:
@@ -208,6 +231,33 @@ def _body_rows(rows: Sequence[_Row], bands: Sequence[int], n_columns: int, *, si
     return body
 
 
+def _without_group_labels(rows: Sequence[_Row], bands: Sequence[int]) -> tuple[list[_Row], list[int]]:
+    """Give the label of a group of rows, set between two of them at half their height, to every row of the group."""
+    full = [row.base for row in rows if row.n_filled > 1]
+    pitches = [after - before for before, after in zip(full, full[1:], strict=False)]
+    usual = median(pitches) if pitches else 0.0
+    kept: list[tuple[_Row, int]] = []
+    labels: list[tuple[_Row, int]] = []
+    for index, (row, band) in enumerate(zip(rows, bands, strict=True)):
+        is_between = (
+            0 < index < len(rows) - 1
+            and row.n_filled == 1
+            and row.base - rows[index - 1].base < _BETWEEN * usual
+            and rows[index + 1].base - row.base < _BETWEEN * usual
+            and not any(set(row.pieces) & set(rows[near].pieces) for near in (index - 1, index + 1))
+        )
+        (labels if is_between else kept).append((row, band))
+    for label, band in labels:
+        (place, words), *_ = label.pieces.items()
+        above = [row for row, own in reversed(kept) if own == band and row.base < label.base]
+        below = [row for row, own in kept if own == band and row.base > label.base]
+        for upper, lower in zip(above, below, strict=False):
+            if place in upper.pieces or place in lower.pieces:
+                break
+            upper.pieces[place] = lower.pieces[place] = words
+    return [row for row, _ in kept], [band for _, band in kept]
+
+
 def _column_widths(rows: Sequence[_Row], n_columns: int, *, size: float) -> list[float]:
     """Return the width of the longest line in each column."""
     widths = [0.0] * n_columns
@@ -227,7 +277,7 @@ def _are_rows(band: Sequence[_Row], n_columns: int, *, size: float) -> bool:
     n_full = 0
     for row in band:
         texts = [text for text in row.texts(n_columns, size=size) if text]
-        n_values = sum(map(looks_like_value, texts))
+        n_values = sum(map(is_value, texts))
         n_full += len(texts) >= _SPLIT_FILLED * n_columns and n_values > 0
     return n_full >= 2
 
@@ -243,7 +293,7 @@ def _goes_on(
         if over is None:
             return False
         line = [word for word in over if abs(word.base - previous) <= 0.5 * size]
-        if not line or looks_like_value(" ".join(word.text for word in words)):
+        if not line or is_value(" ".join(word.text for word in words)):
             return False
         room = widths[first] if first == last else _width(line)
         if _width(line) + _SPACE * size + _width(words[:1]) <= room:
@@ -277,7 +327,7 @@ def read_lattice(frame: Frame, words: Sequence[Word], *, size: float) -> Grid | 
     if _holds_rows(cell_words, n_rows, n_columns, size=size) or _holds_columns(cell_words, n_columns, size=size):
         return None
     groups = _groups(frame, xs, ys)
-    if len(set(groups)) < 4:
+    if len(set(groups)) < max(4, _MIN_CELLS * len(groups)) or not _is_ruled(frame, xs, ys):
         return None
     together: dict[int, list[Word]] = {}
     for (row, column), inside in cell_words.items():
@@ -318,6 +368,15 @@ def _groups(frame: Frame, xs: Sequence[float], ys: Sequence[float]) -> list[int]
     return groups
 
 
+def _is_ruled(frame: Frame, xs: Sequence[float], ys: Sequence[float]) -> bool:
+    """Return whether rules run along most of every boundary's length, as in a table, unlike scattered boxes."""
+    rows = [(top + bottom) / 2 for top, bottom in zip(ys, ys[1:], strict=False)]
+    columns = [(left + right) / 2 for left, right in zip(xs, xs[1:], strict=False)]
+    shares = [sum(_has(frame.uprights, x, y) for y in rows) / len(rows) for x in xs[1:-1]]
+    shares += [sum(_has(frame.levels, y, x) for x in columns) / len(columns) for y in ys[1:-1]]
+    return sum(shares) >= _MIN_RULED * len(shares)
+
+
 def _has(rules: Sequence[Rule], at: float, through: float) -> bool:
     return any(abs(rule.at - at) <= 3.0 and covers(rule, through) for rule in rules)
 
@@ -344,7 +403,7 @@ def _holds_columns(cells: dict[tuple[int, int], list[Word]], n_columns: int, *, 
         inside = [word for (_, place), words in cells.items() if place == column for word in words]
         rows = [row for row in rows_of(inside, size=size) if len(row.phrases) >= 2]
         phrases = [phrase for row in rows for phrase in row.phrases]
-        n_values = sum(looks_like_value(" ".join(word.text for word in phrase.words)) for phrase in phrases)
+        n_values = sum(is_value(" ".join(word.text for word in phrase.words)) for phrase in phrases)
         if len(rows) >= 3 and n_values >= 0.6 * len(phrases) and find_separators(rows, size=size):
             return True
     return False

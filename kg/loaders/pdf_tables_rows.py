@@ -12,15 +12,29 @@ from dataclasses import dataclass
 from statistics import median
 
 from kg.loaders.pdf_layout import HYPHEN, Rect, Word, union
+from kg.loaders.table_header import looks_like_value
 
-__all__ = ["Phrase", "TextRow", "cells_of", "column_of", "find_separators", "rows_of", "size_of", "words_text"]
+__all__ = [
+    "Phrase",
+    "TextRow",
+    "cells_of",
+    "column_of",
+    "find_separators",
+    "is_value",
+    "rows_of",
+    "size_of",
+    "words_text",
+]
 
 _SAME_ROW = 0.45  # of the font size between baselines: superscripts and indexes belong to their row
 _INSIDE = 0.55  # of the font size: a wider gap ends a phrase
 _TIGHT = 0.38  # of the font size: a gap at the place of a separator that is no space
 _REACH = 0.16  # of the font size: words grow by this on either side, so that spaces between them close
-_MIN_GAP = 0.12  # of the font size, left open after that
+_REACH_MANY = 0.12  # the same where many rows agree
+_MANY = 6  # rows
+_MIN_GAP = 0.1  # of the font size, left open after that
 _EXCEPTIONS = 0.12  # of the rows may cross a separator
+_MAX_VALUE = 40  # characters
 _CORE = 0.6  # of the usual number of phrases: rows with fewer have merged cells
 
 
@@ -43,6 +57,15 @@ class TextRow:
     base: float
     words: tuple[Word, ...]
     phrases: tuple[Phrase, ...]
+
+
+def is_value(text: str) -> bool:
+    """Return whether a cell holds a number, also one with a deviation or a mark (``53.8(0.5)``, ``65b``), or a mark."""
+    if looks_like_value(text):
+        return True
+    n_digits = sum(character.isdigit() for character in text)
+    n_letters = sum(character.isalpha() for character in text)
+    return len(text) <= _MAX_VALUE and (n_digits > n_letters or (bool(text) and not n_digits + n_letters))
 
 
 def size_of(words: Sequence[Word]) -> float:
@@ -101,11 +124,12 @@ def find_separators(rows: Sequence[TextRow], *, size: float) -> list[float]:
     if not core:
         return []
     n_allowed = int(_EXCEPTIONS * len(core))
+    reach = size * (_REACH_MANY if len(core) >= _MANY else _REACH)
     events: list[tuple[float, int]] = []
     for row in core:
         right = float("-inf")
         for word in row.words:
-            start, end = max(right, word.rect[0] - _REACH * size), word.rect[2] + _REACH * size
+            start, end = max(right, word.rect[0] - reach), word.rect[2] + reach
             if end > start:
                 events += [(start, 1), (end, -1)]
                 right = end
@@ -132,35 +156,42 @@ def column_of(x: float, separators: Sequence[float]) -> int:
     return bisect_right(separators, x)
 
 
-def cells_of(row: TextRow, separators: Sequence[float], *, size: float) -> list[tuple[int, int, tuple[Word, ...]]]:
+def cells_of(
+    row: TextRow, separators: Sequence[float], *, size: float, is_tight: bool = False
+) -> list[tuple[int, int, tuple[Word, ...]]]:
     """Divide a row at the separators.
 
     :param row: The row.
     :param separators: Where columns end.
     :param size: The font size.
+    :param is_tight: Whether plain spaces part cells: so it is in the row of heads right above narrow columns.
     :returns: First column, last column and words of each piece; a piece that crosses a separator is a merged cell.
     """
     pieces: list[tuple[int, int, tuple[Word, ...]]] = []
     for phrase in row.phrases:
         part: list[Word] = []
         for word in phrase.words:
-            if part and _parts_here(part[-1], word, separators, size=size):
-                pieces.append(_placed(part, separators, size=size))
+            if part and _parts_here(part[-1], word, separators, size=size, is_tight=is_tight):
+                pieces.append(_placed(part, separators, size=size, is_tight=is_tight))
                 part = []
             part.append(word)
-        pieces.append(_placed(part, separators, size=size))
+        pieces.append(_placed(part, separators, size=size, is_tight=is_tight and len(part) < len(phrase.words)))
     return pieces
 
 
-def _parts_here(left: Word, right: Word, separators: Sequence[float], *, size: float) -> bool:
+def _parts_here(left: Word, right: Word, separators: Sequence[float], *, size: float, is_tight: bool) -> bool:
     """Return whether a separator lies in the gap between two words of a phrase, and the gap is no plain space."""
+    if is_tight:
+        return column_of(left.middle, separators) < column_of(right.middle, separators)
     is_between = column_of(left.rect[2] - 0.5, separators) < column_of(right.rect[0] + 0.5, separators)
     return is_between and right.rect[0] - left.rect[2] >= _TIGHT * size
 
 
-def _placed(words: Sequence[Word], separators: Sequence[float], *, size: float) -> tuple[int, int, tuple[Word, ...]]:
+def _placed(
+    words: Sequence[Word], separators: Sequence[float], *, size: float, is_tight: bool
+) -> tuple[int, int, tuple[Word, ...]]:
     x0, x1 = words[0].rect[0], max(word.rect[2] for word in words)
-    reach = min(0.3 * size, (x1 - x0) / 4)
+    reach = (x1 - x0) / 2 if is_tight else min(0.3 * size, (x1 - x0) / 4)
     return column_of(x0 + reach, separators), column_of(x1 - reach, separators), tuple(words)
 
 

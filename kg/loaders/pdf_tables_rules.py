@@ -134,8 +134,36 @@ def frames_of(levels: Sequence[Rule], uprights: Sequence[Rule]) -> list[Frame]:
             group[0].append(levels[index])
         else:
             group[1].append(uprights[index - n_levels])
-    frames = [_frame(*group) for group in groups.values() if len(group[0]) >= 2]
+    frames = [part for group in groups.values() if len(group[0]) >= 2 for part in _cut(_frame(*group))]
     return sorted(frames, key=lambda frame: -(frame.rect[2] - frame.rect[0]) * (frame.rect[3] - frame.rect[1]))
+
+
+def _cut(frame: Frame) -> list[Frame]:
+    """Cut a frame of several closed tables, one under another: no upright rule runs between them."""
+    ys = clustered(rule.at for rule in frame.levels)
+    is_closed = [
+        sum(covers(rule, (top + bottom) / 2) for rule in frame.uprights) >= 2
+        for top, bottom in zip(ys, ys[1:], strict=False)
+    ]
+    if sum(is_closed) < 2 or all(is_closed) or sum(is_closed) < 0.5 * len(is_closed):
+        return [frame]
+    parts: list[tuple[float, float]] = []
+    for index, closed in enumerate(is_closed):
+        if closed and index and is_closed[index - 1]:
+            parts[-1] = (parts[-1][0], ys[index + 1])
+        elif closed:
+            parts.append((ys[index], ys[index + 1]))
+    return [_between(frame, *part) for part in parts]
+
+
+def _between(frame: Frame, top: float, bottom: float) -> Frame:
+    levels = [rule for rule in frame.levels if top - _JOINT <= rule.at <= bottom + _JOINT]
+    uprights = [
+        Rule(at=rule.at, start=max(rule.start, top), end=min(rule.end, bottom))
+        for rule in frame.uprights
+        if rule.start < bottom - _JOINT and rule.end > top + _JOINT
+    ]
+    return _frame(levels, uprights)
 
 
 def _meeting(levels: Sequence[Rule], uprights: Sequence[Rule]) -> Iterator[tuple[int, int]]:
