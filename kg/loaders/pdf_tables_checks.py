@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from kg.loaders.pdf_graphics import Drawn
-from kg.loaders.pdf_layout import Rect, Word
+from kg.loaders.pdf_layout import Rect, Word, overlap
 from kg.loaders.pdf_tables_grid import Grid
 from kg.loaders.pdf_tables_rows import TextRow, is_value
 
@@ -23,6 +23,7 @@ _MATHS = frozenset("=∑∫∏√∂∇≤≥∈∀∃⊂∪∩→⇒∝{}\\")
 _MIN_FILLED = 0.35  # of the cells of a table between rules
 _MIN_FILLED_UNRULED = 0.7
 _MAX_CELL = 600  # characters on average; what is longer is a page in boxes
+_MAX_BOX = 60  # characters on average in a table of two rows and two columns; more are four boxes of text
 _PROSE_WORDS = 4.0  # on average in a cell of a column of prose
 _VALUES = 0.7  # of a column's cells, where nothing but the gaps makes the table
 _ALIGNED = 0.8  # of a column's cells share their left edge, their right edge or their middle
@@ -71,7 +72,7 @@ def passes_ruled(grid: Grid, *, n_levels: int) -> bool:
     if len(grid.rows) < 2 or not n_chars or sum(n_chars) > _MAX_CELL * len(n_chars) or _filled(grid) < _MIN_FILLED:
         return False
     if grid.is_closed:
-        return True
+        return len(n_chars) > 4 or sum(n_chars) <= _MAX_BOX * len(n_chars)
     columns = [column for column in _columns(grid) if column]
     if len(columns) < 2 or _is_list(columns) or max(n_chars) > _MAX_CELL:
         return False
@@ -93,7 +94,7 @@ def is_bars(drawn: Sequence[Drawn], rect: Rect, words: Sequence[Word]) -> bool:
     n_bars = 0
     for item in drawn:
         x0, y0, x1, y1 = item.rect
-        is_inside = x0 >= rect[0] - 3 and x1 <= rect[2] + 3 and y0 >= rect[1] - 3 and y1 <= rect[3] + 3
+        is_inside = overlap(item.rect, rect) > 0.5 * (x1 - x0) * (y1 - y0)
         if not is_inside or item.is_thin:
             continue
         if item.is_picture:

@@ -214,11 +214,11 @@ def _body_rows(rows: Sequence[_Row], bands: Sequence[int], n_columns: int, *, si
         per_band.setdefault(band, []).append(row)
     is_ruled = len(per_band) >= 3
     body: list[_Row] = []
-    for band in per_band.values():
-        one_row = is_ruled and len(band) > 1 and not _are_rows(band, n_columns, size=size)
+    for together in per_band.values():
+        one_row = is_ruled and len(together) > 1 and not _are_rows(together, n_columns, size=size)
         start = len(body)
-        previous = band[0].base
-        for row in band:
+        previous = together[0].base
+        for row in together:
             near = row.base - previous <= _SMALL_PITCH * usual
             goes_on = len(body) > start and (
                 one_row or _goes_on(row, body[-1], previous, widths, n_columns=n_columns, is_near=near, size=size)
@@ -254,7 +254,7 @@ def _without_group_labels(rows: Sequence[_Row], bands: Sequence[int]) -> tuple[l
         for upper, lower in zip(above, below, strict=False):
             if place in upper.pieces or place in lower.pieces:
                 break
-            upper.pieces[place] = lower.pieces[place] = words
+            upper.pieces[place], lower.pieces[place] = list(words), list(words)
     return [row for row, _ in kept], [band for _, band in kept]
 
 

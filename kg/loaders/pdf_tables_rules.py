@@ -141,8 +141,10 @@ def frames_of(levels: Sequence[Rule], uprights: Sequence[Rule]) -> list[Frame]:
 def _cut(frame: Frame) -> list[Frame]:
     """Cut a frame of several closed tables, one under another: no upright rule runs between them."""
     ys = clustered(rule.at for rule in frame.levels)
+    x0, x1 = frame.rect[0], frame.rect[2]
     is_closed = [
-        sum(covers(rule, (top + bottom) / 2) for rule in frame.uprights) >= 2
+        any(covers(rule, (top + bottom) / 2) and abs(rule.at - x0) <= _JOINT for rule in frame.uprights)
+        and any(covers(rule, (top + bottom) / 2) and abs(rule.at - x1) <= _JOINT for rule in frame.uprights)
         for top, bottom in zip(ys, ys[1:], strict=False)
     ]
     if sum(is_closed) < 2 or all(is_closed) or sum(is_closed) < 0.5 * len(is_closed):
