@@ -144,7 +144,7 @@ class PdfPageReader:
             first, last = line.start + found.start(), line.start + found.end() - 1
             if found[0].endswith(HYPHEN) and last > first:
                 last -= 1  # the hyphen's own box may be that of the next line
-            rect = union([self._apply_box(_loose_box(textpage, index)) for index in {first, last}])
+            rect = self._apply_box(union([_loose_box(textpage, index) for index in {first, last}]))
             base = self._baseline(textpage, first)
             words.append(Word(text=_whole(found[0]), rect=rect, base=rect[3] if base is None else base, start=first))
         return words
@@ -164,7 +164,8 @@ class PdfPageReader:
         x, y = ctypes.c_double(), ctypes.c_double()
         if not pdfium.FPDFText_GetCharOrigin(textpage, index, x, y):
             return None
-        return apply(self._to_display, (x.value, y.value, x.value, y.value))[1]
+        _, b, _, d, _, f = self._to_display
+        return b * x.value + d * y.value + f
 
     def _line_rect(self, textpage: Any, line: str, start: int) -> Rect:
         """Return the line's box: from its first to its last visible character, and one font size high.

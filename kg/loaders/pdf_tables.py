@@ -28,6 +28,8 @@ _APART = 1.0  # of the font size between lines side by side
 _NEXT_ROW = 2.4  # of the font size between the baselines of neighbouring rows of a table
 _LONG_PIECE = 28  # characters: lines side by side that are longer on average are columns of prose
 _MIN_ROWS = 3
+_PROSE_SHARE = 0.6  # of the lines between two rules, for what they hold to be a page of text
+_LETTERS = 0.85  # of the characters of a line of prose
 _MAX_LINES = 2_000  # of a page
 _SCORE = {"closed": 0.95, "ruled": 0.9, "aligned": 0.8}
 
@@ -157,6 +159,8 @@ class TableFinder:
         return words
 
     def _read_frame(self, frame: Frame) -> None:
+        if len(frame.levels) == 2 and not frame.uprights and self._is_prose(frame.rect):
+            return
         words = self._words_in(frame.rect)
         if len(words) < 4:
             return
@@ -170,6 +174,12 @@ class TableFinder:
             grid = read_rows(part, inside, size=size) if len(inside) >= 4 else None
             if grid is not None:
                 self._keep(grid, part, kind="ruled")
+
+    def _is_prose(self, rect: Rect) -> bool:
+        """Return whether nearly all lines in ``rect`` are prose: a page between the rules of its head and its foot."""
+        lines = [line for line in self._lines if overlap(line.rect, rect) > 0]
+        n_prose = sum(map(_is_prose_line, lines))
+        return n_prose > _PROSE_SHARE * len(lines)
 
     def _parts(self, frame: Frame, rows: Sequence[TextRow]) -> list[Frame]:
         """Cut a frame where text that is no table stands between its rules: two tables, a rule under a page's head."""
@@ -243,8 +253,7 @@ class TableFinder:
         lines = sorted((self._lines[number] for number in row), key=lambda line: line.rect[0])
         n_chars = sum(len(line.text.strip()) for line in lines)
         if len(lines) == 1:
-            line = lines[0]
-            return line.rect[2] - line.rect[0] >= _SPARSE * line.height * max(4, n_chars)
+            return _is_sparse(lines[0])
         apart = [right.rect[0] - left.rect[2] for left, right in zip(lines, lines[1:], strict=False)]
         return min(apart) >= 0 and max(apart) >= _APART * lines[0].height and n_chars <= _LONG_PIECE * len(lines)
 
@@ -275,6 +284,17 @@ class TableFinder:
                 if first == last:
                     columns[first].append((words[0].rect[0], words[-1].rect[2]))
         return is_aligned(columns)
+
+
+def _is_sparse(line: Line) -> bool:
+    return line.rect[2] - line.rect[0] >= _SPARSE * line.height * max(4, len(line.text.strip()))
+
+
+def _is_prose_line(line: Line) -> bool:
+    """Return whether a line has several words, hardly a digit, and no wide gap."""
+    text = line.text.strip()
+    n_letters = sum(character.isalpha() or character == " " for character in text)
+    return text.count(" ") >= 3 and n_letters >= _LETTERS * len(text) and not _is_sparse(line)
 
 
 def _is_part(rect: Rect, figures: Sequence[Rect]) -> bool:

@@ -29,6 +29,7 @@ _VALUES = 0.7  # of a column's cells, where nothing but the gaps makes the table
 _ALIGNED = 0.8  # of a column's cells share their left edge, their right edge or their middle
 _OFF = 2.5  # points
 _MIN_BARS = 3
+_PANEL = 0.9  # of the place: what covers more is its background
 _CURVE = 0.3  # of the width: a bent or slanted line that long is the curve of a plot
 
 
@@ -95,7 +96,7 @@ def is_bars(drawn: Sequence[Drawn], rect: Rect, words: Sequence[Word]) -> bool:
     for item in drawn:
         x0, y0, x1, y1 = item.rect
         is_inside = overlap(item.rect, rect) > 0.5 * (x1 - x0) * (y1 - y0)
-        if not is_inside or item.is_thin:
+        if not is_inside or item.is_thin or overlap(item.rect, rect) > _PANEL * area:
             continue
         if item.is_picture:
             if (x1 - x0) * (y1 - y0) > area / 3:
