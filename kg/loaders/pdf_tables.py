@@ -15,7 +15,7 @@ from kg.loaders.pdf_graphics import Drawn
 from kg.loaders.pdf_layout import Line, Rect, Word, overlap, union
 from kg.loaders.pdf_tables_checks import is_aligned, is_bars, is_prose_row, passes_ruled, passes_unruled
 from kg.loaders.pdf_tables_grid import Grid, read_lattice, read_rows
-from kg.loaders.pdf_tables_rows import TextRow, cells_of, find_separators, rows_of, size_of
+from kg.loaders.pdf_tables_rows import TextRow, cells_of, find_separators, is_value, rows_of, size_of
 from kg.loaders.pdf_tables_rules import Frame, clustered, frames_of, rules_of
 from kg.loaders.tables import make_table
 from kg.loaders.text_tools import is_caption
@@ -198,7 +198,14 @@ class TableFinder:
                 start = last = None
         if start is not None and last is not None:
             parts.append((start, last))
-        return [self._part(frame, breaks[first - 1], breaks[end]) for first, end in parts]
+        return [
+            self._part(
+                frame,
+                _first_base(bands[first - 1], default=breaks[first - 1], width=x1 - x0) if first > 1 else breaks[0],
+                _last_base(bands[end + 1], default=breaks[end], width=x1 - x0) if end + 2 < len(bands) else breaks[end],
+            )
+            for first, end in parts
+        ]
 
     def _part(self, frame: Frame, top: float, bottom: float) -> Frame:
         """Return the part of a frame between two levels, with all rules of the page's that lie inside."""
@@ -238,7 +245,9 @@ class TableFinder:
         free = [
             number
             for number, line in enumerate(self._lines)
-            if number not in owned and not any(overlap(line.rect, figure) > 0 for figure in figures)
+            if number not in owned
+            and not (len(line.text) > _LONG_PIECE and _is_prose_line(line))
+            and not any(overlap(line.rect, figure) > 0 for figure in figures)
         ]
         rows: list[list[int]] = []
         for number in sorted(free, key=lambda number: self._lines[number].rect[3]):
@@ -253,7 +262,7 @@ class TableFinder:
         lines = sorted((self._lines[number] for number in row), key=lambda line: line.rect[0])
         n_chars = sum(len(line.text.strip()) for line in lines)
         if len(lines) == 1:
-            return _is_sparse(lines[0])
+            return _is_sparse(lines[0]) or _ends_in_values(lines[0].text)
         apart = [right.rect[0] - left.rect[2] for left, right in zip(lines, lines[1:], strict=False)]
         return min(apart) >= 0 and max(apart) >= _APART * lines[0].height and n_chars <= _LONG_PIECE * len(lines)
 
@@ -290,6 +299,12 @@ def _is_sparse(line: Line) -> bool:
     return line.rect[2] - line.rect[0] >= _SPARSE * line.height * max(4, len(line.text.strip()))
 
 
+def _ends_in_values(text: str) -> bool:
+    """Return whether the last two words of a line of three or more are numbers, as in a row of a table."""
+    words = text.split()
+    return len(words) >= 3 and all(map(is_value, words[-2:])) and any(map(str.isdigit, words[-1] + words[-2]))
+
+
 def _is_prose_line(line: Line) -> bool:
     """Return whether a line has several words, hardly a digit, and no wide gap."""
     text = line.text.strip()
@@ -303,6 +318,34 @@ def _is_part(rect: Rect, figures: Sequence[Rect]) -> bool:
     around = [figure for figure in figures if overlap(rect, figure) > 0.1 * area]
     is_larger = any((figure[2] - figure[0]) * (figure[3] - figure[1]) > 1.5 * area for figure in around)
     return sum(overlap(rect, figure) for figure in around) > 0.6 * area and (is_larger or len(around) > 1)
+
+
+def _last_base(rows: Sequence[TextRow], *, default: float, width: float) -> float:
+    """Return where a table ends that goes on in a band with notes below: under the last of its first rows of cells."""
+    for row in rows:
+        if not _is_cells(row, width=width):
+            break
+        if len(row.phrases) >= 2:
+            default = row.base + 3.0
+    return default
+
+
+def _first_base(rows: Sequence[TextRow], *, default: float, width: float) -> float:
+    """Return where a table begins that starts in a band below a title: over the first of its last rows of cells."""
+    for row in reversed(rows):
+        if not _is_cells(row, width=width):
+            break
+        if len(row.phrases) >= 2:
+            default = min(word.rect[1] for word in row.words) - 1.0
+    return default
+
+
+def _is_cells(row: TextRow, *, width: float) -> bool:
+    """Return whether a row may be one of a table: several pieces, one of them a value, or a short one."""
+    if len(row.phrases) >= 2:
+        return any(is_value(" ".join(word.text for word in phrase.words)) for phrase in row.phrases)
+    x0, _, x1, _ = row.phrases[0].rect
+    return x1 - x0 < width / 3
 
 
 def _has_head(bands: Sequence[Sequence[TextRow]], index: int) -> bool:

@@ -21,6 +21,7 @@ _EQUATION_NUMBER = re.compile(r"\((?:[A-Z]\.?)?\d+(?:\.\d+)*[a-z]?\)")
 _LEADER = re.compile(r"(?:\. ?){4,}|…{2,}|_{4,}")
 _MATHS = frozenset("=∑∫∏√∂∇≤≥∈∀∃⊂∪∩→⇒∝{}\\")
 _MIN_FILLED = 0.35  # of the cells of a table between rules
+_MIN_FILLED_OPEN = 0.5  # where rules do not close the cells in
 _MIN_FILLED_UNRULED = 0.7
 _MAX_CELL = 600  # characters on average; what is longer is a page in boxes
 _MAX_BOX = 60  # characters on average in a table of two rows and two columns; more are four boxes of text
@@ -72,6 +73,8 @@ def passes_ruled(grid: Grid, *, n_levels: int) -> bool:
     n_chars = [len(cell) for row in grid.rows for cell in row if cell]
     if len(grid.rows) < 2 or not n_chars or sum(n_chars) > _MAX_CELL * len(n_chars) or _filled(grid) < _MIN_FILLED:
         return False
+    if not grid.is_closed and _filled(grid) < _MIN_FILLED_OPEN:
+        return False
     if grid.is_closed:
         return len(n_chars) > 4 or sum(n_chars) <= _MAX_BOX * len(n_chars)
     columns = [column for column in _columns(grid) if column]
@@ -95,8 +98,8 @@ def is_bars(drawn: Sequence[Drawn], rect: Rect, words: Sequence[Word]) -> bool:
     n_bars = 0
     for item in drawn:
         x0, y0, x1, y1 = item.rect
-        is_inside = overlap(item.rect, rect) > 0.5 * (x1 - x0) * (y1 - y0)
-        if not is_inside or item.is_thin or overlap(item.rect, rect) > _PANEL * area:
+        shared = overlap(item.rect, rect)
+        if shared <= min(0.5 * (x1 - x0) * (y1 - y0), _CURVE * area) or item.is_thin or shared > _PANEL * area:
             continue
         if item.is_picture:
             if (x1 - x0) * (y1 - y0) > area / 3:

@@ -137,16 +137,21 @@ def find_separators(rows: Sequence[TextRow], *, size: float) -> list[float]:
 
 
 def _openings(events: Sequence[tuple[float, int]], *, n_allowed: int, narrowest: float) -> list[float]:
-    """Return the middles of the stretches between the first and the last word that few rows cover."""
+    """Return a place in each stretch between the first and the last word that few rows cover: where the fewest do."""
     separators: list[float] = []
-    n_covering, opened, has_begun = 0, None, False
+    pieces: list[tuple[int, float, float]] = []  # rows covering, minus the width, middle: the least is the best
+    n_covering, last, opened, has_begun = 0, 0.0, 0.0, False
     for place, change in events:
+        if has_begun and n_covering <= n_allowed and place > last:
+            pieces.append((n_covering, last - place, (last + place) / 2))
         n_covering += change
+        last = place
         if n_covering > n_allowed:
-            if opened is not None and place - opened >= narrowest:
-                separators.append((opened + place) / 2)
-            opened, has_begun = None, True
-        elif has_begun and opened is None:
+            if pieces and place - opened >= narrowest:
+                wide = [piece for piece in pieces if -piece[1] >= narrowest]
+                separators.append(min(wide or pieces)[2])
+            pieces, has_begun = [], True
+        elif not pieces:
             opened = place
     return separators
 
