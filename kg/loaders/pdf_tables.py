@@ -190,9 +190,9 @@ class TableFinder:
             bands[bisect_right(breaks, row.base - 2.0)].append(row)
         parts, start, last = [], None, None
         for index in range(1, len(breaks)):
-            kind = _band_kind(bands[index])
+            kind = _band_kind(bands[index], width=x1 - x0)
             if kind == "table":
-                start, last = (index - _has_head(bands, index) if start is None else start), index
+                start, last = (index - _has_head(bands, index, width=x1 - x0) if start is None else start), index
             elif kind == "text" and start is not None and last is not None:
                 parts.append((start, last))
                 start = last = None
@@ -348,12 +348,18 @@ def _is_cells(row: TextRow, *, width: float) -> bool:
     return x1 - x0 < width / 3
 
 
-def _has_head(bands: Sequence[Sequence[TextRow]], index: int) -> bool:
+def _is_sentence(row: TextRow, *, width: float) -> bool:
+    """Return whether a row is one piece of many words that goes across."""
+    x0, _, x1, _ = row.phrases[0].rect
+    return len(row.phrases) == 1 and len(row.words) >= 6 and x1 - x0 > 0.8 * width
+
+
+def _has_head(bands: Sequence[Sequence[TextRow]], index: int, *, width: float) -> bool:
     """Return whether the band above a table's first is a line or two that may be its head, in narrow columns."""
-    return index > 1 and bool(bands[index - 1]) and _band_kind(bands[index - 1]) == "either"
+    return index > 1 and bool(bands[index - 1]) and _band_kind(bands[index - 1], width=width) == "either"
 
 
-def _band_kind(rows: Sequence[TextRow]) -> str:
+def _band_kind(rows: Sequence[TextRow], *, width: float) -> str:
     """Return whether the rows between two rules are ``table``, ``text``, or too few to tell (``either``)."""
     if not rows:
         return "either"
@@ -364,4 +370,6 @@ def _band_kind(rows: Sequence[TextRow]) -> str:
         return "text"
     if n_parted >= 0.4 * len(rows):
         return "table"
+    if any(_is_sentence(row, width=width) for row in rows):
+        return "text"
     return "either" if len(rows) <= 2 else "text"

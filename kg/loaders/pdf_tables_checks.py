@@ -30,6 +30,7 @@ _VALUES = 0.7  # of a column's cells, where nothing but the gaps makes the table
 _ALIGNED = 0.8  # of a column's cells share their left edge, their right edge or their middle
 _OFF = 2.5  # points
 _MIN_BARS = 3
+_TOUCHES = 0.05  # of the smaller of a drawing and the place of a table
 _PANEL = 0.9  # of the place: what covers more is its background
 _CURVE = 0.3  # of the width: a bent or slanted line that long is the curve of a plot
 
@@ -99,12 +100,14 @@ def is_bars(drawn: Sequence[Drawn], rect: Rect, words: Sequence[Word]) -> bool:
     for item in drawn:
         x0, y0, x1, y1 = item.rect
         shared = overlap(item.rect, rect)
-        if shared <= min(0.5 * (x1 - x0) * (y1 - y0), _CURVE * area) or item.is_thin or shared > _PANEL * area:
+        if item.is_thin or shared <= _TOUCHES * min(area, (x1 - x0) * (y1 - y0)):
             continue
+        is_curve = item.is_outline and not item.strokes
+        is_panel = shared > _PANEL * area
         if item.is_picture:
-            if (x1 - x0) * (y1 - y0) > area / 3:
+            if area / 3 < shared and not is_panel:
                 return True
-        elif x1 - x0 > _CURVE * (rect[2] - rect[0]) and (item.is_shape or (item.is_outline and not item.strokes)):
+        elif (is_curve or (item.is_shape and not is_panel)) and x1 - x0 > _CURVE * (rect[2] - rect[0]):
             return True
         elif not item.strokes and not any(x0 <= w.middle <= x1 and y0 <= w.base - 1 <= y1 for w in words):
             n_bars += 1

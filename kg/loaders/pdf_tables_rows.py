@@ -28,7 +28,8 @@ __all__ = [
 
 _SAME_ROW = 0.45  # of the font size between baselines: superscripts and indexes belong to their row
 _INSIDE = 0.55  # of the font size: a wider gap ends a phrase
-_TIGHT = 0.38  # of the font size: a gap at the place of a separator that is no space
+_TIGHT = 0.45  # of the font size: a gap at the place of a separator that is no space
+_TIGHT_VALUES = 0.32  # the same between two values
 _REACH = 0.16  # of the font size: words grow by this on either side, so that spaces between them close
 _REACH_MANY = 0.12  # the same where many rows agree
 _MANY = 6  # rows
@@ -116,11 +117,12 @@ def find_separators(rows: Sequence[TextRow], *, size: float) -> list[float]:
     :param size: The font size.
     :returns: The x of each separator, from left to right; none where there is but one column.
     """
-    counts = sorted(len(row.phrases) for row in rows)
+    parts = [_n_parts(row, size=size) for row in rows]
+    counts = sorted(parts)
     if not counts:
         return []
     usual = counts[(3 * len(counts)) // 4] if len(counts) > 1 else counts[0]
-    core = [row for row in rows if len(row.phrases) >= max(2.0, _CORE * usual)]
+    core = [row for row, n in zip(rows, parts, strict=True) if n >= max(2.0, _CORE * usual)]
     if not core:
         return []
     n_allowed = int(_EXCEPTIONS * len(core))
@@ -134,6 +136,19 @@ def find_separators(rows: Sequence[TextRow], *, size: float) -> list[float]:
                 events += [(start, 1), (end, -1)]
                 right = end
     return _openings(sorted(events), n_allowed=n_allowed, narrowest=_MIN_GAP * size)
+
+
+def _n_parts(row: TextRow, *, size: float) -> int:
+    """Count the pieces of a row that more than a plain space parts."""
+    pairs = zip(row.words, row.words[1:], strict=False)
+    return 1 + sum(_is_gap(left, right, size=size) for left, right in pairs)
+
+
+def _is_gap(left: Word, right: Word, *, size: float) -> bool:
+    """Return whether the gap between two words is more than a plain space of their font; two values need less."""
+    height = min(left.rect[3] - left.rect[1], right.rect[3] - right.rect[1])
+    are_values = is_value(left.text) and is_value(right.text)
+    return right.rect[0] - left.rect[2] >= max(size, height) * (_TIGHT_VALUES if are_values else _TIGHT)
 
 
 def _openings(events: Sequence[tuple[float, int]], *, n_allowed: int, narrowest: float) -> list[float]:
@@ -174,29 +189,28 @@ def cells_of(
     """
     pieces: list[tuple[int, int, tuple[Word, ...]]] = []
     for phrase in row.phrases:
-        part: list[Word] = []
+        parts: list[list[Word]] = []
         for word in phrase.words:
-            if part and _parts_here(part[-1], word, separators, size=size, is_tight=is_tight):
-                pieces.append(_placed(part, separators, size=size, is_tight=is_tight))
-                part = []
-            part.append(word)
-        pieces.append(_placed(part, separators, size=size, is_tight=is_tight and len(part) < len(phrase.words)))
+            if parts and not _parts_here(parts[-1][-1], word, separators, size=size, is_tight=is_tight):
+                parts[-1].append(word)
+            else:
+                parts.append([word])
+        pieces += [_placed(part, separators, size=size, is_one=len(parts) > 1) for part in parts]
     return pieces
 
 
 def _parts_here(left: Word, right: Word, separators: Sequence[float], *, size: float, is_tight: bool) -> bool:
-    """Return whether a separator lies in the gap between two words of a phrase, and the gap is no plain space."""
-    if is_tight:
-        return column_of(left.middle, separators) < column_of(right.middle, separators)
-    is_between = column_of(left.rect[2] - 0.5, separators) < column_of(right.rect[0] + 0.5, separators)
-    return is_between and right.rect[0] - left.rect[2] >= _TIGHT * size
+    """Return whether two words of a phrase lie in different columns, and the gap between them is no plain space."""
+    are_apart = column_of(left.middle, separators) < column_of(right.middle, separators)
+    return are_apart and (is_tight or _is_gap(left, right, size=size))
 
 
 def _placed(
-    words: Sequence[Word], separators: Sequence[float], *, size: float, is_tight: bool
+    words: Sequence[Word], separators: Sequence[float], *, size: float, is_one: bool
 ) -> tuple[int, int, tuple[Word, ...]]:
+    """Return the columns that a piece covers; one that was parted from its neighbour is in the column of its middle."""
     x0, x1 = words[0].rect[0], max(word.rect[2] for word in words)
-    reach = (x1 - x0) / 2 if is_tight else min(0.3 * size, (x1 - x0) / 4)
+    reach = (x1 - x0) / 2 if is_one else min(0.3 * size, (x1 - x0) / 4)
     return column_of(x0 + reach, separators), column_of(x1 - reach, separators), tuple(words)
 
 
