@@ -14,7 +14,8 @@ from statistics import median
 from kg.loaders.pdf_graphics import Drawn
 from kg.loaders.pdf_layout import Line, Rect, Word, overlap, union
 from kg.loaders.pdf_tables_checks import is_aligned, is_bars, is_prose_row, passes_ruled, passes_unruled
-from kg.loaders.pdf_tables_grid import Grid, read_lattice, read_rows
+from kg.loaders.pdf_tables_grid import Grid, read_rows
+from kg.loaders.pdf_tables_lattice import read_lattice
 from kg.loaders.pdf_tables_rows import TextRow, cells_of, find_separators, is_value, rows_of, size_of
 from kg.loaders.pdf_tables_rules import Frame, clustered, frames_of, rules_of
 from kg.loaders.tables import make_table

@@ -1,8 +1,8 @@
-"""The cells of a table on a PDF page, read off its rules and the gaps between its words.
+"""The cells of a table on a PDF page, read off the gaps between its words.
 
-Layer: ``kg``; the standard library only. Two ways: where rules close in every cell, the rules say what the cells are
-(:func:`read_lattice`); where they only part the head from the body, or there are none, columns come from gaps and rows
-from baselines (:func:`read_rows`). Lengths are in points on the page as displayed, origin at the top left.
+Layer: ``kg``; the standard library only. Where rules close in every cell, they say what the cells are
+(:mod:`kg.loaders.pdf_tables_lattice`); where they only part the head from the body, or there are none, columns come
+from gaps and rows from baselines. Lengths are in points on the page as displayed, origin at the top left.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from statistics import median
 
 from kg.loaders.pdf_layout import Rect, Word, union
 from kg.loaders.pdf_tables_rows import TextRow, cells_of, column_of, find_separators, is_value, rows_of, words_text
-from kg.loaders.pdf_tables_rules import Frame, Rule, clustered, covers
+from kg.loaders.pdf_tables_rules import Frame, Rule, clustered
 
-__all__ = ["Grid", "read_lattice", "read_rows"]
+__all__ = ["Grid", "Row", "are_rows", "read_rows"]
 
 _FULL = 0.85  # of the frame's width: a level rule that long parts rows, a shorter one stands under a merged cell
 _FULL_UPRIGHT = 0.5  # of the frame's height: an upright rule that long parts columns
@@ -25,8 +25,6 @@ _MAX_HEAD_ROWS = 6  # rows of text above the first rule; more are the body of a 
 _SPLIT_FILLED = 0.6  # of the columns: rows of text inside one cell row that are as full are rows of their own
 _SPACE = 0.25  # of the font size
 _SMALL_PITCH = 0.87  # of the usual distance between rows: lines that near belong to one cell
-_MIN_CELLS = 0.45  # of the places; with more of them merged, it is a drawing of boxes
-_MIN_RULED = 0.55  # of the places on a boundary between cells have a rule
 _YEAR = re.compile(r"(?:1[5-9]|20|21)\d\d")
 _BETWEEN = 0.75  # of the distance between rows: a line that is nearer to both its neighbours stands between them
 _LONG_CELL = 4  # words: a cell that has as many may well go on in the next line
@@ -45,7 +43,7 @@ class Grid:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Row:
+class Row:
     """A row in the making: the words of each run of columns, and the baseline of its last line of text."""
 
     base: float
@@ -53,17 +51,21 @@ class _Row:
 
     @property
     def n_filled(self) -> int:
+        """Return how many pieces it has."""
         return len(self.pieces)
 
     def has_merged(self) -> bool:
+        """Return whether a piece of it covers several columns."""
         return any(first != last for first, last in self.pieces)
 
-    def take(self, other: _Row) -> None:
+    def take(self, other: Row) -> None:
+        """Add the words of a row that continues this one."""
         for place, words in other.pieces.items():
             self.pieces.setdefault(place, []).extend(words)
         self.base = other.base
 
     def texts(self, n_columns: int, *, size: float) -> list[str]:
+        """Return the text of each column's cell; a piece that covers several stands in each."""
         cells: list[list[str]] = [[] for _ in range(n_columns)]
         for (first, last), words in sorted(self.pieces.items()):
             text = words_text(words, size=size)
@@ -72,6 +74,7 @@ class _Row:
         return [" ".join(parts) for parts in cells]
 
     def words(self) -> list[Word]:
+        """Return all its words."""
         return [word for words in self.pieces.values() for word in words]
 
 
@@ -133,7 +136,7 @@ def _head_of(bands: Sequence[int]) -> int:
     )
 
 
-def _has_values(row: _Row, n_columns: int, *, size: float) -> bool:
+def _has_values(row: Row, n_columns: int, *, size: float) -> bool:
     """Return whether a row is full and most of it behind the first column are values, years left out."""
     texts = row.texts(n_columns, size=size)[1:]
     n_values = sum(is_value(text) and not _YEAR.fullmatch(text) for text in texts if text)
@@ -151,8 +154,8 @@ def _merged(gaps: Sequence[float], forced: Sequence[float], rows: Sequence[TextR
     return sorted(kept)
 
 
-def _made(row: TextRow, separators: Sequence[float], partial: Sequence[Rule], *, size: float, is_tight: bool) -> _Row:
-    made = _Row(base=row.base)
+def _made(row: TextRow, separators: Sequence[float], partial: Sequence[Rule], *, size: float, is_tight: bool) -> Row:
+    made = Row(base=row.base)
     for first, last, words in cells_of(row, separators, size=size, is_tight=is_tight):
         made.pieces.setdefault(_under_rule(first, last, words, separators, partial, size=size), []).extend(words)
     return made
@@ -171,7 +174,7 @@ def _under_rule(
     return first, last
 
 
-def _trimmed(made: Sequence[_Row]) -> tuple[int, int]:
+def _trimmed(made: Sequence[Row]) -> tuple[int, int]:
     """Leave out rows at the top and the bottom that hold one piece: a title, a note, a source."""
     first, last = 0, len(made)
     while first < last and made[first].n_filled < 2:
@@ -181,14 +184,14 @@ def _trimmed(made: Sequence[_Row]) -> tuple[int, int]:
     return first, last
 
 
-def _is_lone_cell(row: _Row) -> bool:
+def _is_lone_cell(row: Row) -> bool:
     """Return whether the only piece of a row stands in a column other than the first: a cell that goes on."""
     return all(first > 0 and first == last for first, last in row.pieces)
 
 
-def _head_levels(rows: Sequence[_Row]) -> list[_Row]:
+def _head_levels(rows: Sequence[Row]) -> list[Row]:
     """Join the lines of a head: a level ends with a row that has merged cells, and with the last row."""
-    levels: list[_Row] = []
+    levels: list[Row] = []
     is_open = False
     for row in rows:
         if is_open:
@@ -199,7 +202,7 @@ def _head_levels(rows: Sequence[_Row]) -> list[_Row]:
     return levels
 
 
-def _body_rows(rows: Sequence[_Row], bands: Sequence[int], n_columns: int, *, size: float) -> list[_Row]:
+def _body_rows(rows: Sequence[Row], bands: Sequence[int], n_columns: int, *, size: float) -> list[Row]:
     """Join the lines of cells that go on: by the rules where every row is ruled, else by what would not have fitted."""
     widths = _column_widths(rows, n_columns, size=size)
     pitches = [after.base - before.base for before, after in zip(rows, rows[1:], strict=False)]
@@ -209,13 +212,13 @@ def _body_rows(rows: Sequence[_Row], bands: Sequence[int], n_columns: int, *, si
         if min(before.n_filled, after.n_filled) >= _SPLIT_FILLED * n_columns
     ]
     usual = median(full) if full else (max(pitches) if pitches else size)
-    per_band: dict[int, list[_Row]] = {}
+    per_band: dict[int, list[Row]] = {}
     for row, band in zip(rows, bands, strict=True):
         per_band.setdefault(band, []).append(row)
     is_ruled = len(per_band) >= 3
-    body: list[_Row] = []
+    body: list[Row] = []
     for together in per_band.values():
-        one_row = is_ruled and len(together) > 1 and not _are_rows(together, n_columns, size=size)
+        one_row = is_ruled and len(together) > 1 and not are_rows(together, n_columns, size=size)
         start = len(body)
         previous = together[0].base
         for row in together:
@@ -231,13 +234,13 @@ def _body_rows(rows: Sequence[_Row], bands: Sequence[int], n_columns: int, *, si
     return body
 
 
-def _without_group_labels(rows: Sequence[_Row], bands: Sequence[int]) -> tuple[list[_Row], list[int]]:
+def _without_group_labels(rows: Sequence[Row], bands: Sequence[int]) -> tuple[list[Row], list[int]]:
     """Give the label of a group of rows, set between two of them at half their height, to every row of the group."""
     full = [row.base for row in rows if row.n_filled > 1]
     pitches = [after - before for before, after in zip(full, full[1:], strict=False)]
     usual = median(pitches) if pitches else 0.0
-    kept: list[tuple[_Row, int]] = []
-    labels: list[tuple[_Row, int]] = []
+    kept: list[tuple[Row, int]] = []
+    labels: list[tuple[Row, int]] = []
     for index, (row, band) in enumerate(zip(rows, bands, strict=True)):
         is_between = (
             0 < index < len(rows) - 1
@@ -258,7 +261,7 @@ def _without_group_labels(rows: Sequence[_Row], bands: Sequence[int]) -> tuple[l
     return [row for row, _ in kept], [band for _, band in kept]
 
 
-def _column_widths(rows: Sequence[_Row], n_columns: int, *, size: float) -> list[float]:
+def _column_widths(rows: Sequence[Row], n_columns: int, *, size: float) -> list[float]:
     """Return the width of the longest line in each column."""
     widths = [0.0] * n_columns
     for row in rows:
@@ -272,8 +275,14 @@ def _width(words: Sequence[Word]) -> float:
     return max(word.rect[2] for word in words) - min(word.rect[0] for word in words)
 
 
-def _are_rows(band: Sequence[_Row], n_columns: int, *, size: float) -> bool:
-    """Return whether at least two lines of text between two rules are rows of their own: full, with values."""
+def are_rows(band: Sequence[Row], n_columns: int, *, size: float) -> bool:
+    """Return whether at least two lines of text between two rules are rows of their own: full, with values.
+
+    :param band: The lines of text.
+    :param n_columns: How many columns there are.
+    :param size: The font size.
+    :returns: Whether there are two such lines.
+    """
     n_full = 0
     for row in band:
         texts = [text for text in row.texts(n_columns, size=size) if text]
@@ -283,7 +292,7 @@ def _are_rows(band: Sequence[_Row], n_columns: int, *, size: float) -> bool:
 
 
 def _goes_on(
-    row: _Row, above: _Row, previous: float, widths: Sequence[float], *, n_columns: int, is_near: bool, size: float
+    row: Row, above: Row, previous: float, widths: Sequence[float], *, n_columns: int, is_near: bool, size: float
 ) -> bool:
     """Return whether every piece of ``row`` continues the cell above it, whose line had no room for its first word."""
     if row.n_filled >= n_columns and not is_near:
@@ -302,108 +311,3 @@ def _goes_on(
         if not (is_near or is_lower or len(line) >= _LONG_CELL):
             return False
     return bool(row.pieces)
-
-
-def read_lattice(frame: Frame, words: Sequence[Word], *, size: float) -> Grid | None:
-    """Read a table whose cells are closed in by rules.
-
-    :param frame: Its rules.
-    :param words: The words inside.
-    :param size: The font size.
-    :returns: The grid; ``None`` where the rules do not make at least two rows and two columns, or where the lines of
-        text between two level rules are rows of their own, so that gaps tell more.
-    """
-    x0, y0, x1, y1 = frame.rect
-    xs = clustered([x0, *(rule.at for rule in frame.uprights), x1])
-    ys = clustered([y0, *(rule.at for rule in frame.levels), y1])
-    n_rows, n_columns = len(ys) - 1, len(xs) - 1
-    if n_rows < 2 or n_columns < 2:
-        return None
-    cell_words: dict[tuple[int, int], list[Word]] = {}
-    for word in words:
-        place = bisect_right(ys, word.base - 0.3 * size) - 1, bisect_right(xs, word.middle) - 1
-        if 0 <= place[0] < n_rows and 0 <= place[1] < n_columns:
-            cell_words.setdefault(place, []).append(word)
-    if _holds_rows(cell_words, n_rows, n_columns, size=size) or _holds_columns(cell_words, n_columns, size=size):
-        return None
-    groups = _groups(frame, xs, ys)
-    if len(set(groups)) < max(4, _MIN_CELLS * len(groups)) or not _is_ruled(frame, xs, ys):
-        return None
-    together: dict[int, list[Word]] = {}
-    for (row, column), inside in cell_words.items():
-        together.setdefault(groups[row * n_columns + column], []).extend(inside)
-    texts = {group: words_text(inside, size=size) for group, inside in together.items()}
-    used = [word for inside in cell_words.values() for word in inside]
-    return Grid(
-        rows=[
-            [texts.get(groups[row * n_columns + column], "") for column in range(n_columns)] for row in range(n_rows)
-        ],
-        n_header_rows=None,
-        words=used,
-        rect=(xs[0], ys[0], xs[-1], ys[-1]),
-        is_closed=True,
-        n_text_rows=n_rows,
-    )
-
-
-def _groups(frame: Frame, xs: Sequence[float], ys: Sequence[float]) -> list[int]:
-    """Give each cell a number, row by row; cells without a rule between them have one number."""
-    n_rows, n_columns = len(ys) - 1, len(xs) - 1
-    groups = list(range(n_rows * n_columns))
-
-    def join(first: int, second: int) -> None:
-        low, high = sorted((groups[first], groups[second]))
-        if low != high:
-            groups[:] = [low if group == high else group for group in groups]
-
-    for row in range(n_rows):
-        y = (ys[row] + ys[row + 1]) / 2
-        for column in range(n_columns):
-            x = (xs[column] + xs[column + 1]) / 2
-            place = row * n_columns + column
-            if column + 1 < n_columns and not _has(frame.uprights, xs[column + 1], y):
-                join(place, place + 1)
-            if row + 1 < n_rows and not _has(frame.levels, ys[row + 1], x):
-                join(place, place + n_columns)
-    return groups
-
-
-def _is_ruled(frame: Frame, xs: Sequence[float], ys: Sequence[float]) -> bool:
-    """Return whether rules run along most of every boundary's length, as in a table, unlike scattered boxes."""
-    rows = [(top + bottom) / 2 for top, bottom in zip(ys, ys[1:], strict=False)]
-    columns = [(left + right) / 2 for left, right in zip(xs, xs[1:], strict=False)]
-    shares = [sum(_has(frame.uprights, x, y) for y in rows) / len(rows) for x in xs[1:-1]]
-    shares += [sum(_has(frame.levels, y, x) for x in columns) / len(columns) for y in ys[1:-1]]
-    return sum(shares) >= _MIN_RULED * len(shares)
-
-
-def _has(rules: Sequence[Rule], at: float, through: float) -> bool:
-    return any(abs(rule.at - at) <= 3.0 and covers(rule, through) for rule in rules)
-
-
-def _holds_rows(cells: dict[tuple[int, int], list[Word]], n_rows: int, n_columns: int, *, size: float) -> bool:
-    """Return whether some row of cells holds several full rows of text with values."""
-    for row in range(n_rows):
-        lines: dict[int, _Row] = {}
-        inside = [word for column in range(n_columns) for word in cells.get((row, column), [])]
-        column_by_start = {word.start: column for column in range(n_columns) for word in cells.get((row, column), [])}
-        for number, line in enumerate(rows_of(inside, size=size)):
-            made = lines.setdefault(number, _Row(base=line.base))
-            for word in line.words:
-                column = column_by_start[word.start]
-                made.pieces.setdefault((column, column), []).append(word)
-        if _are_rows(list(lines.values()), n_columns, size=size):
-            return True
-    return False
-
-
-def _holds_columns(cells: dict[tuple[int, int], list[Word]], n_columns: int, *, size: float) -> bool:
-    """Return whether some column between upright rules holds several columns of values."""
-    for column in range(n_columns):
-        inside = [word for (_, place), words in cells.items() if place == column for word in words]
-        rows = [row for row in rows_of(inside, size=size) if len(row.phrases) >= 2]
-        phrases = [phrase for row in rows for phrase in row.phrases]
-        n_values = sum(is_value(" ".join(word.text for word in phrase.words)) for phrase in phrases)
-        if len(rows) >= 3 and n_values >= 0.6 * len(phrases) and find_separators(rows, size=size):
-            return True
-    return False

@@ -239,6 +239,47 @@ def test_page_that_is_turned_is_read_as_it_is_displayed(load):
     assert rows_of(table) == HARBOURS
 
 
+def test_label_between_the_rows_of_its_group_is_given_to_each_of_them(load):
+    def draw(canvas):
+        text(canvas, PROSE)
+        rows = [["Coast", "Harbour", "Ships"], ["", "Norvik", "12"], ["", "Old Quay", "7"]]
+        rows += [["South", "Skerrin", "9"], ["South", "Tarn", "8"], ["South", "Ull", "6"]]
+        cells(canvas, rows, (60, 150, 260))
+        canvas.drawString(60, 500 - 1.5 * 14, "North")
+        for y in (514, 496, 468, 424):
+            canvas.line(55, y, 300, y)
+
+    (table,) = load("a.pdf", pdf_bytes(draw)).tables
+
+    assert rows_of(table)[1:3] == [["North", "Norvik", "12"], ["North", "Old Quay", "7"]]
+    assert len(table.rows) == 6
+
+
+def test_stated_caption_of_a_table_is_not_taken_by_the_table_before_it(load):
+    def draw(canvas):
+        text(canvas, PROSE)
+        grid(canvas, HARBOURS, top=560)
+        text(canvas, ["Table 2: After the war."], top=460)
+        grid(canvas, HARBOURS, top=450)
+
+    first, second = load("a.pdf", pdf_bytes(draw)).tables
+
+    assert (first.caption, second.caption) == ("", "Table 2: After the war.")
+
+
+def test_words_beside_a_table_on_its_lines_stay_in_the_text(load):
+    def draw(canvas):
+        text(canvas, PROSE)
+        grid(canvas, HARBOURS, x=60, top=500)
+        canvas.drawString(330, 450, "a note in the margin")
+
+    document = load("a.pdf", pdf_bytes(draw))
+
+    assert [rows_of(table) for table in document.tables] == [HARBOURS]
+    assert document.text.count("a note in the margin") == 1
+    assert document.text.count("Skerrin Point") == 1
+
+
 def test_shaded_rows_do_not_make_a_chart_of_a_table(load):
     def draw(canvas):
         text(canvas, PROSE)
