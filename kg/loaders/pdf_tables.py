@@ -17,7 +17,7 @@ from kg.loaders.pdf_tables_checks import is_aligned, is_bars, is_prose_row, pass
 from kg.loaders.pdf_tables_grid import Grid, read_rows
 from kg.loaders.pdf_tables_lattice import read_lattice
 from kg.loaders.pdf_tables_rows import TextRow, cells_of, find_separators, is_value, rows_of, size_of
-from kg.loaders.pdf_tables_rules import Frame, clustered, frames_of, rules_of
+from kg.loaders.pdf_tables_rules import Frame, Rule, clustered, frames_of, rules_of
 from kg.loaders.tables import make_table
 from kg.loaders.text_tools import is_caption
 
@@ -79,6 +79,7 @@ class TableFinder:
         self._words_of = words_of
         self._is_bold = is_bold
         self._words: dict[int, list[Word]] = {}
+        self._rules: tuple[list[Rule], list[Rule]] = ([], [])
         self._found: list[_Found] = []
         self._taken: set[int] = set()  # first characters of the words that stand in tables
 
@@ -88,8 +89,8 @@ class TableFinder:
         :param figures: What would be figures if nothing were a table. Rules inside a larger figure are part of it.
         :returns: The places of the tables.
         """
-        levels, uprights = rules_of(self._drawn)
-        for frame in frames_of(levels, uprights) if self._lines else ():
+        self._rules = rules_of(self._drawn)
+        for frame in frames_of(*self._rules) if self._lines else ():
             is_read = any(overlap(frame.rect, found.grid.rect) > 0 for found in self._found)
             if not is_read and not _is_part(frame.rect, figures):
                 self._read_frame(frame)
@@ -211,7 +212,7 @@ class TableFinder:
     def _part(self, frame: Frame, top: float, bottom: float) -> Frame:
         """Return the part of a frame between two levels, with all rules of the page's that lie inside."""
         x0, _, x1, _ = frame.rect
-        levels, uprights = rules_of(self._drawn)
+        levels, uprights = self._rules
         inside = [r for r in levels if top - 2 <= r.at <= bottom + 2 and r.start >= x0 - 4 and r.end <= x1 + 4]
         upright = [r for r in uprights if x0 - 4 <= r.at <= x1 + 4 and r.start < bottom and r.end > top]
         return Frame(rect=(x0, top, x1, bottom), levels=tuple(inside), uprights=tuple(upright))

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from kg.loaders.pdf_layout import Word
 from kg.loaders.pdf_tables_grid import Grid, Row, are_rows
 from kg.loaders.pdf_tables_rows import find_separators, is_value, rows_of, words_text
-from kg.loaders.pdf_tables_rules import Frame, Rule, clustered, covers
+from kg.loaders.pdf_tables_rules import Frame, clustered, covers
 
 __all__ = ["read_lattice"]
 
+_MAX_CELLS = 20_000  # paper with a printed grid has more places
+_NEAR = 3.0  # points between a rule and the boundary that it runs on
 _MIN_CELLS = 0.45  # of the places; with more of them merged, it is a drawing of boxes
 _MIN_RULED = 0.55  # of the places on a boundary between cells have a rule
 
@@ -32,7 +34,7 @@ def read_lattice(frame: Frame, words: Sequence[Word], *, size: float) -> Grid | 
     xs = clustered([x0, *(rule.at for rule in frame.uprights), x1])
     ys = clustered([y0, *(rule.at for rule in frame.levels), y1])
     n_rows, n_columns = len(ys) - 1, len(xs) - 1
-    if n_rows < 2 or n_columns < 2:
+    if n_rows < 2 or n_columns < 2 or n_rows * n_columns > _MAX_CELLS:
         return None
     cell_words: dict[tuple[int, int], list[Word]] = {}
     for word in words:
@@ -41,8 +43,9 @@ def read_lattice(frame: Frame, words: Sequence[Word], *, size: float) -> Grid | 
             cell_words.setdefault(place, []).append(word)
     if _holds_rows(cell_words, n_rows, n_columns, size=size) or _holds_columns(cell_words, n_columns, size=size):
         return None
-    groups = _groups(frame, xs, ys)
-    if len(set(groups)) < max(4, _MIN_CELLS * len(groups)) or not _is_ruled(frame, xs, ys):
+    edges = _Edges(frame, xs, ys)
+    groups = _groups(edges, xs, ys)
+    if len(set(groups)) < max(4, _MIN_CELLS * len(groups)) or not _is_ruled(edges, xs, ys):
         return None
     together: dict[int, list[Word]] = {}
     for (row, column), inside in cell_words.items():
@@ -61,39 +64,50 @@ def read_lattice(frame: Frame, words: Sequence[Word], *, size: float) -> Grid | 
     )
 
 
-def _groups(frame: Frame, xs: Sequence[float], ys: Sequence[float]) -> list[int]:
+def _groups(edges: _Edges, xs: Sequence[float], ys: Sequence[float]) -> list[int]:
     """Give each cell a number, row by row; cells without a rule between them have one number."""
     n_rows, n_columns = len(ys) - 1, len(xs) - 1
-    groups = list(range(n_rows * n_columns))
+    parent = list(range(n_rows * n_columns))
 
-    def join(first: int, second: int) -> None:
-        low, high = sorted((groups[first], groups[second]))
-        if low != high:
-            groups[:] = [low if group == high else group for group in groups]
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
 
     for row in range(n_rows):
         y = (ys[row] + ys[row + 1]) / 2
         for column in range(n_columns):
             x = (xs[column] + xs[column + 1]) / 2
             place = row * n_columns + column
-            if column + 1 < n_columns and not _has(frame.uprights, xs[column + 1], y):
-                join(place, place + 1)
-            if row + 1 < n_rows and not _has(frame.levels, ys[row + 1], x):
-                join(place, place + n_columns)
-    return groups
+            if column + 1 < n_columns and not edges.has_upright(column + 1, y):
+                parent[root(place + 1)] = root(place)
+            if row + 1 < n_rows and not edges.has_level(row + 1, x):
+                parent[root(place + n_columns)] = root(place)
+    return [root(place) for place in range(len(parent))]
 
 
-def _is_ruled(frame: Frame, xs: Sequence[float], ys: Sequence[float]) -> bool:
+def _is_ruled(edges: _Edges, xs: Sequence[float], ys: Sequence[float]) -> bool:
     """Return whether rules run along most of every boundary's length, as in a table, unlike scattered boxes."""
     rows = [(top + bottom) / 2 for top, bottom in zip(ys, ys[1:], strict=False)]
     columns = [(left + right) / 2 for left, right in zip(xs, xs[1:], strict=False)]
-    shares = [sum(_has(frame.uprights, x, y) for y in rows) / len(rows) for x in xs[1:-1]]
-    shares += [sum(_has(frame.levels, y, x) for x in columns) / len(columns) for y in ys[1:-1]]
+    shares = [sum(edges.has_upright(n, y) for y in rows) / len(rows) for n in range(1, len(xs) - 1)]
+    shares += [sum(edges.has_level(n, x) for x in columns) / len(columns) for n in range(1, len(ys) - 1)]
     return sum(shares) >= _MIN_RULED * len(shares)
 
 
-def _has(rules: Sequence[Rule], at: float, through: float) -> bool:
-    return any(abs(rule.at - at) <= 3.0 and covers(rule, through) for rule in rules)
+class _Edges:
+    """The rules on each boundary between rows and between columns."""
+
+    def __init__(self, frame: Frame, xs: Sequence[float], ys: Sequence[float]) -> None:
+        self._uprights = [[rule for rule in frame.uprights if abs(rule.at - x) <= _NEAR] for x in xs]
+        self._levels = [[rule for rule in frame.levels if abs(rule.at - y) <= _NEAR] for y in ys]
+
+    def has_upright(self, boundary: int, y: float) -> bool:
+        return any(covers(rule, y) for rule in self._uprights[boundary])
+
+    def has_level(self, boundary: int, x: float) -> bool:
+        return any(covers(rule, x) for rule in self._levels[boundary])
 
 
 def _holds_rows(cells: dict[tuple[int, int], list[Word]], n_rows: int, n_columns: int, *, size: float) -> bool:
