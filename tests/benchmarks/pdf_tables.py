@@ -4,7 +4,7 @@ Pages are drawn with reportlab in varied sizes, fonts and words, some of them in
 one; each kind is a way that tables are set. A cell is right if the same text stands in the same row and column; a table
 that is cut in two or joined with another counts its cells as wrong. ``none`` are pages without a table: prose in two
 columns between rules, contents, references, lists, equations, forms, plots with grid lines; every cell read there is
-false. The baseline finds no tables: it has no cells, and its recall is 0. The loader was written against seeds 7 and 23.
+false. The baseline finds no tables: it has no cells, and its recall is 0. The loader was tuned on seeds 7 and 23.
 
 Run it: ``python -m tests.benchmarks.pdf_tables [--per-kind 40] [--seed 7] [--show KIND] [--json]``
 """
