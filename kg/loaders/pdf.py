@@ -11,17 +11,29 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kg.errors import CorruptFileError, EncryptedFileError, LimitExceededError
 from kg.limits import LoadLimits
 from kg.loaders.builder import DocumentBuilder
 from kg.loaders.pdf_graphics import Region, covers_page, find_regions
-from kg.loaders.pdf_layout import Block, Line, Rect, blocks_of, body_height, is_over, overlap, words_of
+from kg.loaders.pdf_layout import (
+    Block,
+    Line,
+    Rect,
+    blocks_of,
+    body_height,
+    is_over,
+    join_hyphens,
+    overlap,
+    words_of,
+)
 from kg.loaders.pdf_page import PdfPageReader, picture_keys
+from kg.loaders.pdf_tables import PageTable, TableFinder
 from kg.loaders.pictures import Picture
 from kg.loaders.sniff import PDF
+from kg.loaders.tables import TableDraft, is_table_caption, label_of, make_table
 from kg.loaders.text_tools import clean, is_caption, squash
 from kg.types import Box, Document, Modality, RawFile, Span
 
@@ -59,6 +71,7 @@ class _PageDraft:
     lines: list[Line]
     figures: list[_Figure]
     size: tuple[float, float]
+    tables: list[PageTable] = field(default_factory=list)
 
 
 def _n_letters(lines: list[Line]) -> int:
@@ -85,10 +98,13 @@ class _PdfReader:
         drafts = [self._draft(reader, decoration) for reader in self._pages("reading")]
         words = words_of(line.text for draft in drafts for line in draft.lines)
         body = body_height(line for draft in drafts for line in draft.lines)
-        pages = [blocks_of(draft.lines, words) for draft in drafts]
+        pages = [
+            blocks_of(draft.lines, words, breaks=[table.before for table in draft.tables if table.before])
+            for draft in drafts
+        ]
         levels = _heading_levels(pages, body)
         for number, (draft, blocks) in enumerate(zip(drafts, pages, strict=True), start=1):
-            self._add_page(number, draft, blocks, levels)
+            self._add_page(number, draft, blocks, levels, words)
         return self._builder.build(title=self._title(pages, body), is_paged=True, metadata=self._metadata())
 
     def _pages(self, step: str) -> Iterator[PdfPageReader]:
@@ -112,9 +128,17 @@ class _PdfReader:
         is_picture = any(item.is_picture and covers_page(item.rect, reader.size) for item in drawn)
         if (not usable and (drawn or lines)) or (is_picture and _n_letters(lines) < _FEW_LETTERS):
             figures = [self._whole_page(reader)]
-        else:
-            figures = [self._figure(reader, region) for region in find_regions(drawn, lines, size=reader.size)]
-        return _PageDraft(lines=lines if usable or _n_letters(lines) else [], figures=figures, size=reader.size)
+            return _PageDraft(lines=lines if _n_letters(lines) else [], figures=figures, size=reader.size)
+        finder = TableFinder(lines, drawn, words_of=reader.words, is_bold=reader.is_bold)
+        regions = find_regions(drawn, lines, size=reader.size)
+        ruled = finder.find_ruled([region.rect for region in regions])
+        if ruled:
+            others = [item for item in drawn if item.is_picture or not any(_lies_in(item.rect, rect) for rect in ruled)]
+            regions = find_regions(others, lines, size=reader.size)
+        finder.find_aligned([region.rect for region in regions])
+        figures = [self._figure(reader, region) for region in regions]
+        rest, tables = finder.take_out()
+        return _PageDraft(lines=rest, figures=figures, size=reader.size, tables=tables)
 
     def _whole_page(self, reader: PdfPageReader) -> _Figure:
         picture = reader.render(None, pixels_per_point=_PAGE_DPI / 72, max_pixels=self._max_pixels, lossless=False)
@@ -131,18 +155,25 @@ class _PdfReader:
         picture = reader.render(rect, pixels_per_point=scale, max_pixels=self._max_pixels, lossless=lossless)
         return _Figure(picture=picture, kind=region.kind, rect=rect)
 
-    def _add_page(self, number: int, draft: _PageDraft, blocks: list[Block], levels: dict[float, int]) -> None:
+    def _add_page(
+        self, number: int, draft: _PageDraft, blocks: list[Block], levels: dict[float, int], words: Counter[str]
+    ) -> None:
         builder = self._builder
         builder.start_page()
         placed: list[tuple[Block, Span]] = []
         drawn = [figure.rect for figure in draft.figures if figure.kind is not Modality.PAGE]
+        tables = _with_captions(_drafts(draft.tables, words), blocks)
         for block in blocks:
+            while tables and tables[0][0].before <= block.first:
+                self._add_table(*tables.pop(0), draft.size)
             span = builder.add(block.text)
             placed.append((block, span))
             level = levels.get(_rounded(block.height))
             is_label = any(overlap(block.rect, rect) > 0 for rect in drawn)
             if level is not None and not is_label and _could_be_heading(block):
                 builder.mark_heading(squash(block.text), level=level, span=span)
+        for table in tables:
+            self._add_table(*table, draft.size)
         start = placed[0][1].start if placed else builder.next_offset
         builder.end_page(number)
         for figure in draft.figures:
@@ -156,6 +187,9 @@ class _PdfReader:
                 anchor=anchor,
                 caption=caption[0].text if caption else "",
             )
+
+    def _add_table(self, table: PageTable, made: TableDraft, size: tuple[float, float]) -> None:
+        self._builder.add_table(made, box=_box(table.rect, size))
 
     def _title(self, pages: list[list[Block]], body: float) -> str:
         """Return the title that the file states, unless a program made it up, else the largest text of page 1."""
@@ -175,6 +209,46 @@ class _PdfReader:
         if _END_MARK not in self._builder.raw.data[-2048:]:
             notes["damaged"] = "the end of the file is missing; what could be recovered was read"
         return notes
+
+
+def _lies_in(inner: Rect, outer: Rect) -> bool:
+    """Return whether a drawing lies inside a table, or nearly: rules stick out by their width."""
+    return all(a >= b - 4 for a, b in zip(inner[:2], outer[:2], strict=True)) and all(
+        a <= b + 4 for a, b in zip(inner[2:], outer[2:], strict=True)
+    )
+
+
+def _drafts(tables: list[PageTable], words: Counter[str]) -> list[tuple[PageTable, TableDraft]]:
+    """Make the tables of a page, words that were broken at line ends put together."""
+    made = []
+    for table in tables:
+        rows = [[join_hyphens(cell, words) for cell in row] for row in table.rows]
+        draft = make_table(rows, source="drawn", n_header_rows=table.n_header_rows, score=table.score)
+        if draft is not None:
+            made.append((table, draft))
+    return made
+
+
+def _with_captions(
+    tables: list[tuple[PageTable, TableDraft]], blocks: list[Block]
+) -> list[tuple[PageTable, TableDraft]]:
+    """Give each table the nearest caption of a table above or below it; no caption serves twice."""
+    pairs = sorted(
+        (distance, index, number)
+        for index, (table, made) in enumerate(tables)
+        for number, block in enumerate(blocks)
+        if is_table_caption(block.text)
+        and is_over(block.rect, table.rect)
+        and (distance := max(0.0, block.rect[1] - table.rect[3], table.rect[1] - block.rect[3])) <= _CAPTION_REACH
+    )
+    captioned, taken = dict(enumerate(tables)), set()
+    for _, index, number in pairs:
+        if index not in taken and ("block", number) not in taken:
+            taken |= {index, ("block", number)}
+            caption = squash(blocks[number].text)
+            table, made = tables[index]
+            captioned[index] = (table, replace(made, caption=caption, label=label_of(caption)))
+    return list(captioned.values())
 
 
 def _rounded(height: float) -> float:

@@ -37,10 +37,17 @@ _MAX_LABEL = 80  # characters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """Something drawn on a page. ``pixels_per_point`` is 0 for a path, the resolution for a raster picture."""
+    """Something drawn on a page. ``pixels_per_point`` is 0 for a path, the resolution for a raster picture.
+
+    ``is_outline`` is true of a path that is stroked and not filled, and no rule; ``strokes`` are its level and upright
+    lines. ``is_shape`` is true of a filled path of many sides: a curve's area, a series of bars.
+    """
 
     rect: Rect
     pixels_per_point: float = 0.0
+    strokes: tuple[Rect, ...] = ()
+    is_outline: bool = False
+    is_shape: bool = False
 
     @property
     def is_picture(self) -> bool:

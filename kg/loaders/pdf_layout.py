@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -20,6 +20,7 @@ __all__ = [
     "Block",
     "Line",
     "Rect",
+    "Word",
     "blocks_of",
     "body_height",
     "is_over",
@@ -45,10 +46,11 @@ _BROKEN = re.compile(rf"([^\W_]+){HYPHEN}([^\W_]+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of text as the file draws it."""
+    """One line of text as the file draws it. ``start`` is its first character in PDFium's list, -1 if it has none."""
 
     text: str
     rect: Rect
+    start: int = -1
 
     @property
     def height(self) -> float:
@@ -57,13 +59,29 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """One word of a line: its box, its baseline, and its first character in PDFium's list."""
+
+    text: str
+    rect: Rect
+    base: float
+    start: int
+
+    @property
+    def middle(self) -> float:
+        """Return the middle of its width."""
+        return (self.rect[0] + self.rect[2]) / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Lines that belong together, joined."""
+    """Lines that belong together, joined. ``first`` is the number of its first line."""
 
     text: str
     rect: Rect
     height: float
     n_lines: int
+    first: int = 0
 
 
 def union(rects: Iterable[Rect]) -> Rect:
@@ -156,23 +174,24 @@ def _joined(lines: Sequence[Line], words: Counter[str]) -> str:
     return "\n".join(filter(None, (squash(part) for part in clean(text).split("\n"))))
 
 
-def blocks_of(lines: Sequence[Line], words: Counter[str]) -> list[Block]:
+def blocks_of(lines: Sequence[Line], words: Counter[str], *, breaks: Collection[int] = ()) -> list[Block]:
     """Group the lines of one page into blocks.
 
     :param lines: In drawing order.
     :param words: The words of the whole document.
+    :param breaks: The numbers of lines before which something else stands, so that a block begins with them.
     :returns: Blocks of clean text in the same order; empty ones are dropped.
     """
     gap = _usual_gap(lines)
-    groups: list[list[Line]] = []
-    for line in lines:
-        if groups and _follows(line, groups[-1][-1], gap=gap):
-            groups[-1].append(line)
+    groups: list[tuple[int, list[Line]]] = []
+    for number, line in enumerate(lines):
+        if groups and number not in breaks and _follows(line, groups[-1][1][-1], gap=gap):
+            groups[-1][1].append(line)
         else:
-            groups.append([line])
+            groups.append((number, [line]))
     blocks = []
-    for group in groups:
+    for first, group in groups:
         if text := _joined(group, words):
-            height = median(line.height for line in group)
-            blocks.append(Block(text=text, rect=union(line.rect for line in group), height=height, n_lines=len(group)))
+            height, rect = median(line.height for line in group), union(line.rect for line in group)
+            blocks.append(Block(text=text, rect=rect, height=height, n_lines=len(group), first=first))
     return blocks

@@ -7,63 +7,43 @@ on the page as displayed (cropped and turned), origin at the top left.
 from __future__ import annotations
 
 import ctypes
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from kg.loaders.pdf_graphics import Drawn
-from kg.loaders.pdf_layout import HYPHEN, Line, Rect, union
+from kg.loaders.pdf_layout import HYPHEN, Line, Rect, Word, union
+from kg.loaders.pdf_paths import IDENTITY, Matrix, apply, bounds_of, is_blank, is_outline, matrix_of, strokes_of, times
 from kg.loaders.pictures import Picture, encode_picture
 
 if TYPE_CHECKING:
-    from pypdfium2 import PdfPage
+    from pypdfium2 import PdfPage, PdfTextPage
 
 __all__ = ["PdfPageReader", "picture_keys"]
 
 _MAX_OBJECTS = 50_000  # of one page; a map with more is told from the first ones
 _MAX_SIDE = 16_000  # pixels; JPEG ends at 65,500
 _MAX_DEPTH = 8  # of forms within forms
-_MAX_CLIP_SEGMENTS = 12
-_WHITE = 250  # of 255; white panels behind text or charts are paper
 _BROKEN_LINE = HYPHEN + "\n"  # PDFium writes a hyphen at the end of a line without the line break
 _INVISIBLE = HYPHEN + "\x00 \t\r\f\v\xa0"
 _SAMPLES = 4  # steps along a line at which its font is looked at
+_MAX_BOX_SEGMENTS = 13  # a box with round corners has as many; what has more is a shape
+_WORD = re.compile(r"[^\s\x00]+")
+_MAX_FONT_NAME = 128  # bytes
+_BOLD_NAMES = (b"bold", b"black", b"heavy", b"demi", b"-bd", b"nimbusromno9l-medi", b"cmbx")
+_BOLD_WEIGHT = 600
 _ASCENT = 0.8  # of the font size lies above the baseline, nearly enough in every Latin font
 _UNITS = 1_000_000  # device units across the page, to learn PDFium's page-to-device transform
-_Matrix = tuple[float, float, float, float, float, float]
-_IDENTITY: _Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 
-def _times(inner: _Matrix, outer: _Matrix) -> _Matrix:
-    """Return the transform that applies ``inner`` first, then ``outer`` (PDF's row vectors)."""
-    a, b, c, d, e, f = inner
-    p, q, r, s, t, u = outer
-    return (a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s, e * p + f * r + t, e * q + f * s + u)
-
-
-def _apply(matrix: _Matrix, rect: Rect) -> Rect:
-    a, b, c, d, e, f = matrix
-    corners = [(x, y) for x in (rect[0], rect[2]) for y in (rect[1], rect[3])]
-    xs, ys = [a * x + c * y + e for x, y in corners], [b * x + d * y + f for x, y in corners]
-    return min(xs), min(ys), max(xs), max(ys)
-
-
-def _matrix_of(raw_object: Any) -> _Matrix:
-    import pypdfium2.raw as pdfium
-
-    matrix = pdfium.FS_MATRIX()
-    if not pdfium.FPDFPageObj_GetMatrix(raw_object, matrix):
-        return _IDENTITY
-    return (matrix.a, matrix.b, matrix.c, matrix.d, matrix.e, matrix.f)
-
-
-def _objects(page: PdfPage) -> Iterator[tuple[Any, int, _Matrix]]:
+def _objects(page: PdfPage) -> Iterator[tuple[Any, int, Matrix]]:
     """Yield each object that is not a form, its type, and the transform of the forms around it."""
     import pypdfium2.raw as pdfium
 
     n_seen = 0
-    stack: list[tuple[Callable[[int], Any], int, int, _Matrix, int]] = []
-    stack.append((lambda i: pdfium.FPDFPage_GetObject(page, i), 0, pdfium.FPDFPage_CountObjects(page), _IDENTITY, 0))
+    stack: list[tuple[Callable[[int], Any], int, int, Matrix, int]] = []
+    stack.append((lambda i: pdfium.FPDFPage_GetObject(page, i), 0, pdfium.FPDFPage_CountObjects(page), IDENTITY, 0))
     while stack and n_seen < _MAX_OBJECTS:
         get, index, n_objects, matrix, depth = stack.pop()
         if index >= n_objects:
@@ -77,7 +57,7 @@ def _objects(page: PdfPage) -> Iterator[tuple[Any, int, _Matrix]]:
         if kind != pdfium.FPDF_PAGEOBJ_FORM:
             yield raw_object, kind, matrix
         elif depth < _MAX_DEPTH:
-            inner = _times(_matrix_of(raw_object), matrix)
+            inner = times(matrix_of(raw_object), matrix)
             n_inner = pdfium.FPDFFormObj_CountObjects(raw_object)
             stack.append((_form_getter(raw_object), 0, n_inner, inner, depth + 1))
 
@@ -115,8 +95,10 @@ class PdfPageReader:
         self._page = page
         self.size: tuple[float, float] = page.get_size()
         self._to_display = self._display_matrix()
+        self._text: PdfTextPage | None = None
+        self._raw: dict[int, str] = {}
 
-    def _display_matrix(self) -> _Matrix:
+    def _display_matrix(self) -> Matrix:
         """Return the transform from page to display coordinates, learnt from where three points come out."""
         import pypdfium2.raw as pdfium
 
@@ -130,22 +112,60 @@ class PdfPageReader:
 
     def lines(self) -> list[Line]:
         """Return the lines of the text layer in drawing order, blank ones and those off the page left out."""
-        textpage = self._page.get_textpage()
-        try:
-            n_chars = textpage.count_chars()
-            text = textpage.get_text_range() if n_chars else ""
-            if len(text) != n_chars:
-                text = _text_by_character(textpage, n_chars)
-            lines, start = [], 0
-            for line in text.replace(HYPHEN, _BROKEN_LINE).split("\n"):
-                if line.strip(_INVISIBLE):
-                    rect = self._line_rect(textpage, line.replace(HYPHEN, " "), start)
-                    if self._is_on_page(rect):
-                        lines.append(Line(text=_whole(line.rstrip("\r")), rect=rect))
-                start += len(line) + (0 if line.endswith(HYPHEN) else 1)
-            return lines
-        finally:
-            textpage.close()
+        textpage = self._textpage()
+        n_chars = textpage.count_chars()
+        text = textpage.get_text_range() if n_chars else ""
+        if len(text) != n_chars:
+            text = _text_by_character(textpage, n_chars)
+        lines, start = [], 0
+        for line in text.replace(HYPHEN, _BROKEN_LINE).split("\n"):
+            if line.strip(_INVISIBLE):
+                rect = self._line_rect(textpage, line.replace(HYPHEN, " "), start)
+                if self._is_on_page(rect):
+                    lines.append(Line(text=_whole(line.rstrip("\r")), rect=rect, start=start))
+                    self._raw[start] = line
+            start += len(line) + (0 if line.endswith(HYPHEN) else 1)
+        return lines
+
+    def _textpage(self) -> PdfTextPage:
+        """Return the page's text, laid out by PDFium once; it is closed with the page."""
+        if self._text is None:
+            self._text = self._page.get_textpage()
+        return self._text
+
+    def words(self, line: Line) -> list[Word]:
+        """Return the words of a line, in drawing order, each with its own box and baseline.
+
+        :param line: One of :meth:`lines`.
+        :returns: Its words; none for a line that is not this page's.
+        """
+        textpage, words = self._textpage(), []
+        for found in _WORD.finditer(self._raw.get(line.start, "")):
+            first, last = line.start + found.start(), line.start + found.end() - 1
+            if found[0].endswith(HYPHEN) and last > first:
+                last -= 1  # the hyphen's own box may be that of the next line
+            rect = self._apply_box(union([_loose_box(textpage, index) for index in {first, last}]))
+            base = self._baseline(textpage, first)
+            words.append(Word(text=_whole(found[0]), rect=rect, base=rect[3] if base is None else base, start=first))
+        return words
+
+    def is_bold(self, word: Word) -> bool:
+        """Return whether the font of a word's first character is a bold one, by its name or its weight."""
+        import pypdfium2.raw as pdfium
+
+        raw_textpage, name = self._textpage(), ctypes.create_string_buffer(_MAX_FONT_NAME)
+        pdfium.FPDFText_GetFontInfo(raw_textpage, word.start, name, _MAX_FONT_NAME, ctypes.c_int())
+        is_named = any(mark in name.value.lower() for mark in _BOLD_NAMES)
+        return is_named or pdfium.FPDFText_GetFontWeight(raw_textpage, word.start) >= _BOLD_WEIGHT
+
+    def _baseline(self, textpage: PdfTextPage, index: int) -> float | None:
+        import pypdfium2.raw as pdfium
+
+        x, y = ctypes.c_double(), ctypes.c_double()
+        if not pdfium.FPDFText_GetCharOrigin(textpage, index, x, y):
+            return None
+        _, b, _, d, _, f = self._to_display
+        return b * x.value + d * y.value + f
 
     def _line_rect(self, textpage: Any, line: str, start: int) -> Rect:
         """Return the line's box: from its first to its last visible character, and one font size high.
@@ -169,7 +189,7 @@ class PdfPageReader:
         return rect[0] <= self.size[0] and rect[1] <= self.size[1] and rect[2] >= 0 and rect[3] >= 0
 
     def _apply_box(self, box: Rect) -> Rect:
-        return _apply(self._to_display, box)
+        return apply(self._to_display, box)
 
     def _size_and_baseline(self, textpage: Any, index: int) -> tuple[float, float] | None:
         """Return the displayed font size and baseline of an upright character, ``None`` for a turned or unknown one."""
@@ -179,12 +199,12 @@ class PdfPageReader:
         known = pdfium.FPDFText_GetMatrix(textpage, index, matrix)
         if not known or not pdfium.FPDFText_GetCharOrigin(textpage, index, x, y):
             return None
-        own: _Matrix = (matrix.a, matrix.b, matrix.c, matrix.d, 0.0, 0.0)
-        _, across, _, down, _, _ = _times(own, self._to_display)
+        own: Matrix = (matrix.a, matrix.b, matrix.c, matrix.d, 0.0, 0.0)
+        _, across, _, down, _, _ = times(own, self._to_display)
         size = pdfium.FPDFText_GetFontSize(textpage, index) * abs(down)
         if abs(across) > 0.2 * abs(down) or not 0.5 < size < 2_000:
             return None
-        return size, _apply(self._to_display, (x.value, y.value, x.value, y.value))[1]
+        return size, apply(self._to_display, (x.value, y.value, x.value, y.value))[1]
 
     def drawn(self, *, but: frozenset[tuple[int, int]]) -> list[Drawn]:
         """Return the raster pictures and paths of the page.
@@ -201,14 +221,24 @@ class PdfPageReader:
                 continue
             if is_picture and but and _picture_key(raw_object) in but:
                 continue
-            if kind == pdfium.FPDF_PAGEOBJ_PATH and _is_blank(raw_object):
+            if kind == pdfium.FPDF_PAGEOBJ_PATH and is_blank(raw_object):
                 continue
-            bounds = _bounds(raw_object)
-            rect = _apply(self._to_display, _apply(matrix, bounds)) if bounds is not None else None
+            bounds = bounds_of(raw_object)
+            rect = apply(self._to_display, apply(matrix, bounds)) if bounds is not None else None
             if rect is not None and all(abs(side) < 1e6 for side in rect):
                 resolution = _resolution(raw_object, rect) if is_picture else 0.0
-                found.append(Drawn(rect=rect, pixels_per_point=resolution))
+                item = Drawn(rect=rect, pixels_per_point=resolution)
+                if kind == pdfium.FPDF_PAGEOBJ_PATH and not item.is_thin:
+                    item = self._path(raw_object, matrix, rect)
+                found.append(item)
         return found
+
+    def _path(self, path: Any, matrix: Matrix, rect: Rect) -> Drawn:
+        import pypdfium2.raw as pdfium
+
+        if is_outline(path):
+            return Drawn(rect=rect, strokes=strokes_of(path, times(matrix, self._to_display)), is_outline=True)
+        return Drawn(rect=rect, is_shape=pdfium.FPDFPath_CountSegments(path) > _MAX_BOX_SEGMENTS)
 
     def render(self, rect: Rect | None, *, pixels_per_point: float, max_pixels: int, lossless: bool) -> Picture:
         """Render a part of the page as an image file.
@@ -230,56 +260,6 @@ class PdfPageReader:
             return encode_picture(bitmap.to_pil(), lossless=lossless)
         finally:
             bitmap.close()
-
-
-def _bounds(raw_object: Any) -> Rect | None:
-    """Return the box of what can be seen of an object, in the coordinates of its form; ``None`` if nothing can."""
-    import pypdfium2.raw as pdfium
-
-    sides = [ctypes.c_float() for _ in range(4)]
-    if not pdfium.FPDFPageObj_GetBounds(raw_object, *sides):
-        return None
-    x0, y0, x1, y1 = (side.value for side in sides)
-    clip = pdfium.FPDFPageObj_GetClipPath(raw_object)
-    for index in range(max(0, pdfium.FPDFClipPath_CountPaths(clip)) if clip else 0):
-        points = _clip_points(clip, index)
-        if points:
-            xs, ys = [x for x, _ in points], [y for _, y in points]
-            x0, y0, x1, y1 = max(x0, min(xs)), max(y0, min(ys)), min(x1, max(xs)), min(y1, max(ys))
-    return (x0, y0, x1, y1) if x0 <= x1 and y0 <= y1 else None
-
-
-def _clip_points(clip: Any, index: int) -> list[tuple[float, float]]:
-    """Return the corners of one clip path; none for an intricate one, whose box would seldom be smaller."""
-    import pypdfium2.raw as pdfium
-
-    n_segments = pdfium.FPDFClipPath_CountPathSegments(clip, index)
-    if not 3 <= n_segments <= _MAX_CLIP_SEGMENTS:
-        return []
-    points = []
-    x, y = ctypes.c_float(), ctypes.c_float()
-    for segment_index in range(n_segments):
-        segment = pdfium.FPDFClipPath_GetPathSegment(clip, index, segment_index)
-        if not segment or not pdfium.FPDFPathSegment_GetPoint(segment, x, y):
-            return []
-        points.append((x.value, y.value))
-    return points
-
-
-def _is_blank(path: Any) -> bool:
-    """Return whether a path leaves no mark: neither filled nor stroked, transparent, or white without an outline."""
-    import pypdfium2.raw as pdfium
-
-    fill, stroke = ctypes.c_int(), ctypes.c_int()
-    if not pdfium.FPDFPath_GetDrawMode(path, fill, stroke) or stroke.value:
-        return False
-    if fill.value == pdfium.FPDF_FILLMODE_NONE:
-        return True
-    channels = [ctypes.c_uint() for _ in range(4)]
-    if not pdfium.FPDFPageObj_GetFillColor(path, *channels):
-        return False
-    *colour, alpha = (channel.value for channel in channels)
-    return alpha == 0 or min(colour) >= _WHITE
 
 
 def _loose_box(textpage: Any, index: int) -> Rect:

@@ -322,12 +322,18 @@ def finish_tables(
     :param document_id: The document.
     :param text: Its whole text.
     :param blocks: All blocks of the text, in order. One right before a table (else right after it) that opens as a
-        table's caption does becomes the caption of a table that has none; no block is taken twice.
+        table's caption does becomes the caption of a table that has none; no block is taken twice, and none that is
+        the stated caption of another table.
     :param pages: The pages of the document, in order.
     :returns: The tables, numbered in their order.
     """
     index_of = {span.start: index for index, span in enumerate(blocks)}
-    taken: set[int] = set()
+    own = {table.draft.caption for table in placed if table.draft.caption}
+    taken = {
+        n
+        for n, span in enumerate(blocks)
+        if own and len(span) <= _MAX_CAPTION and squash(text[span.start : span.end]) in own
+    }
     tables: list[Table] = []
     for ordinal, table in enumerate(placed):
         draft = table.draft
