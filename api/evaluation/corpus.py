@@ -22,13 +22,16 @@ from kg.types import FileOutcome, IngestReport
 
 __all__ = ["evaluation_service", "ingest_corpus"]
 
+_READ_WITH = ("limits", "chunking", "vision", "extractor", "gleanings", "ontology", "extract_table_rows", "resolution")
+"""The settings that decide what a corpus becomes when it is read."""
+
 
 def evaluation_service(
     settings: Settings, folder: Path, *, retrieval: dict[str, object], fresh: bool = False
 ) -> tuple[Service, str]:
     """Return a service over the evaluation workspaces, and the workspace of this folder.
 
-    A corpus read with other limits or chunking, or by another version, has a workspace of its own.
+    A corpus read with other settings (:data:`_READ_WITH`), or by another version, has a workspace of its own.
 
     :param settings: The user's. The home is replaced, so no evaluation touches a user's workspace, and retrieval is
         the recipe's alone, so that a recipe means the same everywhere.
@@ -39,12 +42,13 @@ def evaluation_service(
     :raises ConfigError: If an override is unknown or does not fit.
     """
     home = settings.cache / "evaluation"
-    read_with = (folder.absolute(), settings.limits, settings.chunking, importlib.metadata.version("mmkgrag"))
-    workspace = f"eval-{hashlib.sha256(repr(read_with).encode()).hexdigest()[:12]}"
+    read_with = {name: getattr(settings, name) for name in _READ_WITH}
+    identity = (folder.absolute(), *read_with.values(), importlib.metadata.version("mmkgrag"))
+    workspace = f"eval-{hashlib.sha256(repr(identity).encode()).hexdigest()[:12]}"
     if fresh and (home / workspace).is_dir():
         shutil.rmtree(home / workspace)
-    values = {"cache": settings.cache, "threads": settings.threads, "openai": settings.openai, "home": home}
-    values |= {"limits": settings.limits, "chunking": settings.chunking, "generator": settings.generator}
+    kept = {name: getattr(settings, name) for name in ("cache", "threads", "openai", "generator", "ingest")}
+    values = {**kept, **read_with, "home": home}
     changed = Settings.model_validate({**values, **({"retrieval": retrieval} if retrieval else {})})
     return build_service(changed, loaders=(PassageLoader(),)), workspace
 

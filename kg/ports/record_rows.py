@@ -26,12 +26,14 @@ class ChangeSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MentionRow:
-    """A stored mention, as graph search reads it."""
+    """A stored mention, as graph search reads it. ``is_reference``: it refers back ("she") and names nothing itself."""
 
     chunk_id: str
     entity_id: str
     start: int
     end: int
+    label: str = ""
+    is_reference: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
