@@ -49,7 +49,7 @@ check-wheel: $(DEV) ## build the wheel, install it into a clean environment, use
 	$(BIN)/python tools/check_wheel.py
 
 # Those that need no argument. The others name what they need with --help: python -m tests.benchmarks.NAME --help
-BENCHMARKS := startup ingest_profile lexical_speed store_speed vector_index_speed
+BENCHMARKS := startup ingest_profile ingest_throughput lexical_speed store_speed vector_index_speed chart_tables pdf_tables
 
 bench: $(DEV) ## the speed tables, one after the other
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name || exit 1; done

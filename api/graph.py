@@ -9,90 +9,29 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from api.graph_results import CommunityList, CopyStatus, Found, Neighbourhood, PathList
 from api.workspaces import Workspace, Workspaces
 from kg.errors import ConfigError, InputError, MmkgError, NotFoundError
-from kg.ports import Direction, GraphStatistics, GraphStore, Neighbour, Tokenizer, WritableGraphStore
-from kg.types import Entity, FileOutcome, IngestStatus
+from kg.ports import Direction, GraphStore, Tokenizer, WritableGraphStore
+from kg.types import FileOutcome, IngestStatus
 
 if TYPE_CHECKING:
     from api.settings import Settings
-    from kg.graph.communities import CommunitySettings, CommunitySummary
+    from kg.graph.communities import CommunitySettings
     from kg.graph.exchange.registry import ExportReport
     from kg.graph.mirror import SyncReport
     from kg.graph.plot import PlotReport
-    from kg.graph.views import GraphFigures, Hop
+    from kg.graph.views import GraphFigures
 
-__all__ = [
-    "STORES",
-    "CommunityList",
-    "CopyStatus",
-    "Found",
-    "GraphParts",
-    "GraphService",
-    "Neighbourhood",
-    "PathList",
-]
+__all__ = ["STORES", "GraphParts", "GraphService"]
 
 STORES = ("record", "neo4j")
 """Where the graph is read: the record itself, or its copy in the graph database."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """The entity that a name was taken for, and the others that it could have meant."""
-
-    entity: Entity
-    others: tuple[Entity, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbourhood:
-    """What an entity is related to, each with its best sentence, if one was asked for."""
-
-    found: Found
-    neighbours: tuple[Neighbour, ...]
-    hops: tuple[Hop, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathList:
-    """The shortest ways between two entities, hop by hop, with the sentence behind each."""
-
-    start: Found
-    end: Found
-    paths: tuple[tuple[Hop, ...], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommunityList:
-    """Communities with their summaries; ``n_found`` counts those that were too small or too many to list as well."""
-
-    communities: tuple[CommunitySummary, ...]
-    n_found: int
-    n_entities: int
-    n_outside: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyStatus:
-    """How the copy in the graph database stands; ``error`` says why it could not be asked."""
-
-    uri: str
-    record_version: int
-    copy_version: int | None = None
-    counts: GraphStatistics | None = None
-    error: str = ""
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the copy shows what the record holds."""
-        return self.copy_version == self.record_version
 
 
 class GraphParts(Protocol):

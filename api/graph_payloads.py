@@ -12,7 +12,7 @@ from kg.ports import Statement
 from kg.types import Entity
 
 if TYPE_CHECKING:
-    from api.graph import CommunityList, CopyStatus, Found, Neighbourhood, PathList
+    from api.graph_results import CommunityList, CopyStatus, Found, Neighbourhood, PathList
     from kg.graph.communities import CommunitySummary
     from kg.graph.exchange.registry import ExportReport
     from kg.graph.mirror import SyncReport

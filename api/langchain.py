@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from api.payloads import answer_payload, evidence_payload
-from api.service import Service, scope_of
+from api.scope import scope_of
+from api.service import Service
 from kg.errors import MissingExtraError
 from retrieval.types import Evidence, Query
 

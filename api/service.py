@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from api.curation import Curation
 from api.graph import GraphService
 from api.jobs import Found, Jobs
+from api.scope import Scope
 from api.settings import Settings
 from api.workspaces import Workspace, Workspaces
 from generation.events import AnswerEvent
 from generation.types import Answer
 from kg.errors import InputError, NotFoundError
 from kg.ports import RecordStore, Tokenizer, WritableGraphStore
-from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, Modality, RawFile
+from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, RawFile
 from retrieval.types import Evidence, Query, Trace
 
 if TYPE_CHECKING:  # named in signatures only; their packages are loaded by what uses them
@@ -31,33 +32,7 @@ if TYPE_CHECKING:  # named in signatures only; their packages are loaded by what
     from kg.jobs import Job, JobStore
     from retrieval.engine import RetrievalEngine
 
-__all__ = ["CompletionResult", "Found", "Parts", "Scope", "SearchResult", "Service", "scope_of"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """What part of a workspace a question is put to; empty tuples mean all of it.
-
-    ``documents`` are document ids, names or sources; ``modalities`` are kinds of chunk.
-    """
-
-    documents: tuple[str, ...] = ()
-    modalities: tuple[Modality, ...] = ()
-
-
-def scope_of(documents: Sequence[str], modalities: Sequence[str]) -> Scope:
-    """Make a scope of names that came from outside.
-
-    :param documents: Ids, names or sources of documents.
-    :param modalities: Names of :class:`kg.types.Modality`.
-    :returns: The scope.
-    :raises InputError: If a modality is not known.
-    """
-    known = [str(modality) for modality in Modality]
-    for name in modalities:
-        if name not in known:
-            raise InputError(f"There is no modality {name!r}; known are {', '.join(known)}.")
-    return Scope(documents=tuple(documents), modalities=tuple(Modality(name) for name in modalities))
+__all__ = ["CompletionResult", "Found", "Parts", "SearchResult", "Service"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

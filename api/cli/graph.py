@@ -15,7 +15,7 @@ from api.cli.options import HomeOption, JsonOption, WorkspaceOption, service_of
 from api.cli.output import console, failures_explained, print_json, print_table
 
 if TYPE_CHECKING:
-    from api.graph import CommunityList, Found
+    from api.graph_results import CommunityList, Found
     from kg.graph.views import GraphFigures, Hop
     from kg.ports import Statement
 

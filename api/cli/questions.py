@@ -61,7 +61,7 @@ def ask(
         search(context, question, None, workspace, home, k, mode, document, modality, False, as_json)
         return
     with failures_explained(as_json=as_json):
-        from api.service import scope_of
+        from api.scope import scope_of
 
         service, settings = service_of(context, home=home, workspace=workspace)
         scope = scope_of(document or (), modality or ())
@@ -130,7 +130,7 @@ def search(
 ) -> None:
     """Show the evidence for a question: rank, score, kind, source, page and snippet. Nothing is generated."""
     with failures_explained(as_json=as_json):
-        from api.service import scope_of
+        from api.scope import scope_of
         from kg.errors import InputError
         from retrieval.types import Query
 

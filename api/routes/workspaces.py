@@ -23,7 +23,8 @@ from api.schemas import (
     RetrieveRequest,
     RetrieveResponse,
 )
-from api.service import Scope, SearchResult, Service, scope_of
+from api.scope import Scope, scope_of
+from api.service import SearchResult, Service
 from kg.errors import LimitExceededError, MmkgError
 from retrieval.types import Query
 

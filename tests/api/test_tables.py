@@ -14,7 +14,7 @@ def test_a_row_of_a_word_table_answers_and_is_cited_by_its_number(samples_servic
 
 
 def test_search_says_which_rows_of_a_table_it_found(samples_service):
-    from api.service import scope_of
+    from api.scope import scope_of
     from retrieval.types import Query
 
     found = samples_service.search("demo", Query(text="votes on motions"), scope=scope_of((), ("table",)))
