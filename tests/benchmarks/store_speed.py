@@ -7,7 +7,7 @@ resolved by ``kg.testing.CompanyMatcher`` (homonyms by their company, aliases by
 parsing, captioning, extraction and encoding; the deltas are built before the clock starts. The baseline beside each
 figure is writing the same bytes to a new file with one fsync. One series is run for each setting of ``synchronous`` and
 for each matcher; the records of all sizes are probed in turn, and the last column relates medians of one run.
-``--sizes 100 10000`` is the bound of issue 3: at most 1.5 times as much.
+``--sizes 100 10000`` is the bound that is aimed at: at most 1.5 times as much.
 """
 
 from __future__ import annotations
