@@ -12,10 +12,11 @@ from typing import Protocol
 from api.settings import Settings
 from generation.types import JsonModel, LanguageModel
 from kg.extraction.ontology import Ontology
-from kg.ports import BatchExtractor, Extractor
+from kg.ids import sha256_hex
+from kg.ports import BatchExtractor, Extractor, RecordStore
 from kg.types import Chunk, Document, Extraction
 
-__all__ = ["REPLIES_FILE", "ExtractionParts", "OntologyExtractor", "make_extractor"]
+__all__ = ["REPLIES_FILE", "ExtractionParts", "OntologyExtractor", "forget_replies", "make_extractor"]
 
 REPLIES_FILE = "extraction-replies.db"
 """In a workspace's folder: what language models said of its chunks. Derived; deleting it costs asking again."""
@@ -90,6 +91,22 @@ def make_extractor(parts: ExtractionParts, *, folder: Path | None) -> Extractor:
             cache=None if folder is None else SqliteReplyCache(folder / REPLIES_FILE),
         )
     return inner if ontology is None else OntologyExtractor(inner, ontology)
+
+
+def forget_replies(folder: Path, store: RecordStore) -> int:
+    """Drop what language models said of texts that no document holds any more.
+
+    :param folder: The workspace's folder.
+    :param store: Its record.
+    :returns: How many replies were dropped; without a file of replies nothing is read.
+    """
+    file = folder / REPLIES_FILE
+    if not file.is_file():
+        return 0
+    from generation.extraction.cache import SqliteReplyCache
+
+    texts = {sha256_hex(chunk.text.encode("utf-8", "surrogatepass")) for chunk in store.iter_chunks()}
+    return SqliteReplyCache(file).keep_only(texts)
 
 
 def _json_model(model: LanguageModel, kind: str) -> JsonModel:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from api.curation import Curation
+from api.extraction import forget_replies
 from api.graph import GraphService
 from api.jobs import Found, Jobs
 from api.scope import Scope
@@ -324,6 +325,7 @@ class Service:
         found = self._find_document(opened, document)
         opened.store.remove(found.document_id)
         self.jobs.forget_document(workspace, found.document_id)
+        forget_replies(opened.folder, opened.store)
         opened.engine.refresh()
         self.graph.follow(opened)
         return found
