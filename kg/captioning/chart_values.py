@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from kg.captioning.layout import TextPiece
+from kg.loaders.text_tools import squash
 
 __all__ = ["ChartPieces", "bare_number", "centre", "is_year", "level_groups", "split_pieces", "united"]
 
@@ -46,7 +47,7 @@ def centre(piece: TextPiece) -> float:
 def united(pieces: Sequence[TextPiece]) -> TextPiece:
     """Join pieces, already in reading order, into one with their words and the rectangle around them."""
     return TextPiece(
-        text=" ".join(" ".join(p.text.split()) for p in pieces),
+        text=squash(" ".join(p.text for p in pieces)),
         x0=min(p.x0 for p in pieces),
         y0=min(p.y0 for p in pieces),
         x1=max(p.x1 for p in pieces),

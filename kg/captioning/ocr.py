@@ -30,6 +30,7 @@ from kg.captioning.lines import compose, loose_line
 from kg.captioning.pieces import parted
 from kg.captioning.pixels import MAX_PIXELS, decode_picture
 from kg.errors import CaptionError, InputError
+from kg.loaders.text_tools import squash
 from kg.ports import CaptionRequest
 from kg.sentences import sentence_spans
 from kg.types import Asset, Caption, CaptionLine, Modality, Span
@@ -146,7 +147,7 @@ class OcrCaptioner:
         for said in (asset.caption.split(), asset.alt_text.split()):
             context = re.sub(r"\s+".join(map(re.escape, said)), "\n", context) if said else context
         # Rows of a table beside a picture say nothing of it, and would be taken for cells of its own.
-        lines = [_flat(line) for line in context.splitlines() if line.strip() and " | " not in line]
+        lines = [squash(line) for line in context.splitlines() if line.strip() and " | " not in line]
         text = _shortened("\n".join(lines), self._max_context_characters)
         return [loose_line(line, "context") for line in text.splitlines()]
 
@@ -222,12 +223,8 @@ def _spaced(text: str) -> str:
     return _BEFORE_MONTH.sub(" ", _AFTER_MONTH.sub(r"\g<0> ", text))
 
 
-def _flat(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _said_by_document(asset: Asset) -> list[CaptionLine]:
-    caption, alt = _flat(asset.caption), _flat(asset.alt_text)
+    caption, alt = squash(asset.caption), squash(asset.alt_text)
     lines = [loose_line(caption, "caption")] if caption else []
     if alt and alt.casefold() not in caption.casefold():
         lines.append(loose_line(alt, "alt"))
