@@ -145,6 +145,8 @@ class Settings(BaseModel):
     """The most rows of one document's tables that become statements; all rows are searched, whatever this is."""
     resolution: Literal["graph", "names"] = "graph"
     """``graph`` tells things of one name apart and links other names of one thing; ``names`` goes by names alone."""
+    encoder_precision: Literal["auto", "float32"] = "auto"
+    """``auto`` encodes chunks in bfloat16 where the processor multiplies it natively; questions are always float32."""
     k: int = Field(default=8, ge=1, le=200)
     """How many pieces of evidence a question gets."""
     threads: int = Field(default=0, ge=0, le=256)

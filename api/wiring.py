@@ -244,7 +244,7 @@ class Wiring:
         def make() -> TransformerTextEncoder:
             from retrieval.encoders.transformer import TransformerTextEncoder
 
-            return TransformerTextEncoder(self.models.path("minilm"))
+            return TransformerTextEncoder(self.models.path("minilm"), bulk=self.settings.encoder_precision)
 
         return self._once("encoder", make)
 

@@ -17,6 +17,8 @@ def main() -> None:
     # question (10 x 384 by 384 x 1,536), too small to share: on the same two shared cores a question took 420 ms to
     # encode with two threads and 11 ms with one. Torch, FAISS and ONNX are not touched by this.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # oneDNN keeps a work space for each shape of product it ever made, 1,024 of them; texts have many lengths.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     from api.cli.app import app
 
     app()

@@ -10,6 +10,7 @@ import numpy as np
 import platformdirs
 import pytest
 
+from retrieval.encoders import transformer
 from retrieval.encoders.transformer import TransformerTextEncoder
 
 MINILM = Path(os.environ.get("MMKG_CACHE") or platformdirs.user_cache_dir("mmkgrag")) / "models" / "minilm"
@@ -55,3 +56,15 @@ def test_token_spans_cover_the_words_of_the_text():
     assert "".join(pieces) == text.replace(" ", "")
     assert pieces[:3] == ["Bach", "'", "s"]
     assert pieces[-2:] == ["日", "本"]
+
+
+def test_chunks_in_bfloat16_point_where_float32_does(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(transformer, "_multiplies_bfloat16", lambda: True)
+    words = " ".join(TEXTS[:3]).split()
+    texts = [" ".join(words[start:] + words * (1 + start % 7)) for start in range(len(words))] * 3
+
+    vectors_ND = TransformerTextEncoder(MINILM, device="cpu", bulk="auto").encode(texts)
+
+    exact_ND = TransformerTextEncoder(MINILM, device="cpu").encode(texts)
+    assert (vectors_ND * exact_ND).sum(axis=1).min() > 0.9995
+    assert np.abs(vectors_ND - exact_ND).max() > 1e-6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import shutil
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from kg.errors import ConfigError, EncoderError, InputError, ModelCorruptError, ModelError, ModelMissingError
 from kg.ports import Tokenizer as TokenizerPort
+from retrieval.encoders import transformer
 from retrieval.encoders.numpy_bert import erf
-from retrieval.encoders.transformer import TransformerTextEncoder
+from retrieval.encoders.transformer import BULK_AGREEMENT, SMALL_REQUEST, TransformerTextEncoder
 from retrieval.types import TextEncoder
 
 _WORDS = ["the", "cat", "sat", "on", "mat", "dog", "##s", "##y", "query", ":", ".", "日", "本", "é", "e", "a", "x"]
@@ -320,3 +322,50 @@ def test_a_question_loads_no_torch_and_a_corpus_loads_no_transformers(folder: Pa
     )
 
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _many_texts() -> list[str]:
+    chance = random.Random(5)
+    return [" ".join(chance.choices(_WORDS, k=chance.randint(1, 20))) for _ in range(400)]
+
+
+def test_large_requests_in_bfloat16_come_near_and_share_the_space(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(transformer, "_multiplies_bfloat16", lambda: True)
+    exact = TransformerTextEncoder(folder, network="fast", device="cpu")
+    encoder = TransformerTextEncoder(folder, network="fast", device="cpu", bulk="auto")
+    texts = _many_texts()
+    assert sum(len(text.split()) for text in texts) > SMALL_REQUEST
+
+    bulk_ND, exact_ND = encoder.encode(texts), exact.encode(texts)
+
+    assert encoder.fingerprint == exact.fingerprint
+    assert (bulk_ND * exact_ND).sum(axis=1).min() > BULK_AGREEMENT
+    assert np.abs(bulk_ND - exact_ND).max() > 1e-6  # it was computed in another precision
+    np.testing.assert_allclose(np.linalg.norm(bulk_ND, axis=1), 1.0, atol=1e-6)
+    np.testing.assert_array_equal(encoder.encode(texts[:3]), exact.encode(texts[:3]))  # questions stay exact
+
+
+def test_where_the_processor_has_no_bfloat16_nothing_changes(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(transformer, "_multiplies_bfloat16", lambda: False)
+    texts = _many_texts()
+
+    vectors_ND = TransformerTextEncoder(folder, network="fast", device="cpu", bulk="auto").encode(texts)
+
+    np.testing.assert_array_equal(
+        vectors_ND, TransformerTextEncoder(folder, network="fast", device="cpu").encode(texts)
+    )
+
+
+def test_a_network_whose_vectors_do_not_agree_stays_in_float32(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(transformer, "_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(transformer, "BULK_AGREEMENT", 1 - 1e-7)
+    texts = _many_texts()
+
+    vectors_ND = TransformerTextEncoder(folder, network="fast", device="cpu", bulk="auto").encode(texts)
+
+    np.testing.assert_array_equal(
+        vectors_ND, TransformerTextEncoder(folder, network="fast", device="cpu").encode(texts)
+    )
+    assert "stays in float32" in caplog.text
