@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from kg.errors import InputError, MmkgError
 from kg.ingest.config import IngestConfig
 from kg.ingest.flow import Cancellation
+from kg.ingest.memory import CHUNKS_BETWEEN, give_back_free_memory
 from kg.ingest.outcomes import not_tried
 from kg.ingest.overlap import Run
 from kg.ingest.progress import IngestProgress, Meter
@@ -144,6 +145,7 @@ class IngestPipeline:
         """Yield the outcome of each item in order, storing what was made of it."""
         steps, meter = run.steps, run.meter
         broken: FileOutcome | None = None
+        n_chunks = 0
         with closing(run.finished(items)) as finished, closing(_Vectors(self.store, self.encoder)) as vectors:
             for item in finished:
                 if isinstance(item, FileOutcome):
@@ -158,6 +160,10 @@ class IngestPipeline:
                     if item.failure is not None and item.failure.ends_run:
                         broken, run.is_hopeless = outcome, True
                 meter.count(STAGES[-1], item)
+                n_chunks += 0 if item.delta is None else len(item.delta.chunks)
+                if n_chunks >= CHUNKS_BETWEEN:
+                    n_chunks = 0
+                    give_back_free_memory()
                 yield outcome
 
 
