@@ -102,7 +102,8 @@ class WordForms:
 
     def _learn(self, keys: Sequence[Key]) -> None:
         """Work out the forms of tokens that stand alone."""
-        places = {start for _, start, _ in self._openers(self._text(keys), allow_missing=True)}
+        found = self._openers(self._text(keys), allow_missing=True) if len(self._openers) else []
+        places = {start for _, start, _ in found}
         alone = [key for place, key in enumerate(keys) if place not in places]
         self._single.update(zip(alone, self._worked_out(alone), strict=True))
         for place in places:  # not beside another, with which it might be a pair
