@@ -35,11 +35,8 @@ def sha256_hex(data: bytes) -> str:
 
 
 def _make(prefix: str, *parts: object) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        encoded = str(part).encode("utf-8", "surrogatepass")
-        digest.update(len(encoded).to_bytes(8, "big"))
-        digest.update(encoded)
+    encoded = [str(part).encode("utf-8", "surrogatepass") for part in parts]
+    digest = hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in encoded))
     return f"{prefix}_{digest.hexdigest()[:_DIGITS]}"
 
 

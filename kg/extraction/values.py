@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from kg.extraction.dates import MONTHS, Tense, parse_date, parse_duration, parse_time
 from kg.extraction.numbers import NUMBER
@@ -65,6 +66,7 @@ def find_values(text: str) -> Iterator[tuple[int, int, str]]:
             yield match.start(), match.end(), label
 
 
+@lru_cache(maxsize=8192)
 def value_of(text: str, label: str, *, reference: datetime.date | None = None, tense: Tense = Tense.UNKNOWN) -> str:
     """Return the normalised form of a mention, empty where it has none.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     Doc = Any
 
-__all__ = ["Parsed", "Sentence", "Word", "parsed_of"]
+__all__ = ["Parsed", "Sentence", "Word", "parsed_of", "sentence_of"]
 
 
 @dataclass(slots=True, eq=False)
@@ -115,7 +115,7 @@ def parsed_of(doc: Doc) -> Parsed:
             word.head.children.append(word)
     sentences = []
     for span in doc.sents:
-        sentences.append(_sentence(words, span.start, span.end))
+        sentences.append(sentence_of(words, span.start, span.end))
     return Parsed(
         text=doc.text,
         words=words,
@@ -127,7 +127,8 @@ def parsed_of(doc: Doc) -> Parsed:
     )
 
 
-def _sentence(all_words: list[Word], start: int, end: int) -> Sentence:
+def sentence_of(all_words: list[Word], start: int, end: int) -> Sentence:
+    """Tell what kind of sentence the words ``[start, end)`` are."""
     words = [word for word in all_words[start:end] if not word.is_space and not word.is_punct]
     alphabetic = sum(word.text.isalpha() for word in words)
     if alphabetic < 3 or alphabetic < 0.6 * len(words) or any(word.text == "|" for word in words):

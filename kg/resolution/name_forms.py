@@ -109,6 +109,8 @@ def fold_latin(text: str) -> str:
 
     Marks of other scripts stay: in Hindi or Japanese they make another letter.
     """
+    if text.isascii():
+        return text
     decomposed = unicodedata.normalize("NFD", text.translate(_SPECIAL_LATIN))
     kept: list[str] = []
     for character in decomposed:

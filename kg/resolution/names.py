@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from kg.wordlists import word_set
 
@@ -52,6 +53,7 @@ _IRREGULAR = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=16384)
 def normalise_name(name: str) -> str:
     """Return ``name`` in the form in which names are compared.
 

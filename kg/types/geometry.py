@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kg.errors import InputError
 from kg.types.checks import require
 
 __all__ = ["Box", "Span"]
@@ -23,7 +24,10 @@ class Span:
     end: int
 
     def __post_init__(self) -> None:
-        require(0 <= self.start <= self.end, f"Span: need 0 <= start <= end, got [{self.start}, {self.end}).")
+        if (
+            not 0 <= self.start <= self.end
+        ):  # Spans are made by the hundred thousand: no message is built for sound ones.
+            raise InputError(f"Span: need 0 <= start <= end, got [{self.start}, {self.end}).")
 
     def __len__(self) -> int:
         return self.end - self.start
