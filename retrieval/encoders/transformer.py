@@ -8,24 +8,21 @@ Layer: ``retrieval``; imports ``kg``, NumPy and tokenizers. torch comes only wit
 - Numbers are float32 unless told otherwise: the packaged encoder's vectors are then the same on every machine to about
   1e-6, and one index serves processes with and without an accelerator. A lower ``dtype`` has its own fingerprint.
 - ``bulk="auto"`` multiplies large requests in bfloat16 on processors made for it: half the time for chunks. These
-  vectors stand within a cosine of :data:`BULK_AGREEMENT` of float32's, so they share its fingerprint and its index;
-  questions stay float32.
+  vectors agree with float32's to a cosine of ``retrieval.encoders.network.BULK_AGREEMENT``, so they share its
+  fingerprint and its index; questions stay float32.
 - In float32 the same text gets the same vector within 1e-6 whatever it is batched with: padding is masked, never
   averaged in.
 
-Shape suffixes: N texts, B texts in a batch, T tokens (padded), D vector width.
+Shape suffixes: N texts, B texts in a batch, D vector width.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,27 +31,21 @@ from numpy.typing import NDArray
 
 from kg.errors import ConfigError, EncoderError, InputError, ModelCorruptError
 from kg.types import Span
-from retrieval.encoders.folder import EncoderFolder, Pooling, is_plain_bert, read_encoder_folder
+from retrieval.encoders.folder import EncoderFolder, is_plain_bert, read_encoder_folder
+from retrieval.encoders.network import Network, require_plain_bert
 
 if TYPE_CHECKING:
-    import torch
     from tokenizers import Tokenizer
-    from torch import Tensor
 
     from retrieval.encoders.numpy_bert import NumpyBert
 
-__all__ = ["BULK_AGREEMENT", "SMALL_REQUEST", "TransformerTextEncoder"]
+__all__ = ["SMALL_REQUEST", "TransformerTextEncoder"]
 
-_log = logging.getLogger(__name__)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TOKENISED_AT_ONCE = 4096
 SMALL_REQUEST = 2048
 """Tokens, special ones included, up to which NumPy answers sooner than torch can be imported and do it. Measured on two
 cores: 1,088 tokens take .61 s in NumPy and 1.37 s in torch, 2,176 take 1.06 and 1.85 s, its import included."""
-BULK_AGREEMENT = 0.999
-"""The least cosine between a text's vector in bfloat16 and in float32; a network that falls below it stays float32.
-Measured: the packaged encoder's 107 chunks of generated notes agree to .9999 or better."""
-_CHECKED_TEXTS = 8
 
 
 class TransformerTextEncoder:
@@ -66,7 +57,7 @@ class TransformerTextEncoder:
     :param bulk: ``"auto"`` computes requests of more than :data:`SMALL_REQUEST` tokens in bfloat16 where ``dtype`` is
         float32, the device is the CPU, and the processor multiplies bfloat16 (AVX-512 BF16, AMX).
     :param batch_tokens: The most tokens in a batch, padding included; a text longer than that is a batch of its own.
-        4096 was the fastest on two CPU cores (``tests/benchmarks/encoder_speed.py``).
+        1024 was the fastest on two CPU cores, 5 % before 4096 (``tests/benchmarks/encoder_speed.py``).
     :param max_length: The most tokens that are read of a text, special tokens and prompt included; ``None`` takes the
         folder's own limit. Longer texts are cut at the end.
     :param prompt: Put before each text, for encoders that were trained with one (``"query: "``).
@@ -86,7 +77,7 @@ class TransformerTextEncoder:
         device: str | None = None,
         dtype: Literal["float32", "float16", "bfloat16"] = "float32",
         bulk: Literal["auto", "float32"] = "float32",
-        batch_tokens: int = 4096,
+        batch_tokens: int = 1024,
         max_length: int | None = None,
         prompt: str = "",
         network: Literal["auto", "numpy", "fast", "transformers"] = "auto",
@@ -103,7 +94,7 @@ class TransformerTextEncoder:
         self._batch_tokens = batch_tokens
         self._network = network
         self._lock = threading.Lock()
-        self._model: _Model | None = None
+        self._model: Network | None = None
         self._numpy: NumpyBert | None = None
         self._tokenizer = _load_tokenizer(folder)
         self._before, self._after = _special_ids(self._tokenizer)
@@ -145,15 +136,15 @@ class TransformerTextEncoder:
         if not texts:
             return vectors_ND
         tokens = self._tokens(texts)
-        encode: Callable[[Sequence[Sequence[int]]], NDArray[np.float32]]
+        batches = list(_batches([len(ids) for ids in tokens], budget_tokens=self._batch_tokens))
+        texts_of = [[tokens[row] for row in rows] for rows in batches]
         if self._is_small(tokens):
-            encode = self._small()
-        elif self._bulk == "auto" and _n_tokens(tokens) > SMALL_REQUEST:
-            encode = self._loaded().in_bulk
+            found: Iterable[NDArray[np.float32]] = map(self._small(), texts_of)
         else:
-            encode = self._loaded()
-        for rows in _batches([len(ids) for ids in tokens], budget_tokens=self._batch_tokens):
-            vectors_ND[rows] = encode([tokens[row] for row in rows])
+            bulk = self._bulk == "auto" and _n_tokens(tokens) > SMALL_REQUEST
+            found = self._loaded().vectors(texts_of, bulk=bulk)
+        for rows, vectors_BD in zip(batches, found, strict=True):
+            vectors_ND[rows] = vectors_BD
         if not np.isfinite(vectors_ND).all():
             row = int(np.flatnonzero(~np.isfinite(vectors_ND).all(axis=1))[0])
             raise EncoderError(
@@ -190,116 +181,20 @@ class TransformerTextEncoder:
             if self._numpy is None:
                 from retrieval.encoders.numpy_bert import NumpyBert
 
-                _require_plain_bert(self._folder, self._network)
+                require_plain_bert(self._folder, self._network)
                 self._numpy = NumpyBert(self._folder.config, self._folder.weights_file, pooling=self._folder.pooling)
             return self._numpy
 
-    def _loaded(self) -> _Model:
+    def _loaded(self) -> Network:
         model = self._model
         if model is None:
             with self._lock:
                 if self._model is None:
-                    self._model = _Model(
+                    self._model = Network(
                         self._folder, device=self._device, dtype=self._dtype, network=self._network, name=self.name
                     )
                 model = self._model
         return model
-
-
-class _Model:
-    """The network and the pooling on their device; made when the first text comes."""
-
-    def __init__(self, folder: EncoderFolder, *, device: str | None, dtype: str, network: str, name: str) -> None:
-        # oneDNN keeps each product it was ever asked for, by shape, with its work space: 1,024 of them are 600 MiB. In
-        # a batch the layers share four shapes, so 32 lose nothing. It reads this before its first product.
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
-        import torch
-
-        self._torch = torch
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if self.device.type == "cpu" and dtype != "float32":
-            raise ConfigError(f"Text encoder {name}: {dtype} is for accelerators; on the CPU use float32.")
-        self._pad_id = int(folder.config.get("pad_token_id") or 0)
-        self._pool = _POOLS[folder.pooling]
-        self._load = partial(_load_network, folder, network, device=self.device)
-        self._states = self._load(dtype=getattr(torch, dtype))
-        self._has_float32 = dtype == "float32"
-        self._bulk_states: Callable[[Tensor, Tensor], Tensor] | None = None
-        self._bulk_lock = threading.Lock()
-
-    def __call__(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Return one unit vector per text, all in one batch."""
-        return self._vectors(tokens, self._states)
-
-    def in_bulk(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Return the same in bfloat16, if that is quicker here and comes to nearly the same."""
-        with self._bulk_lock:
-            if self._bulk_states is None:
-                self._bulk_states = self._choose_for_bulk(tokens[-_CHECKED_TEXTS:])
-        return self._vectors(tokens, self._bulk_states)
-
-    def _choose_for_bulk(self, tokens: Sequence[Sequence[int]]) -> Callable[[Tensor, Tensor], Tensor]:
-        """Load the network in bfloat16, and compare the two on some texts."""
-        if self.device.type != "cpu" or not self._has_float32 or not _multiplies_bfloat16():
-            return self._states
-        states = self._load(dtype=self._torch.bfloat16)
-        agreement = (self._vectors(tokens, states) * self._vectors(tokens, self._states)).sum(axis=1).min()
-        if not agreement >= BULK_AGREEMENT:
-            _log.warning("the text encoder stays in float32: in bfloat16 a text's vector agrees to %.4f", agreement)
-            return self._states
-        return states
-
-    def _vectors(
-        self, tokens: Sequence[Sequence[int]], states: Callable[[Tensor, Tensor], Tensor]
-    ) -> NDArray[np.float32]:
-        torch = self._torch
-        longest = max(len(ids) for ids in tokens)
-        ids_BT = np.full((len(tokens), longest), self._pad_id, dtype=np.int64)
-        mask_BT = np.zeros((len(tokens), longest), dtype=np.bool_)
-        for row, ids in enumerate(tokens):
-            ids_BT[row, : len(ids)] = ids
-            mask_BT[row, : len(ids)] = True
-        with torch.inference_mode():
-            mask = torch.from_numpy(mask_BT).to(self.device)
-            states_BTD = states(torch.from_numpy(ids_BT).to(self.device), mask)
-            pooled_BD = self._pool(states_BTD.float(), mask)
-            vectors_BD = torch.nn.functional.normalize(pooled_BD, dim=-1)
-        vectors: NDArray[np.float32] = vectors_BD.cpu().numpy()
-        return vectors
-
-
-def _multiplies_bfloat16() -> bool:
-    """Tell whether the processor multiplies bfloat16 itself; elsewhere it is emulated, and slower than float32."""
-    import torch
-
-    # PyTorch has it since 2.11; without it nothing is known, and float32 is right everywhere.
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def _load_network(
-    folder: EncoderFolder, network: str, *, device: torch.device, dtype: torch.dtype
-) -> Callable[[Tensor, Tensor], Tensor]:
-    if network == "fast":
-        _require_plain_bert(folder, network)
-    if is_plain_bert(folder.config) and network != "transformers":
-        from retrieval.encoders.bert import BertEncoder
-
-        return BertEncoder(folder.config, folder.weights_file, device=device, dtype=dtype)
-    from retrieval.encoders.torchvision_ops import declare_missing_operators
-
-    declare_missing_operators()
-    from retrieval.encoders.pretrained import PretrainedEncoder
-
-    return PretrainedEncoder(folder.path, device=device, dtype=dtype)
-
-
-def _require_plain_bert(folder: EncoderFolder, network: str) -> None:
-    if not is_plain_bert(folder.config):
-        raise ConfigError(
-            f"Text encoder: network={network!r} computes plain BERT, but {folder.path} holds "
-            f"{folder.config.get('model_type')!r}. Use 'auto'."
-        )
 
 
 def _load_tokenizer(folder: EncoderFolder) -> Tokenizer:
@@ -335,29 +230,3 @@ def _batches(lengths: Sequence[int], *, budget_tokens: int) -> Iterator[list[int
         size = max(1, budget_tokens // max(1, lengths[order[start]]))
         yield order[start : start + size]
         start += size
-
-
-def _mean(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-    weights_BT1 = mask_BT[..., None].to(states_BTD.dtype)
-    return (states_BTD * weights_BT1).sum(dim=1) / weights_BT1.sum(dim=1)
-
-
-def _first(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-    return states_BTD[:, 0]
-
-
-def _max(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-    return states_BTD.masked_fill(~mask_BT[..., None], float("-inf")).amax(dim=1)
-
-
-def _last(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-    last_B = mask_BT.sum(dim=1) - 1
-    return states_BTD[last_B.new_tensor(range(len(last_B))), last_B]
-
-
-_POOLS: dict[Pooling, Callable[[Tensor, Tensor], Tensor]] = {
-    Pooling.MEAN: _mean,
-    Pooling.CLS: _first,
-    Pooling.MAX: _max,
-    Pooling.LAST: _last,
-}

@@ -270,13 +270,12 @@ def libraries(wiring: Wiring, read: Sequence[Read]) -> Callable[[], None]:
 
 def read_together(pipeline: IngestPipeline, read: Sequence[Read]) -> None:
     """Extract in batches in this thread, and encode the batches in another."""
-    extractor, encoder, config = pipeline.extractor, pipeline.encoder, pipeline.config
+    extractor, encoder = pipeline.extractor, pipeline.encoder
     assert isinstance(extractor, BatchExtractor)
     assert encoder is not None
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting = []
-        for start in range(0, len(read), config.extract_chunks):
-            part = read[start : start + config.extract_chunks]
+        for part in parts(read, limit=pipeline.config.extract_chunks):
             found = extractor.extract_many([(chunks, document) for document, _, chunks in part])
             deltas = [
                 GraphDelta(
@@ -290,6 +289,18 @@ def read_together(pipeline: IngestPipeline, read: Sequence[Read]) -> None:
             waiting.append(pool.submit(encoder.encode, deltas))
         for future in waiting:
             future.result()
+
+
+def parts(read: Sequence[Read], *, limit: int) -> Iterator[list[Read]]:
+    """Cut the documents where ``limit`` chunks are full, as the pipeline does."""
+    part: list[Read] = []
+    for one in read:
+        if part and sum(len(chunks) for _, _, chunks in [*part, one]) > limit:
+            yield part
+            part = []
+        part.append(one)
+    if part:
+        yield part
 
 
 def memory_of(options: argparse.Namespace, n: int) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import platformdirs
 import pytest
 
-from retrieval.encoders import transformer
+from retrieval.encoders import network as networks
 from retrieval.encoders.transformer import TransformerTextEncoder
 
 MINILM = Path(os.environ.get("MMKG_CACHE") or platformdirs.user_cache_dir("mmkgrag")) / "models" / "minilm"
@@ -59,7 +59,7 @@ def test_token_spans_cover_the_words_of_the_text():
 
 
 def test_chunks_in_bfloat16_point_where_float32_does(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(transformer, "_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(networks, "_multiplies_bfloat16", lambda: True)
     words = " ".join(TEXTS[:3]).split()
     texts = [" ".join(words[start:] + words * (1 + start % 7)) for start in range(len(words))] * 3
 

@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from kg.errors import ConfigError, EncoderError, InputError, ModelCorruptError, ModelError, ModelMissingError
 from kg.ports import Tokenizer as TokenizerPort
-from retrieval.encoders import transformer
+from retrieval.encoders import network as networks
+from retrieval.encoders.network import BULK_AGREEMENT
 from retrieval.encoders.numpy_bert import erf
-from retrieval.encoders.transformer import BULK_AGREEMENT, SMALL_REQUEST, TransformerTextEncoder
+from retrieval.encoders.transformer import SMALL_REQUEST, TransformerTextEncoder
 from retrieval.types import TextEncoder
 
 _WORDS = ["the", "cat", "sat", "on", "mat", "dog", "##s", "##y", "query", ":", ".", "日", "本", "é", "e", "a", "x"]
@@ -330,7 +332,7 @@ def _many_texts() -> list[str]:
 
 
 def test_large_requests_in_bfloat16_come_near_and_share_the_space(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(transformer, "_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(networks, "_multiplies_bfloat16", lambda: True)
     exact = TransformerTextEncoder(folder, network="fast", device="cpu")
     encoder = TransformerTextEncoder(folder, network="fast", device="cpu", bulk="auto")
     texts = _many_texts()
@@ -346,7 +348,7 @@ def test_large_requests_in_bfloat16_come_near_and_share_the_space(folder: Path, 
 
 
 def test_where_the_processor_has_no_bfloat16_nothing_changes(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(transformer, "_multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(networks, "_multiplies_bfloat16", lambda: False)
     texts = _many_texts()
 
     vectors_ND = TransformerTextEncoder(folder, network="fast", device="cpu", bulk="auto").encode(texts)
@@ -359,8 +361,8 @@ def test_where_the_processor_has_no_bfloat16_nothing_changes(folder: Path, monke
 def test_a_network_whose_vectors_do_not_agree_stays_in_float32(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(transformer, "_multiplies_bfloat16", lambda: True)
-    monkeypatch.setattr(transformer, "BULK_AGREEMENT", 1 - 1e-7)
+    monkeypatch.setattr(networks, "_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(networks, "BULK_AGREEMENT", 1 - 1e-7)
     texts = _many_texts()
 
     vectors_ND = TransformerTextEncoder(folder, network="fast", device="cpu", bulk="auto").encode(texts)
@@ -369,3 +371,22 @@ def test_a_network_whose_vectors_do_not_agree_stays_in_float32(
         vectors_ND, TransformerTextEncoder(folder, network="fast", device="cpu").encode(texts)
     )
     assert "stays in float32" in caplog.text
+
+
+def test_batches_side_by_side_give_the_same_and_leave_threads_elsewhere_alone(folder: Path):
+    before = torch.get_num_threads()
+    texts = _many_texts()
+    torch.set_num_threads(3)
+    try:
+        side_by_side = TransformerTextEncoder(folder, network="fast", device="cpu", batch_tokens=100).encode(texts)
+        seen: list[int] = []
+        thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert (torch.get_num_threads(), seen) == (3, [3])
+        torch.set_num_threads(1)
+        one_by_one = TransformerTextEncoder(folder, network="fast", device="cpu", batch_tokens=100).encode(texts)
+    finally:
+        torch.set_num_threads(before)
+
+    np.testing.assert_allclose(side_by_side, one_by_one, atol=1e-6)
