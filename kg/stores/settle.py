@@ -15,9 +15,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from kg.ports import Decision, EntityMatcher
+from kg.stores.contradictions import Statement
 from kg.stores.decisions import decisions_on, splits_among
 from kg.stores.entities import Move, move_shares
 from kg.stores.joining import rejoin
@@ -25,7 +26,7 @@ from kg.stores.links import relink
 from kg.stores.locals import Local, read_locals, read_locals_of_senses, save_locals
 from kg.stores.profiles import save_profiles
 from kg.stores.queries import in_batches
-from kg.stores.schema import locals_, mentions, senses, triples
+from kg.stores.schema import chunks, locals_, mentions, senses, triples
 from kg.stores.senses import Regrouped, regroup
 
 __all__ = ["Settled", "realign", "settle"]
@@ -39,6 +40,8 @@ class Settled:
     """Entities of which anything changed: names, counts, mentions, relations, or that they vanished."""
     empty: list[str] = field(default_factory=list)
     """Entities that nothing is left of; no stored mention refers to them any more."""
+    moved: set[Statement] = field(default_factory=set)
+    """Stored statements that lead from or to another entity now, as they were and as they are."""
 
 
 def settle(
@@ -98,7 +101,8 @@ def _carry_out(
         result.touched |= {move.old, move.new} - {""}
         move.local.entity_id = move.new
     save_locals(connection, added=added, moved=list(moving.values()))
-    result.touched |= _move_statements(connection, stored)
+    result.moved = _move_statements(connection, stored)
+    result.touched |= {end for head_id, _, tail_id in result.moved for end in (head_id, tail_id)}
     return result
 
 
@@ -119,33 +123,44 @@ def _entities_of(connection: Connection, sense_ids: Iterable[str]) -> dict[str, 
     return found
 
 
-def _move_statements(connection: Connection, moves: Iterable[Move]) -> set[str]:
-    """Lead stored mentions and statements on to their new entities; return the entities at the statements' other ends.
+def _move_statements(connection: Connection, moves: Iterable[Move]) -> set[Statement]:
+    """Lead stored mentions and statements on to their new entities; return these statements, before and after.
 
-    A relation of theirs leads somewhere else now.
+    A relation of the entities at their other ends leads somewhere else now.
     """
-    by_entity: dict[tuple[str, str], list[str]] = defaultdict(list)
+    by_entity: dict[tuple[str, str], list[Local]] = defaultdict(list)
     for move in moves:
-        by_entity[(move.old, move.new)].append(move.local.local_id)
-    others: set[str] = set()
+        by_entity[(move.old, move.new)].append(move.local)
+    moved: set[Statement] = set()
     m = mentions.c
-    for (old, new), local_ids in sorted(by_entity.items()):
-        for batch in in_batches(sorted(local_ids)):
+    for (old, new), found in sorted(by_entity.items()):
+        for batch in in_batches(sorted(local.local_id for local in found)):
             moving = (m.entity_id == old) & m.local_id.in_(batch)
             ours = connection.execute(select(m.mention_id).where(moving)).scalars().all()
-            others |= _lead_on(connection, ours, new)
-    return others
+            connection.execute(update(mentions).where(moving).values(entity_id=new))
+            documents = {local.document_id for local in found if local.local_id in set(batch)}
+            moved |= _lead_on(connection, documents, set(ours), new)
+    return moved
 
 
-def _lead_on(connection: Connection, mention_ids: Sequence[str], new: str) -> set[str]:
-    """Give these mentions and the ends of their statements the entity ``new``; return all ends of the statements."""
-    others: set[str] = set()
-    t, m = triples.c, mentions.c
-    for batch in in_batches(mention_ids):
-        touching = or_(t.head_mention_id.in_(batch), t.tail_mention_id.in_(batch))
-        ends = select(t.head_id, t.tail_id).where(touching).distinct()
-        others |= {end for row in connection.execute(ends) for end in row}
-        connection.execute(update(mentions).where(m.mention_id.in_(batch)).values(entity_id=new))
-        connection.execute(update(triples).where(t.head_mention_id.in_(batch)).values(head_id=new))
-        connection.execute(update(triples).where(t.tail_mention_id.in_(batch)).values(tail_id=new))
-    return others
+def _lead_on(
+    connection: Connection, document_ids: Iterable[str], mention_ids: Collection[str], new: str
+) -> set[Statement]:
+    """Give the ends of these documents' statements that stand at these mentions the entity ``new``."""
+    moved: set[Statement] = set()
+    rows: list[dict[str, str]] = []
+    t = triples.c
+    ends = (t.chunk_id, t.triple_id, t.head_mention_id, t.tail_mention_id, t.head_id, t.name, t.tail_id)
+    said = select(*ends).join(chunks, chunks.c.chunk_id == t.chunk_id)
+    for batch in in_batches(sorted(document_ids)):
+        for row in connection.execute(said.where(chunks.c.document_id.in_(batch))):
+            head_id = new if row.head_mention_id in mention_ids else row.head_id
+            tail_id = new if row.tail_mention_id in mention_ids else row.tail_id
+            if (head_id, tail_id) != (row.head_id, row.tail_id):
+                moved |= {(row.head_id, row.name, row.tail_id), (head_id, row.name, tail_id)}
+                key = {"k_chunk": row.chunk_id, "k_triple": row.triple_id}
+                rows.append({**key, "head_id": head_id, "tail_id": tail_id})
+    if rows:
+        this = (t.chunk_id == bindparam("k_chunk")) & (t.triple_id == bindparam("k_triple"))
+        connection.execute(update(triples).where(this), rows)
+    return moved
