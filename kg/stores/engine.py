@@ -9,6 +9,9 @@ SQLite
   more than the one flush that ``FULL`` adds (``tests/benchmarks/store_speed.py`` measures both).
 - ``foreign_keys=ON``: SQLite leaves them off otherwise, connection by connection.
 - ``secure_delete=ON``: deleted bytes are overwritten with zeros; a removed document cannot be read from the file.
+- ``cache_size`` of 16 MiB (2 MiB otherwise), taken as it is needed: a document changes about 2 MiB of pages of a large
+  record, which no longer push each other out, and half as many pages are read again (``store_speed`` measured 1.2 MiB a
+  document at 10,000 documents instead of 2.2; with 64 MiB it is no less).
 - ``BEGIN IMMEDIATE`` for writes: the lock is taken first and waited for. A transaction that reads first and then wants
   to write would fail at once, without waiting, if another had written in between.
 - Python's driver opens transactions on its own, and only before some statements: it is told not to
@@ -41,6 +44,9 @@ _BEGIN = "mmkgrag_begin"
 """Execution option: the statement that opens a transaction on SQLite; empty for none at all."""
 _POOL_KEPT, _POOL_MOST = 8, 40
 _CHECKPOINT_WAIT_S = 0.5
+_CACHE_KIB = 16 * 1024
+_PREPARED = 512
+"""Statements that the driver keeps prepared for each connection; the record has about 150, some in ten lengths."""
 
 
 def resolve_url(target: str | Path) -> URL:
@@ -81,7 +87,7 @@ def make_engine(url: URL, *, busy_timeout_s: float) -> tuple[Engine, Engine]:
     is_sqlite = url.get_backend_name() == "sqlite"
     engine = create_engine(
         url,
-        connect_args={"timeout": busy_timeout_s} if is_sqlite else {},
+        connect_args={"timeout": busy_timeout_s, "cached_statements": _PREPARED} if is_sqlite else {},
         pool_size=_POOL_KEPT,
         max_overflow=_POOL_MOST - _POOL_KEPT,
         pool_timeout=busy_timeout_s,
@@ -102,7 +108,7 @@ def make_engine(url: URL, *, busy_timeout_s: float) -> tuple[Engine, Engine]:
 
 def _set_up_sqlite(driver_connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own type
     driver_connection.isolation_level = None
-    for pragma in ("foreign_keys=ON", "synchronous=FULL", "secure_delete=ON"):
+    for pragma in ("foreign_keys=ON", "synchronous=FULL", "secure_delete=ON", f"cache_size={-_CACHE_KIB}"):
         driver_connection.execute(f"PRAGMA {pragma}")
 
 

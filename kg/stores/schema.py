@@ -38,7 +38,6 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
-    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -380,12 +379,9 @@ contradictions = Table(
     Column("relation", Text, primary_key=True),
     Column("fixed", String(4), primary_key=True),
     Column("triple_id", _ID, primary_key=True),
-    Column("chunk_id", _ID, nullable=False),
+    Column("chunk_id", _ID, _owned_by("chunks.chunk_id"), nullable=False),
     Column("side", Text, nullable=False),
-    ForeignKeyConstraint(
-        ["chunk_id", "triple_id"], ["triples.chunk_id", "triples.triple_id"], ondelete="CASCADE", name="said_in"
-    ),
-    Index("contradictions_of_triple", "chunk_id", "triple_id"),
+    Index("contradictions_of_chunk", "chunk_id"),
     sqlite_with_rowid=False,
 )
-"""Statements that cannot all hold; those of one ``side`` agree with each other."""
+"""Statements that cannot all hold, each in its chunk; those of one ``side`` agree with each other."""

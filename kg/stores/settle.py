@@ -23,9 +23,9 @@ from kg.stores.decisions import decisions_on, splits_among
 from kg.stores.entities import Move, move_shares
 from kg.stores.joining import rejoin
 from kg.stores.links import relink
-from kg.stores.locals import Local, read_locals, read_locals_of_senses, save_locals
+from kg.stores.locals import Local, locals_of_names, read_locals_of_senses, save_locals
 from kg.stores.profiles import save_profiles
-from kg.stores.queries import in_batches
+from kg.stores.queries import among, in_batches, run
 from kg.stores.schema import chunks, locals_, mentions, senses, triples
 from kg.stores.senses import Regrouped, regroup
 
@@ -111,16 +111,15 @@ def realign(connection: Connection) -> Settled:
     ours, theirs = locals_.c, senses.c
     query = select(ours.name_id).join(senses, theirs.sense_id == ours.sense_id)
     misplaced = connection.execute(query.where(ours.entity_id != theirs.entity_id).distinct()).scalars().all()
-    moving = Regrouped(moved=read_locals(connection, ours.name_id, misplaced))
+    moving = Regrouped(moved=locals_of_names(connection, misplaced))
     return _carry_out(connection, moving, {}, gone=(), added=())
 
 
 def _entities_of(connection: Connection, sense_ids: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for batch in in_batches(sorted(sense_ids)):
-        query = select(senses.c.sense_id, senses.c.entity_id).where(senses.c.sense_id.in_(batch))
-        found.update((row.sense_id, row.entity_id) for row in connection.execute(query))
-    return found
+    return dict(run(connection, _ENTITIES, sense_ids))
+
+
+_ENTITIES = select(senses.c.sense_id, senses.c.entity_id).where(among(senses.c.sense_id))
 
 
 def _move_statements(connection: Connection, moves: Iterable[Move]) -> set[Statement]:

@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from kg.errors import InputError, NotFoundError
 from kg.ports import EntityMatcher
 from kg.stores.changes import count_change
 from kg.stores.contradictions import Fixed, Statement, questioned, recheck
 from kg.stores.entities import drop_entities
-from kg.stores.locals import Local, locals_of, read_locals
-from kg.stores.queries import in_batches
+from kg.stores.locals import Local, locals_of, locals_of_documents
+from kg.stores.queries import among, in_batches, run
 from kg.stores.rows import Values, asset_row, caption_row, chunk_row, document_row, mention_row, table_row, triple_row
-from kg.stores.schema import assets, captions, chunks, documents, locals_, mentions, tables, triples, vectors
+from kg.stores.schema import assets, captions, chunks, documents, mentions, tables, triples, vectors
 from kg.stores.settle import settle
 from kg.types import GraphDelta, IngestStatus, Mention
 
@@ -39,13 +39,13 @@ def apply_delta(
     :returns: ``UNCHANGED`` if the document was there (nothing was written), else ``REPLACED`` or ``ADDED``.
     """
     document = delta.document
-    by_id = select(documents.c.document_id).where(documents.c.document_id == document.document_id)
-    if connection.execute(by_id).first() is not None:
+    older = connection.execute(_BY_SOURCE, {"source": document.source}).scalar_one_or_none()
+    if older == document.document_id or connection.execute(_BY_ID, {"id": document.document_id}).first() is not None:
         return IngestStatus.UNCHANGED
-    by_source = select(documents.c.document_id).where(documents.c.source == document.source)
-    older = connection.execute(by_source).scalar_one_or_none()
     gone, unsaid = ([], []) if older is None else _delete(connection, older)
-    connection.execute(insert(documents), [document_row(document, n_chunks=len(delta.chunks), added_at=added_at)])
+    connection.execute(
+        _INSERTS[documents.name], [document_row(document, n_chunks=len(delta.chunks), added_at=added_at)]
+    )
     added = locals_of(delta, matcher)
     settled = settle(connection, matcher, gone=gone, added=added)
     drop_entities(connection, settled.empty)
@@ -68,8 +68,7 @@ def remove_document(
     :param where: The record as a user knows it, for the message.
     :raises NotFoundError: If there is no such document.
     """
-    known = select(documents.c.document_id).where(documents.c.document_id == document_id)
-    if connection.execute(known).first() is None:
+    if connection.execute(_BY_ID, {"id": document_id}).first() is None:
         raise NotFoundError(f"There is no document {document_id!r} in {where}. List the documents to see their ids.")
     gone, unsaid = _delete(connection, document_id)
     settled = settle(connection, matcher, gone=gone)
@@ -108,13 +107,23 @@ def _to_blob(chunk_id: str, vector: NDArray[np.float32]) -> bytes:
 
 def _delete(connection: Connection, document_id: str) -> tuple[list[Local], list[Statement]]:
     """Delete a document; return what it said of each name, and its statements."""
-    gone = read_locals(connection, locals_.c.document_id, [document_id])
-    t = triples.c
-    ours = select(t.head_id, t.name, t.tail_id).join(chunks, chunks.c.chunk_id == t.chunk_id)
-    rows = connection.execute(ours.where(chunks.c.document_id == document_id).distinct())
-    unsaid = [(row.head_id, row.name, row.tail_id) for row in rows]
-    connection.execute(delete(documents).where(documents.c.document_id == document_id))
+    gone = locals_of_documents(connection, [document_id])
+    unsaid = [(head_id, name, tail_id) for head_id, name, tail_id in run(connection, _SAID, [document_id])]
+    run(connection, _DROP, [document_id])
     return gone, unsaid
+
+
+_D, _T = documents.c, triples.c
+_BY_ID = select(_D.document_id).where(_D.document_id == bindparam("id"))
+_BY_SOURCE = select(_D.document_id).where(_D.source == bindparam("source"))
+_SAID = (
+    select(_T.head_id, _T.name, _T.tail_id)
+    .join(chunks, chunks.c.chunk_id == _T.chunk_id)
+    .where(among(chunks.c.document_id))
+    .distinct()
+)
+_DROP = delete(documents).where(among(_D.document_id))
+_INSERTS = {table.name: insert(table) for table in (documents, assets, captions, tables, chunks, mentions, triples)}
 
 
 def _insert_parts(connection: Connection, delta: GraphDelta, added: Sequence[Local]) -> set[Statement]:
@@ -138,7 +147,7 @@ def _insert_parts(connection: Connection, delta: GraphDelta, added: Sequence[Loc
     )
     for table, rows in batches:
         if rows:
-            connection.execute(insert(table), rows)
+            connection.execute(_INSERTS[table.name], rows)
     return {(row["head_id"], row["name"], row["tail_id"]) for row in triple_rows}
 
 
