@@ -149,7 +149,9 @@ def save_profiles(connection: Connection, matcher: EntityMatcher, regrouped: Reg
     """
     looked_at = {*regrouped.counts, *regrouped.count_changes}
     stored = dict(run(connection, _COUNTS, looked_at))
-    known = {row.sense_id: row.profile for row in run(connection, _PROFILES, regrouped.speakers.keys() & stored.keys())}
+    # A profile is made of no more documents than its sense had: where more speak for it now, it is another one.
+    maybe_same = [key for key, found in regrouped.speakers.items() if len(found) <= stored.get(key, 0)]
+    known = {row.sense_id: row.profile for row in run(connection, _PROFILES, maybe_same)}
     result = Profiled()
     keys: dict[str, frozenset[str]] = dict.fromkeys(regrouped.vanished, frozenset())
     new: list[Values] = []

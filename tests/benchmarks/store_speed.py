@@ -13,7 +13,8 @@ bound that is aimed at: adding one document to 10,000 costs at most 1.5 times as
 One record is filled for each matcher, without flushes, which change nothing of what is in the file, and copied when it
 has each of the sizes. Then, for each setting of ``synchronous``, one document after the other is added to the record of
 each size and removed again, the sizes in turn, so that a busy machine is busy for all and the sizes stay. Figures are
-medians of one run, in ms of time and of this process's CPU time; removing moves the log into the file, adding does not.
+medians of one run: ms of time and of this process's CPU time, and MiB that adding reads from files and writes to them
+(``/proc``, Linux alone). Removing moves the log into the file, adding does not.
 The baseline beside them is writing the same bytes to a new file with one fsync.
 """
 
@@ -149,16 +150,29 @@ class Probes:
 
     add: list[float] = field(default_factory=list)
     add_cpu: list[float] = field(default_factory=list)
+    add_io: list[tuple[int, int]] = field(default_factory=list)
+    """Bytes read from files and written to them."""
     remove: list[float] = field(default_factory=list)
     remove_cpu: list[float] = field(default_factory=list)
     plain: list[float] = field(default_factory=list)
 
 
-def _opened(path: Path, *, synchronous: str, matcher: EntityMatcher) -> SqlRecordStore:
+def _opened(path: Path, *, pragmas: Sequence[str], matcher: EntityMatcher) -> SqlRecordStore:
     store = open_record(path, matcher=matcher)
     store.engine.dispose()
-    event.listen(store.engine.pool, "connect", lambda driver, _: driver.execute(f"PRAGMA synchronous={synchronous}"))
+    event.listen(
+        store.engine.pool, "connect", lambda driver, _: [driver.execute(f"PRAGMA {pragma}") for pragma in pragmas]
+    )
     return store
+
+
+def _bytes_of_files() -> tuple[int, int]:
+    """Return the bytes that this process has read from files and written to them; nothing where ``/proc`` is not."""
+    path = Path("/proc/self/io")
+    if not path.is_file():
+        return 0, 0
+    lines = dict(line.split(": ") for line in path.read_text("ascii").splitlines())
+    return int(lines["rchar"]), int(lines["wchar"])
 
 
 def fill(folder: Path, sizes: Sequence[int], *, matcher: EntityMatcher) -> Iterator[tuple[int, Path, float]]:
@@ -166,7 +180,7 @@ def fill(folder: Path, sizes: Sequence[int], *, matcher: EntityMatcher) -> Itera
     path = folder / f"filled-{matcher.version}.db"
     n = 0
     for size in sorted(sizes):
-        store = _opened(path, synchronous="OFF", matcher=matcher)
+        store = _opened(path, pragmas=["synchronous=OFF"], matcher=matcher)
         seconds = sum(_seconds(store.apply, synthetic_delta(number))[0] for number in range(n, size))
         store.close()
         copy = folder / f"{matcher.version}-{size}.db"
@@ -175,16 +189,22 @@ def fill(folder: Path, sizes: Sequence[int], *, matcher: EntityMatcher) -> Itera
         n = size
 
 
-def probe(records: Mapping[int, Path], *, synchronous: str, matcher: EntityMatcher, n_probes: int) -> dict[int, Probes]:
+def probe(
+    records: Mapping[int, Path], *, pragmas: Sequence[str], matcher: EntityMatcher, n_probes: int
+) -> dict[int, Probes]:
     """Add one document after the other to the record of each size and remove it again, the sizes in turn."""
-    stores = {size: _opened(path, synchronous=synchronous, matcher=matcher) for size, path in records.items()}
+    stores = {size: _opened(path, pragmas=pragmas, matcher=matcher) for size, path in records.items()}
     found = {size: Probes() for size in stores}
     for number in range(-N_WARM, n_probes):
         delta = synthetic_delta(10**7 + number)
         for size, store in stores.items():
             times = Probes() if number < 0 else found[size]
+            before = _bytes_of_files()
+            added = _seconds(store.apply, delta)
+            after = _bytes_of_files()
+            times.add_io.append((after[0] - before[0], after[1] - before[1]))
             for seconds, into, cpu in (
-                (_seconds(store.apply, delta), times.add, times.add_cpu),
+                (added, times.add, times.add_cpu),
                 (_seconds(store.remove, delta.document.document_id), times.remove, times.remove_cpu),
                 (_seconds(_write_plain, records[size].with_name(f"plain-{size}-{number}"), delta), times.plain, []),
             ):
@@ -217,17 +237,22 @@ def measure_names(folder: Path, n_names: int) -> tuple[float, float, float]:
 
 def print_table(found: Mapping[int, Probes], *, synchronous: str, matcher: str) -> None:
     """Print medians in ms, and what they are of those of the smallest record."""
-    print("synchronous   matcher  documents   add ms   CPU  vs smallest  remove ms   CPU  vs smallest  plain file ms")
+    print(
+        "synchronous   matcher  documents   add ms   CPU  vs smallest  MiB read  written"
+        "  remove ms   CPU  vs smallest  plain file ms"
+    )
     first = found[min(found)]
     for size, times in found.items():
         add, add_cpu, remove, remove_cpu, plain = (
             1000 * statistics.median(one)
             for one in (times.add, times.add_cpu, times.remove, times.remove_cpu, times.plain)
         )
+        read, written = (statistics.median(one) / 2**20 for one in zip(*times.add_io, strict=True))
         adding = statistics.median(times.add) / statistics.median(first.add)
         removing = statistics.median(times.remove) / statistics.median(first.remove)
         print(
             f"{synchronous:>11}  {matcher:>8}  {size:9d}  {add:7.1f} {add_cpu:5.1f}  {adding:11.2f}"
+            f"  {read:8.2f} {written:8.2f}"
             f"  {remove:9.1f} {remove_cpu:5.1f}  {removing:11.2f}  {plain:13.1f}"
         )
 
@@ -240,6 +265,7 @@ def main() -> None:
     parser.add_argument("--synchronous", nargs="+", default=["FULL", "NORMAL"], choices=["FULL", "NORMAL", "OFF"])
     parser.add_argument("--matchers", nargs="+", default=list(MATCHERS), help="names, or MODULE:CLASS")
     parser.add_argument("--folder", type=Path, default=None, help="where to write (default: the temporary folder)")
+    parser.add_argument("--pragmas", nargs="*", default=[], help="set on each connection: cache_size=-2000")
     parser.add_argument("--probes", type=int, default=25, help="documents to add and remove")
     arguments = parser.parse_args()
     print(f"{describe_machine('sqlalchemy', 'rapidfuzz')}, SQLite {sqlite3.sqlite_version}; {arguments.probes} probes")
@@ -250,7 +276,8 @@ def main() -> None:
                 print(f"{name}: filled to {size} documents, {path.stat().st_size / 2**20:.0f} MiB, {rate:.1f} docs/s")
                 records[size] = path
             for synchronous in arguments.synchronous:
-                found = probe(records, synchronous=synchronous, matcher=_matcher(name), n_probes=arguments.probes)
+                pragmas = [f"synchronous={synchronous}", *arguments.pragmas]
+                found = probe(records, pragmas=pragmas, matcher=_matcher(name), n_probes=arguments.probes)
                 print_table(found, synchronous=synchronous, matcher=name)
         if arguments.names:
             cold, warm, exact = measure_names(Path(folder), arguments.names)
