@@ -127,39 +127,44 @@ def _move_statements(connection: Connection, moves: Iterable[Move]) -> set[State
 
     A relation of the entities at their other ends leads somewhere else now.
     """
-    by_entity: dict[tuple[str, str], list[Local]] = defaultdict(list)
+    by_entity: dict[tuple[str, str], list[str]] = defaultdict(list)
+    documents: set[str] = set()
     for move in moves:
-        by_entity[(move.old, move.new)].append(move.local)
-    moved: set[Statement] = set()
+        by_entity[(move.old, move.new)].append(move.local.local_id)
+        documents.add(move.local.document_id)
+    new_of: dict[str, str] = {}
     m = mentions.c
-    for (old, new), found in sorted(by_entity.items()):
-        for batch in in_batches(sorted(local.local_id for local in found)):
+    for (old, new), local_ids in sorted(by_entity.items()):
+        for batch in in_batches(sorted(local_ids)):
             moving = (m.entity_id == old) & m.local_id.in_(batch)
-            ours = connection.execute(select(m.mention_id).where(moving)).scalars().all()
+            new_of.update(dict.fromkeys(connection.execute(select(m.mention_id).where(moving)).scalars(), new))
             connection.execute(update(mentions).where(moving).values(entity_id=new))
-            documents = {local.document_id for local in found if local.local_id in set(batch)}
-            moved |= _lead_on(connection, documents, set(ours), new)
-    return moved
+    return _lead_on(connection, documents, new_of)
 
 
-def _lead_on(
-    connection: Connection, document_ids: Iterable[str], mention_ids: Collection[str], new: str
-) -> set[Statement]:
-    """Give the ends of these documents' statements that stand at these mentions the entity ``new``."""
+def _lead_on(connection: Connection, document_ids: Iterable[str], new_of: Mapping[str, str]) -> set[Statement]:
+    """Give the ends of these documents' statements the new entities of the mentions that they stand at."""
     moved: set[Statement] = set()
     rows: list[dict[str, str]] = []
-    t = triples.c
-    ends = (t.chunk_id, t.triple_id, t.head_mention_id, t.tail_mention_id, t.head_id, t.name, t.tail_id)
-    said = select(*ends).join(chunks, chunks.c.chunk_id == t.chunk_id)
-    for batch in in_batches(sorted(document_ids)):
-        for row in connection.execute(said.where(chunks.c.document_id.in_(batch))):
-            head_id = new if row.head_mention_id in mention_ids else row.head_id
-            tail_id = new if row.tail_mention_id in mention_ids else row.tail_id
-            if (head_id, tail_id) != (row.head_id, row.tail_id):
-                moved |= {(row.head_id, row.name, row.tail_id), (head_id, row.name, tail_id)}
-                key = {"k_chunk": row.chunk_id, "k_triple": row.triple_id}
-                rows.append({**key, "head_id": head_id, "tail_id": tail_id})
+    for row in run(connection, _STATEMENTS, document_ids):
+        head_id = new_of.get(row.head_mention_id, row.head_id)
+        tail_id = new_of.get(row.tail_mention_id, row.tail_id)
+        if (head_id, tail_id) != (row.head_id, row.tail_id):
+            moved |= {(row.head_id, row.name, row.tail_id), (head_id, row.name, tail_id)}
+            rows.append({"k_chunk": row.chunk_id, "k_triple": row.triple_id, "head_id": head_id, "tail_id": tail_id})
     if rows:
-        this = (t.chunk_id == bindparam("k_chunk")) & (t.triple_id == bindparam("k_triple"))
-        connection.execute(update(triples).where(this), rows)
+        connection.execute(_LEAD_ON, rows)
     return moved
+
+
+_T = triples.c
+_STATEMENTS = (
+    select(_T.chunk_id, _T.triple_id, _T.head_mention_id, _T.tail_mention_id, _T.head_id, _T.name, _T.tail_id)
+    .join(chunks, chunks.c.chunk_id == _T.chunk_id)
+    .where(among(chunks.c.document_id))
+)
+_LEAD_ON = (
+    update(triples)
+    .where((_T.chunk_id == bindparam("k_chunk")) & (_T.triple_id == bindparam("k_triple")))
+    .values(head_id=bindparam("head_id"), tail_id=bindparam("tail_id"))
+)
