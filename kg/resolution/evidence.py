@@ -12,7 +12,7 @@ is split wrongly is lost to every search over more than one document, so in doub
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -22,7 +22,16 @@ from kg.resolution.kinds import LABEL_GROUPS, Kind, class_conflict, group_confli
 from kg.resolution.names import is_common_noun
 from kg.resolution.regions import are_known_regions, can_be_one_region
 
-__all__ = ["APART", "Evidence", "Sign", "are_apart", "evidence_of", "shared_context", "signs_against"]
+__all__ = [
+    "APART",
+    "Evidence",
+    "Sign",
+    "are_apart",
+    "can_be_apart",
+    "evidence_of",
+    "shared_context",
+    "signs_against",
+]
 
 APART = 1.0
 """The sum of signs from which two things of one name are apart."""
@@ -131,6 +140,34 @@ def are_apart(left: Evidence, right: Evidence) -> bool:
     return sum(weight for weight, _ in _raw_signs(left, right)) >= APART - 1e-9
 
 
+def can_be_apart(uses: Iterable[Mapping[NameUse, int]], features: Iterable[Iterable[str]]) -> bool:
+    """Tell whether any two bodies of evidence made of these could be apart, whichever way they are put together.
+
+    A bound that is cheap: the heaviest sign of each sort that these words and labels can give is added up. ``False`` is
+    certain; ``True`` says that it has to be looked at.
+
+    :param uses: The names and labels of each.
+    :param features: The features of each.
+    :returns: Whether :func:`are_apart` might hold of two of them, or of two sums of some of them.
+    """
+    said: dict[str, set[str]] = defaultdict(set)
+    for feature in set().union(*features):
+        kind, _, what = feature.partition(":")
+        if kind in _TELLING:
+            said[kind].add(what)
+    if len(said["where"]) > 1 or any(last - first > 1 for first, last in _extremes(said)):
+        return True
+    labels, has_common_noun = _labels_in(uses)
+    kinds = {kind for word in said["is"] | said["part"] for kind in kinds_of(word)}
+    signs = [
+        max((class_conflict(frozenset({a}), frozenset({b})) for a in kinds for b in kinds), default=0.0),
+        _most_against_labels({kind.group for kind in kinds}, labels),
+        (_COMMON_NOUN_AND_KIND if kinds else _COMMON_NOUN) if has_common_noun else 0.0,
+    ]
+    soft = _NO_CONTEXT + _NATION * (len(said["of"]) > 1) + _PARTS * (len(said["part"]) > 1)
+    return max(signs) + soft >= APART - 1e-9
+
+
 def shared_context(left: Evidence, right: Evidence) -> float:
     """Return how much context two share: one for each companion, 0.3 for each word."""
     return len(left.companions & right.companions) + 0.3 * len(left.words & right.words)
@@ -191,6 +228,38 @@ def _soft_signs(left: Evidence, right: Evidence) -> Iterator[_Raw]:
     if not companions and not words and n_context >= _SOME_CONTEXT:
         weight = _NO_CONTEXT if n_context >= _ENOUGH_CONTEXT else _LITTLE_CONTEXT
         yield weight, lambda: "nothing near the one stands near the other"
+
+
+_TELLING = frozenset({"is", "part", "born", "made", "where", "of"})
+
+
+def _extremes(said: Mapping[str, Iterable[str]]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last year of each sort."""
+    for kind in ("born", "made"):
+        years = _years(said[kind])
+        if years:
+            yield min(years), max(years)
+
+
+def _labels_in(uses: Iterable[Mapping[NameUse, int]]) -> tuple[Counter[str], bool]:
+    """Count the labels of each group, and tell whether any name is written as a common noun."""
+    counts: Counter[NameUse] = Counter()
+    for one in uses:
+        counts.update(one)
+    groups: Counter[str] = Counter()
+    for (_, label), count in counts.items():
+        if label in LABEL_GROUPS:
+            groups[LABEL_GROUPS[label]] += count
+    return groups, any(is_common_noun(name, label) for name, label in counts)
+
+
+def _most_against_labels(stated: Collection[str], labels: Mapping[str, int]) -> float:
+    """Return the most that labels can weigh against what is stated, or against each other."""
+    enough = [group for group, count in labels.items() if count >= _ENOUGH_LABELS and group in _SOLID]
+    if any(group_conflict(a, b) >= 1.0 for a in enough for b in enough):
+        return _LABELS_AGAINST_LABELS
+    some = [group for group, count in labels.items() if count >= _ENOUGH_MENTIONS]
+    return _LABELS_AGAINST_TEXT * any(group_conflict(a, b) >= 1.0 for a in stated for b in some)
 
 
 def _n_context(evidence: Evidence) -> int:

@@ -9,6 +9,9 @@ Layer: ``kg``; the standard library only. Deterministic, and independent of the 
 3. Each other local entity goes to the cluster with which it shares most, among those it is not apart from; where it
    shares nothing, to the one whose labels it has, and then the largest. What is apart from all clusters makes new ones.
 4. Step 2 again over all, so that in the end every two clusters are apart.
+
+Most names are such that no two clusters could be apart, whichever way they formed. That is seen first
+(:func:`kg.resolution.evidence.can_be_apart`), and ``cluster_by_evidence`` is the reference without that look.
 """
 
 from __future__ import annotations
@@ -18,10 +21,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from kg.ports import LocalEntity, NameUse
-from kg.resolution.evidence import Evidence, are_apart, evidence_of, shared_context
+from kg.resolution.evidence import Evidence, are_apart, can_be_apart, evidence_of, shared_context
 from kg.resolution.names import VALUE_LABELS, is_common_noun
 
-__all__ = ["cluster_senses"]
+__all__ = ["cluster_by_evidence", "cluster_senses"]
 
 
 _Rank = tuple[int, str]
@@ -50,6 +53,18 @@ def cluster_senses(locals_of_name: Sequence[LocalEntity]) -> list[int]:
     :param locals_of_name: All local entities of one name, in any order.
     :returns: For each, in the order given, the number of its cluster; 0 is the largest.
     """
+    if len(locals_of_name) < 2:
+        return [0] * len(locals_of_name)
+    uses = [local.uses for local in locals_of_name]
+    if all(_is_never_parted(*use) for one in uses for use in one):
+        return [0] * len(locals_of_name)
+    if not can_be_apart(uses, [local.features for local in locals_of_name]):
+        return [0] * len(locals_of_name)
+    return cluster_by_evidence(locals_of_name)
+
+
+def cluster_by_evidence(locals_of_name: Sequence[LocalEntity]) -> list[int]:
+    """Cluster as :func:`cluster_senses` does, whatever can be seen beforehand."""
     if all(_is_never_parted(*use) for local in locals_of_name for use in local.uses):
         return [0] * len(locals_of_name)
     ordered = sorted(locals_of_name, key=lambda local: local.local_id)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from kg.errors import InputError
 from kg.ports import ChangeSet
-from kg.stores.queries import in_batches
+from kg.stores.queries import among, run
 from kg.stores.schema import changes, meta
 
 __all__ = ["count_change", "read_changes"]
@@ -27,12 +27,18 @@ def count_change(connection: Connection, *, document_ids: Iterable[str] = (), en
     :param document_ids: Documents that were added or removed.
     :param entity_ids: Entities of which anything changed, those that vanished included.
     """
-    version = int(connection.execute(select(meta.c.version)).scalar_one()) + 1
-    connection.execute(update(meta).values(version=version))
+    version = int(connection.execute(_VERSION).scalar_one()) + 1
+    connection.execute(_RAISE, {"to": version})
     for kind, ids in ((_DOCUMENT, document_ids), (_ENTITY, entity_ids)):
-        for batch in in_batches(sorted(set(ids))):
-            connection.execute(delete(changes).where(changes.c.kind == kind, changes.c.item_id.in_(batch)))
-            connection.execute(insert(changes), [{"kind": kind, "item_id": one, "version": version} for one in batch])
+        touched = sorted(set(ids))
+        run(connection, _FORGET[kind], touched)
+        if touched:
+            connection.execute(_NOTE, [{"kind": kind, "item_id": one, "version": version} for one in touched])
+
+
+_C = changes.c
+_VERSION, _RAISE, _NOTE = select(meta.c.version), update(meta).values(version=bindparam("to")), insert(changes)
+_FORGET = {kind: delete(changes).where(_C.kind == kind, among(_C.item_id)) for kind in (_DOCUMENT, _ENTITY)}
 
 
 def read_changes(connection: Connection, version: int, *, where: str) -> ChangeSet:

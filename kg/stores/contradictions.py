@@ -3,6 +3,9 @@
 Layer: ``kg``; SQLAlchemy Core. Whether two answers can both hold is :mod:`kg.stores.agreement`'s to say; here is which
 statements answer one question: those of one relation that has one answer, about one entity. Both sides are kept, and go
 with their statements.
+
+Only statements of such a relation that came, went or moved are looked at (:func:`questioned`), so a document that makes
+none costs nothing here, however much is said of its entities.
 """
 
 from __future__ import annotations
@@ -13,19 +16,31 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, insert, select
 
 from kg.ports import Contradiction, ContradictionSide
 from kg.stores.agreement import Answer, disagree
 from kg.stores.queries import STATEMENT_COLUMNS, in_batches, to_triple_row
 from kg.stores.rows import Values
-from kg.stores.schema import contradictions, entities, mentions, triples
+from kg.stores.schema import contradictions, entities, triples
 from kg.types import Origin
 
-__all__ = ["FUNCTIONAL", "Fixed", "describe_functional", "read_contradictions", "recheck", "recheck_all"]
+__all__ = [
+    "FUNCTIONAL",
+    "Fixed",
+    "Statement",
+    "describe_functional",
+    "questioned",
+    "read_contradictions",
+    "recheck",
+    "recheck_all",
+]
 
 Fixed = Literal["head", "tail", "both"]
 """Which end of a statement has one partner in a relation."""
+
+Statement = tuple[str, str, str]
+"""The entity at the head, the relation, the entity at the tail."""
 
 FUNCTIONAL: Mapping[str, Fixed] = MappingProxyType(
     {
@@ -59,18 +74,53 @@ def describe_functional(functional: Mapping[str, Fixed]) -> str:
     return json.dumps(sorted(functional.items()), ensure_ascii=False)
 
 
+def questioned(statements: Iterable[Statement], functional: Mapping[str, Fixed]) -> set[str]:
+    """Return the entities of which these statements answer a question that has one answer.
+
+    :param statements: Statements that came, went or moved: with the entities at their ends, before and after.
+    :param functional: Relations that have one answer.
+    :returns: The entities to hand to :func:`recheck`; of no other did any contradiction change.
+    """
+    found: set[str] = set()
+    fixed = {spelt: end for name, end in functional.items() for spelt in _spellings([name])}
+    for head_id, name, tail_id in statements:
+        end = fixed.get(name)
+        if end in {"head", "both"}:
+            found.add(head_id)
+        if end in {"tail", "both"}:
+            found.add(tail_id)
+    return found
+
+
 def recheck(connection: Connection, entity_ids: Iterable[str], functional: Mapping[str, Fixed]) -> None:
-    """Find again what contradicts each other about these entities.
+    """Find again what contradicts each other about these entities, and write what differs from before.
 
     :param connection: A connection in a write transaction; statements are written.
-    :param entity_ids: Entities whose statements changed.
+    :param entity_ids: Entities whose statements changed, as :func:`questioned` names them.
     :param functional: Relations that have one answer.
     """
+    c = contradictions.c
     for batch in in_batches(sorted(set(entity_ids))):
-        connection.execute(delete(contradictions).where(contradictions.c.entity_id.in_(batch)))
-        rows = [row for fixed in ("head", "tail") for row in _found(connection, fixed, batch, functional)]
-        if rows:
-            connection.execute(insert(contradictions), rows)
+        stored = connection.execute(select(contradictions).where(c.entity_id.in_(batch)))
+        before = {_key(row): row for row in (dict(one._mapping) for one in stored)}
+        found = (row for fixed in ("head", "tail") for row in _found(connection, fixed, batch, functional))
+        after = {_key(row): row for row in found}
+        gone = [dict(zip(_KEYS, key, strict=True)) for key, row in before.items() if after.get(key) != row]
+        came = [row for key, row in after.items() if before.get(key) != row]
+        if gone:
+            this = and_(
+                *(column == bindparam(key) for key, column in zip(_KEYS, contradictions.primary_key, strict=True))
+            )
+            connection.execute(delete(contradictions).where(this), gone)
+        if came:
+            connection.execute(insert(contradictions), came)
+
+
+_KEYS = tuple(f"k_{column.name}" for column in contradictions.primary_key)
+
+
+def _key(row: Values) -> tuple[str, ...]:
+    return tuple(row[column.name] for column in contradictions.primary_key)
 
 
 def recheck_all(connection: Connection, functional: Mapping[str, Fixed]) -> None:
@@ -82,19 +132,26 @@ def recheck_all(connection: Connection, functional: Mapping[str, Fixed]) -> None
 def _found(connection: Connection, fixed: str, batch: Iterable[str], functional: Mapping[str, Fixed]) -> list[Values]:
     relations = _spellings(name for name, end in functional.items() if end in {fixed, "both"})
     t = triples.c
-    ours, theirs, mention_id = (
-        (t.head_id, t.tail_id, t.tail_mention_id) if fixed == "head" else (t.tail_id, t.head_id, t.head_mention_id)
+    ours, theirs, label, value = (
+        (t.head_id, t.tail_id, t.tail_label, t.tail_value)
+        if fixed == "head"
+        else (t.tail_id, t.head_id, t.head_label, t.head_value)
     )
-    query: Select[Any] = select(
-        t.triple_id, t.name, ours.label("ours"), theirs.label("theirs"), mentions.c.label, mentions.c.value
-    )
-    query = query.join(mentions, mentions.c.mention_id == mention_id)
+    columns = (ours.label("ours"), theirs.label("theirs"), label.label("label"), value.label("value"))
+    query: Select[Any] = select(t.chunk_id, t.triple_id, t.name, *columns)
     query = query.where(ours.in_(list(batch)), t.name.in_(relations), t.origin != Origin.PREDICTED.value)
     questions: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
     for row in connection.execute(query):
         questions[(row.ours, row.name)].append(row)
     return [
-        {"entity_id": entity_id, "relation": relation, "fixed": fixed, "triple_id": row.triple_id, "side": side}
+        {
+            "entity_id": entity_id,
+            "relation": relation,
+            "fixed": fixed,
+            "triple_id": row.triple_id,
+            "chunk_id": row.chunk_id,
+            "side": side,
+        }
         for (entity_id, relation), rows in questions.items()
         for side, row in _sides(rows)
     ]
@@ -121,7 +178,7 @@ def read_contradictions(connection: Connection, *, entity_id: str | None) -> lis
     """Return contradictions (about one entity), by entity, relation and fixed end; sides by value, then entity."""
     c, t = contradictions.c, triples.c
     query: Select[Any] = select(*STATEMENT_COLUMNS, c.entity_id, c.relation, c.fixed, c.side).join(
-        triples, t.triple_id == c.triple_id
+        triples, (t.chunk_id == c.chunk_id) & (t.triple_id == c.triple_id)
     )
     if entity_id is not None:
         query = query.where(c.entity_id == entity_id)

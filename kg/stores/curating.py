@@ -21,7 +21,7 @@ from kg.ports import (
     Sense,
 )
 from kg.stores.changes import count_change
-from kg.stores.contradictions import describe_functional, read_contradictions, recheck, recheck_all
+from kg.stores.contradictions import describe_functional, questioned, read_contradictions, recheck, recheck_all
 from kg.stores.curation_queries import contributions_to, read_links, read_senses
 from kg.stores.deciding import end_decision, find_decision, make_decision, save_decision
 from kg.stores.decisions import read_decisions
@@ -112,7 +112,7 @@ class RecordCuration(RecordReads):
         split = {one.left_id for one in changed if one.kind is DecisionKind.SPLIT}
         settled = settle(connection, self._matcher, anew=split, reconsidered=changed)
         drop_entities(connection, settled.empty)
-        recheck(connection, settled.touched, self._functional)
+        recheck(connection, questioned(settled.moved, self._functional), self._functional)
         count_change(connection, entity_ids=settled.touched)
 
     def contradictions(self, entity_id: str | None = None) -> list[Contradiction]:

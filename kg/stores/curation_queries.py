@@ -15,10 +15,10 @@ from kg.errors import NotFoundError
 from kg.ports import Contribution, Decision, DecisionKind, EntityLink, LinkStatus, Sense, TripleRow
 from kg.stores.decisions import read_decisions, senses_meant, sides_of
 from kg.stores.entities import derive_entity
-from kg.stores.locals import read_locals, read_locals_of_senses
+from kg.stores.locals import locals_of_documents, read_locals_of_senses
 from kg.stores.profiles import profile_names
 from kg.stores.queries import STATEMENT_COLUMNS, in_batches, to_triple_row
-from kg.stores.schema import chunks, links, locals_, senses, triples
+from kg.stores.schema import chunks, links, senses, triples
 from kg.types import Entity
 
 __all__ = ["contributions_to", "entities_within", "read_links", "read_senses"]
@@ -151,7 +151,7 @@ def entities_within(
     uses: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
     within: dict[str, set[str]] = defaultdict(set)
     wanted = None if entity_ids is None else set(entity_ids)
-    for local in read_locals(connection, locals_.c.document_id, document_ids):
+    for local in locals_of_documents(connection, document_ids):
         if wanted is None or local.entity_id in wanted:
             uses[local.entity_id].update(local.uses)
             within[local.entity_id].add(local.document_id)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, or_, select
 
 from kg.ports import Decision, DecisionKind
 from kg.stores.locals import Local
-from kg.stores.queries import in_batches
+from kg.stores.queries import among, in_batches, run
 from kg.stores.schema import decisions, locals_, senses
 
 __all__ = ["Side", "decisions_on", "mates_of", "read_decisions", "senses_meant", "sides_of", "splits_among"]
@@ -46,13 +46,17 @@ def read_decisions(connection: Connection, *, is_active: bool | None = None) -> 
     return [_to_decision(row) for row in connection.execute(query)]
 
 
+_D = decisions.c
+_ANY = select(_D.decision_id).where(_D.undone_at == "").limit(1)
+_ON_NAMES = select(decisions).where(_D.undone_at == "", or_(among(_D.left_id), among(_D.right_id)))
+_SENSES_OF_NAMES = select(senses.c.sense_id).where(among(senses.c.name_id))
+
+
 def decisions_on(connection: Connection, name_ids: Iterable[str]) -> list[Decision]:
     """Return the decisions that hold and concern one of these names, in the order they were taken."""
-    d = decisions.c
-    found: dict[int, Decision] = {}
-    for batch in in_batches(sorted(set(name_ids))):
-        query = select(decisions).where(d.undone_at == "", or_(d.left_id.in_(batch), d.right_id.in_(batch)))
-        found.update((row.decision_id, _to_decision(row)) for row in connection.execute(query))
+    if connection.execute(_ANY).first() is None:  # as in most records, where this is asked for every document
+        return []
+    found = {row.decision_id: _to_decision(row) for row in run(connection, _ON_NAMES, name_ids)}
     return [found[decision_id] for decision_id in sorted(found)]
 
 
@@ -114,7 +118,4 @@ def _votes(
 
 def mates_of(connection: Connection, name_ids: Iterable[str]) -> set[str]:
     """Return all senses of these names."""
-    found: set[str] = set()
-    for batch in in_batches(sorted(set(name_ids))):
-        found |= set(connection.execute(select(senses.c.sense_id).where(senses.c.name_id.in_(batch))).scalars())
-    return found
+    return {row.sense_id for row in run(connection, _SENSES_OF_NAMES, name_ids)}

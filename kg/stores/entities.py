@@ -21,7 +21,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from kg.stores.locals import UNNAMED, Local
 from kg.stores.names import fold
-from kg.stores.queries import in_batches
+from kg.stores.queries import among, run
 from kg.stores.rows import Values
 from kg.stores.schema import entities, entity_names, locals_
 
@@ -88,12 +88,11 @@ def move_shares(connection: Connection, moves: Sequence[Move]) -> list[str]:
     :param moves: What moves.
     :returns: Entities that have nothing left. Drop them with :func:`drop_entities` when no mention refers to them.
     """
-    shares: dict[str, Counter[Use]] = defaultdict(Counter)
+    shares: dict[str, dict[Use, int]] = defaultdict(lambda: defaultdict(int))
     for move in moves:
-        if move.old:
-            shares[move.old].subtract(move.local.uses)
-        if move.new:
-            shares[move.new].update(move.local.uses)
+        for entity_id, sign in ((move.old, -1), (move.new, 1)):
+            for use, count in move.local.uses.items() if entity_id else ():
+                shares[entity_id][use] += sign * count
     ids = sorted(shares)
     stored = _stored_uses(connection, ids)
     documents = _documents_after(connection, moves, ids)
@@ -116,16 +115,12 @@ def move_shares(connection: Connection, moves: Sequence[Move]) -> list[str]:
 
 def drop_entities(connection: Connection, entity_ids: Iterable[str]) -> None:
     """Delete entities that nothing refers to any more."""
-    for batch in in_batches(sorted(entity_ids)):
-        connection.execute(delete(entities).where(entities.c.entity_id.in_(batch)))
+    run(connection, _DROP, entity_ids)
 
 
 def _documents_after(connection: Connection, moves: Sequence[Move], ids: Sequence[str]) -> dict[str, int]:
     """Count the documents of each entity after the moves: one document may hold several of its names."""
-    counts: dict[str, int] = defaultdict(int)
-    for batch in in_batches(ids):
-        known = select(entities.c.entity_id, entities.c.n_documents).where(entities.c.entity_id.in_(batch))
-        counts.update((row.entity_id, row.n_documents) for row in connection.execute(known))
+    counts: dict[str, int] = defaultdict(int, run(connection, _COUNTS, ids))
     came: Counter[tuple[str, str]] = Counter()
     went: Counter[tuple[str, str]] = Counter()
     moved: set[str] = set()
@@ -149,25 +144,17 @@ def _stored_presence(
     connection: Connection, document_ids: Iterable[str], entity_ids: Sequence[str]
 ) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
-    c = locals_.c
     wanted = set(entity_ids)
-    for batch in in_batches(sorted(document_ids)):
-        query = select(c.entity_id, c.document_id, func.count()).where(c.document_id.in_(batch))
-        for entity_id, document_id, count in connection.execute(query.group_by(c.entity_id, c.document_id)):
-            if entity_id in wanted:
-                found[(entity_id, document_id)] = count
+    for entity_id, document_id, count in run(connection, _PRESENCE, document_ids):
+        if entity_id in wanted:
+            found[(entity_id, document_id)] = count
     return found
 
 
 def _stored_uses(connection: Connection, ids: list[str]) -> dict[str, dict[Use, int]]:
-    table = entity_names.c
     uses: dict[str, dict[Use, int]] = defaultdict(dict)
-    for batch in in_batches(ids):
-        rows = connection.execute(
-            select(table.entity_id, table.surface, table.label, table.n_mentions).where(table.entity_id.in_(batch))
-        )
-        for entity_id, surface, label, count in rows:
-            uses[entity_id][(surface, label)] = count
+    for entity_id, surface, label, count in run(connection, _USES, ids):
+        uses[entity_id][(surface, label)] = count
     return uses
 
 
@@ -193,24 +180,38 @@ def _compare(entity_id: str, before: Mapping[Use, int], after: Mapping[Use, int]
             )
 
 
-_THIS_NAME = (
-    (entity_names.c.entity_id == bindparam("k_entity"))
-    & (entity_names.c.surface == bindparam("k_surface"))
-    & (entity_names.c.label == bindparam("k_label"))
+_E, _N = entities.c, entity_names.c
+_COUNTS = select(_E.entity_id, _E.n_documents).where(among(_E.entity_id))
+_USES = select(_N.entity_id, _N.surface, _N.label, _N.n_mentions).where(among(_N.entity_id))
+_PRESENCE = (
+    select(locals_.c.entity_id, locals_.c.document_id, func.count())
+    .where(among(locals_.c.document_id))
+    .group_by(locals_.c.entity_id, locals_.c.document_id)
 )
+_DROP, _INSERT, _NAME = delete(entities).where(among(_E.entity_id)), insert(entities), insert(entity_names)
+_UPDATE = (
+    update(entities)
+    .where(_E.entity_id == bindparam("k_entity"))
+    .values({column.name: bindparam(column.name) for column in _E if not column.primary_key})
+)
+_THIS_NAME = (
+    (_N.entity_id == bindparam("k_entity"))
+    & (_N.surface == bindparam("k_surface"))
+    & (_N.label == bindparam("k_label"))
+)
+_COUNT_NAME = update(entity_names).where(_THIS_NAME).values(n_mentions=bindparam("n_mentions"))
+_DROP_NAME = delete(entity_names).where(_THIS_NAME)
 
 
 def _write(connection: Connection, changes: _Changes) -> None:
     """Write entities before their names, which refer to them."""
-    if changes.new_entities:
-        connection.execute(insert(entities), changes.new_entities)
-    if changes.changed_entities:
-        this_entity = entities.c.entity_id == bindparam("k_entity")
-        rows = [{"k_entity": row.pop("entity_id"), **row} for row in changes.changed_entities]
-        connection.execute(update(entities).where(this_entity), rows)
-    if changes.new_names:
-        connection.execute(insert(entity_names), changes.new_names)
-    if changes.changed_names:
-        connection.execute(update(entity_names).where(_THIS_NAME), changes.changed_names)
-    if changes.gone_names:
-        connection.execute(delete(entity_names).where(_THIS_NAME), changes.gone_names)
+    changed = [{"k_entity": row.pop("entity_id"), **row} for row in changes.changed_entities]
+    for statement, rows in (
+        (_INSERT, changes.new_entities),
+        (_UPDATE, changed),
+        (_NAME, changes.new_names),
+        (_COUNT_NAME, changes.changed_names),
+        (_DROP_NAME, changes.gone_names),
+    ):
+        if rows:
+            connection.execute(statement, rows)

@@ -14,7 +14,7 @@ from kg.ports import Decision, DecisionKind
 from kg.stores.components import Edge, Node, join
 from kg.stores.decisions import decisions_on, mates_of, senses_meant, sides_of
 from kg.stores.locals import Local
-from kg.stores.queries import in_batches
+from kg.stores.queries import among, run
 from kg.stores.schema import links, senses
 
 __all__ = ["rejoin"]
@@ -50,27 +50,29 @@ def rejoin(
     entity_of = join(graph.nodes, graph.edges, sorted(graph.apart))
     changed = {sense_id: new for sense_id, new in entity_of.items() if graph.entity_of[sense_id] != new}
     if changed:
-        rows = [{"k_sense": sense_id, "entity_id": new} for sense_id, new in sorted(changed.items())]
-        connection.execute(update(senses).where(senses.c.sense_id == bindparam("k_sense")), rows)
+        connection.execute(
+            _MOVE, [{"k_sense": sense_id, "entity_id": new} for sense_id, new in sorted(changed.items())]
+        )
     return changed
+
+
+_S, _E = senses.c, links.c
+_NODES = select(_S.sense_id, _S.name_id, _S.n_documents, _S.entity_id).where(among(_S.sense_id))
+_EDGES = select(_E.left_id, _E.right_id, _E.score).where(or_(among(_E.left_id), among(_E.right_id)), _E.is_automatic)
+_MOVE = update(senses).where(_S.sense_id == bindparam("k_sense")).values(entity_id=bindparam("entity_id"))
 
 
 def _walk(connection: Connection, graph: _Graph, frontier: set[str], unsaved: Mapping[str, Local]) -> set[str]:
     """Take the frontier into the graph; return the senses beside it that are not in yet."""
-    s, e = senses.c, links.c
     names: set[str] = set()
     ends: set[str] = set()
-    for batch in in_batches(sorted(frontier)):
-        query = select(s.sense_id, s.name_id, s.n_documents, s.entity_id).where(s.sense_id.in_(batch))
-        for row in connection.execute(query):
-            graph.nodes[row.sense_id] = Node(row.sense_id, row.name_id, row.n_documents)
-            graph.entity_of[row.sense_id] = row.entity_id
-            names.add(row.name_id)
-        touching = or_(e.left_id.in_(batch), e.right_id.in_(batch))
-        automatic = select(e.left_id, e.right_id, e.score).where(touching, e.is_automatic)
-        for left_id, right_id, score in connection.execute(automatic):
-            graph.edges.add(Edge(left_id, right_id, score))
-            ends |= {left_id, right_id}
+    for sense_id, name_id, n_documents, entity_id in run(connection, _NODES, frontier):
+        graph.nodes[sense_id] = Node(sense_id, name_id, n_documents)
+        graph.entity_of[sense_id] = entity_id
+        names.add(name_id)
+    for left_id, right_id, score in run(connection, _EDGES, frontier):
+        graph.edges.add(Edge(left_id, right_id, score))
+        ends |= {left_id, right_id}
     taken = [one for one in decisions_on(connection, names) if one.kind is not DecisionKind.SPLIT]
     meant = (
         senses_meant(connection, (side for one in taken for side in sides_of(one)), unsaved=unsaved) if taken else {}

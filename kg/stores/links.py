@@ -14,7 +14,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, or_, select
 
 from kg.ports import EntityMatcher, EntityProfile, LinkProposal
 from kg.stores.profiles import Profiled, candidates, read_profiles
-from kg.stores.queries import in_batches
+from kg.stores.queries import among, run
 from kg.stores.rows import Values
 from kg.stores.schema import links
 
@@ -42,20 +42,20 @@ def relink(connection: Connection, matcher: EntityMatcher, profiled: Profiled, *
     gone = sorted(pair for pair, old in before.items() if after.get(pair) != old)
     came = sorted(pair for pair, new in after.items() if before.get(pair) != new)
     if gone:
-        this = (links.c.left_id == bindparam("k_left")) & (links.c.right_id == bindparam("k_right"))
-        connection.execute(delete(links).where(this), [{"k_left": left, "k_right": right} for left, right in gone])
+        connection.execute(_DROP, [{"k_left": left, "k_right": right} for left, right in gone])
     if came:
-        connection.execute(insert(links), [after[pair] for pair in came])
+        connection.execute(_INSERT, [after[pair] for pair in came])
     return {sense_id for pair in (*gone, *came) for sense_id in pair}
 
 
+_E = links.c
+_LINKS = select(links).where(or_(among(_E.left_id), among(_E.right_id)))
+_DROP = delete(links).where((_E.left_id == bindparam("k_left")) & (_E.right_id == bindparam("k_right")))
+_INSERT = insert(links)
+
+
 def _stored(connection: Connection, concerned: Iterable[str]) -> dict[Pair, Values]:
-    found: dict[Pair, Values] = {}
-    for batch in in_batches(sorted(concerned)):
-        query = select(links).where(or_(links.c.left_id.in_(batch), links.c.right_id.in_(batch)))
-        for row in connection.execute(query):
-            found[(row.left_id, row.right_id)] = dict(row._mapping)
-    return found
+    return {(row.left_id, row.right_id): dict(row._mapping) for row in run(connection, _LINKS, concerned)}
 
 
 def _propose(connection: Connection, matcher: EntityMatcher, compared: set[str]) -> dict[Pair, Values]:

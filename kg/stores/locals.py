@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from kg import ids
 from kg.ports import EntityMatcher, LocalEntity
 from kg.stores.names import tidy
-from kg.stores.queries import in_batches
+from kg.stores.queries import among, run
 from kg.stores.rows import Values
 from kg.stores.schema import locals_, senses
 from kg.types import GraphDelta
@@ -25,7 +25,8 @@ __all__ = [
     "Local",
     "as_local_entity",
     "locals_of",
-    "read_locals",
+    "locals_of_documents",
+    "locals_of_names",
     "read_locals_of_senses",
     "read_smallest",
     "save_locals",
@@ -47,7 +48,7 @@ class Local:
     document_id: str
     source_id: str
     name_id: str
-    uses: Counter[Use]
+    uses: dict[Use, int]
     features: tuple[str, ...] = field(default=())
     sense_id: str = ""
     entity_id: str = ""
@@ -77,7 +78,7 @@ def locals_of(delta: GraphDelta, matcher: EntityMatcher) -> list[Local]:
             document_id=document.document_id,
             source_id=ids.source_id(document.source),
             name_id=name_id,
-            uses=counts,
+            uses=dict(counts),
             features=tuple(features.get(name_id, ())),
         )
         for name_id, counts in uses.items()
@@ -87,7 +88,9 @@ def locals_of(delta: GraphDelta, matcher: EntityMatcher) -> list[Local]:
 
 def as_local_entity(local: Local) -> LocalEntity:
     """Show a local entity to a matcher: with the uses that name it."""
-    uses = {use: count for use, count in local.uses.items() if use != UNNAMED}
+    uses = local.uses
+    if UNNAMED in uses:
+        uses = {use: count for use, count in uses.items() if use != UNNAMED}
     return LocalEntity(
         local_id=local.local_id,
         document_id=local.document_id,
@@ -111,52 +114,68 @@ def to_values(local: Local) -> Values:
     }
 
 
-def _to_local(row: Row[Any]) -> Local:
+def _to_local(row: Any) -> Local:  # noqa: ANN401 - a row of eight columns
+    local_id, document_id, source_id, name_id, sense_id, entity_id, uses, features = row
     return Local(
-        local_id=row.local_id,
-        document_id=row.document_id,
-        source_id=row.source_id,
-        name_id=row.name_id,
-        sense_id=row.sense_id,
-        entity_id=row.entity_id,
-        uses=Counter({(surface, label): count for surface, label, count in row.uses}),
-        features=tuple(row.features),
+        local_id=local_id,
+        document_id=document_id,
+        source_id=source_id,
+        name_id=name_id,
+        sense_id=sense_id,
+        entity_id=entity_id,
+        uses={(surface, label): count for surface, label, count in uses},
+        features=tuple(features),
     )
 
 
-def read_locals(connection: Connection, column: ColumnElement[str], wanted: Iterable[str]) -> list[Local]:
-    """Return the stored locals whose ``column`` is one of ``wanted``, by local id."""
-    found: list[Local] = []
-    for batch in in_batches(sorted(set(wanted))):
-        found += [_to_local(row) for row in connection.execute(select(locals_).where(column.in_(batch)))]
-    return sorted(found, key=lambda local: local.local_id)
+_C = locals_.c
+_LOCALS = select(_C.local_id, _C.document_id, _C.source_id, _C.name_id, _C.sense_id, _C.entity_id, _C.uses, _C.features)
+_OF_NAMES, _OF_DOCUMENTS = _LOCALS.where(among(_C.name_id)), _LOCALS.where(among(_C.document_id))
+_SMALLEST = _LOCALS.where(_C.name_id == bindparam("name_id")).order_by(_C.local_id).limit(bindparam("n"))
+_NAMES_OF_SENSES = select(senses.c.name_id).where(among(senses.c.sense_id)).distinct()
+
+
+def locals_of_names(connection: Connection, name_ids: Iterable[str]) -> list[Local]:
+    """Return the stored locals of these names, by local id."""
+    return sorted(map(_to_local, run(connection, _OF_NAMES, name_ids)), key=_by_id)
+
+
+def locals_of_documents(connection: Connection, document_ids: Iterable[str]) -> list[Local]:
+    """Return the stored locals of these documents, by local id."""
+    return sorted(map(_to_local, run(connection, _OF_DOCUMENTS, document_ids)), key=_by_id)
+
+
+def _by_id(local: Local) -> str:
+    return local.local_id
 
 
 def read_locals_of_senses(connection: Connection, sense_ids: Iterable[str]) -> list[Local]:
     """Return the stored locals of these senses, by local id; all that is stored of their names is looked through."""
     wanted = set(sense_ids)
-    name_ids: set[str] = set()
-    for batch in in_batches(sorted(wanted)):
-        query = select(senses.c.name_id).where(senses.c.sense_id.in_(batch))
-        name_ids |= set(connection.execute(query).scalars())
-    found = read_locals(connection, locals_.c.name_id, name_ids) if name_ids else []
-    return [local for local in found if local.sense_id in wanted]
+    name_ids = {row.name_id for row in run(connection, _NAMES_OF_SENSES, wanted)}
+    return [local for local in locals_of_names(connection, name_ids) if local.sense_id in wanted]
 
 
-def read_smallest(connection: Connection, condition: ColumnElement[bool], *, n: int) -> list[Local]:
-    """Return the ``n`` stored locals with the smallest ids of those that meet ``condition`` (which has an index)."""
-    query = select(locals_).where(condition).order_by(locals_.c.local_id).limit(n)
-    return [_to_local(row) for row in connection.execute(query)]
+def read_smallest(connection: Connection, name_id: str, *, n: int) -> list[Local]:
+    """Return the ``n`` stored locals of a name with the smallest ids."""
+    return [_to_local(row) for row in connection.execute(_SMALLEST, {"name_id": name_id, "n": n})]
+
+
+_INSERT = insert(locals_)
+_MOVE = (
+    update(locals_)
+    .where((_C.name_id == bindparam("k_name")) & (_C.local_id == bindparam("k_local")))
+    .values(sense_id=bindparam("sense_id"), entity_id=bindparam("entity_id"))
+)
 
 
 def save_locals(connection: Connection, *, added: Sequence[Local], moved: Sequence[Local]) -> None:
     """Insert new locals, and write the sense and entity of those that moved."""
     if added:
-        connection.execute(insert(locals_), [to_values(local) for local in added])
+        connection.execute(_INSERT, [to_values(local) for local in added])
     if moved:
-        this = (locals_.c.name_id == bindparam("k_name")) & (locals_.c.local_id == bindparam("k_local"))
         rows = [
             {"k_name": one.name_id, "k_local": one.local_id, "sense_id": one.sense_id, "entity_id": one.entity_id}
             for one in moved
         ]
-        connection.execute(update(locals_).where(this), rows)
+        connection.execute(_MOVE, rows)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Column, Connection, insert, inspect, literal, select, text, update
-from sqlalchemy.schema import CreateColumn
+from sqlalchemy.schema import CreateColumn, CreateTable
 
 from kg.errors import SchemaVersionError, StoreError
 from kg.ids import local_id, source_id
@@ -27,6 +27,7 @@ from kg.stores.schema import (
     assets,
     changes,
     chunks,
+    contradictions,
     documents,
     entities,
     mentions,
@@ -34,6 +35,7 @@ from kg.stores.schema import (
     metadata,
     names,
     senses,
+    triples,
 )
 from kg.stores.senses import SAMPLE
 
@@ -109,7 +111,39 @@ def _contributions_to_locals(connection: Connection) -> None:
     connection.execute(update(meta).values(matcher=NamesOnlyMatcher.version))
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _to_schema_2}
+def _to_schema_3(connection: Connection) -> None:
+    """Mentions and statements are keyed by their chunk; statements hold the labels and values at their ends."""
+    inspector = inspect(connection)
+    rebuilt = (contradictions, triples, mentions)
+    for table in rebuilt:
+        for index in inspector.get_indexes(table.name):
+            connection.exec_driver_sql(f"DROP INDEX {index['name']}")
+        connection.exec_driver_sql(f"ALTER TABLE {table.name} RENAME TO {table.name}_before")
+    for table in reversed(rebuilt):
+        connection.execute(CreateTable(table))
+        columns = ", ".join(connection.dialect.identifier_preparer.quote(column.name) for column in table.c)
+        # In the order of the new key, so that each page of its index is written once.
+        connection.exec_driver_sql(f"INSERT INTO {table.name} ({columns}) {_COPIES[table.name]}")
+        for index in table.indexes:
+            index.create(connection)
+    for table in rebuilt:
+        connection.exec_driver_sql(f"DROP TABLE {table.name}_before")
+
+
+_COPIES = {
+    "mentions": """SELECT chunk_id, mention_id, entity_id, local_id, start, "end", label, source, score, value,
+        refers_to, text FROM mentions_before ORDER BY chunk_id, mention_id""",
+    "triples": """SELECT t.chunk_id, t.triple_id, t.head_mention_id, t.tail_mention_id, t.head_id, t.name, t.tail_id,
+        t.origin, t.start, t."end", t.extractor, t.score, h.label, h.value, l.label, l.value FROM triples_before t
+        JOIN mentions_before h ON h.mention_id = t.head_mention_id
+        JOIN mentions_before l ON l.mention_id = t.tail_mention_id ORDER BY t.chunk_id, t.triple_id""",
+    "contradictions": """SELECT c.entity_id, c.relation, c.fixed, c.triple_id, t.chunk_id, c.side
+        FROM contradictions_before c JOIN triples_before t ON t.triple_id = c.triple_id""",
+}
+"""What the tables of schema 3 hold, from those of schema 2; the columns stand in the order of the new table."""
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _to_schema_2, 2: _to_schema_3}
 """The step from each older version to the next. Tables that are new since are made by ``metadata.create_all``."""
 
 

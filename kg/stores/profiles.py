@@ -16,11 +16,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from kg.ports import EntityMatcher, EntityProfile
-from kg.stores.locals import Local, as_local_entity
-from kg.stores.queries import in_batches
+from kg.stores.locals import UNNAMED, Local
+from kg.stores.queries import among, run
 from kg.stores.rows import Values
 from kg.stores.schema import block_windows, blocks, senses
 from kg.stores.senses import Regrouped
@@ -35,6 +35,37 @@ _FEATURES = 64
 
 _LAST = "~"
 """Sorts after every id: the window of a block that has fewer senses than a window holds."""
+
+
+_S, _B, _W = senses.c, blocks.c, block_windows.c
+_PROFILES = select(_S.sense_id, _S.name_id, _S.profile).where(among(_S.sense_id))
+_COUNTS = select(_S.sense_id, _S.n_documents).where(among(_S.sense_id))
+_INSERT, _DROP = insert(senses), delete(senses).where(among(_S.sense_id))
+_THIS = _S.sense_id == bindparam("k_sense")
+_COUNT = update(senses).where(_THIS).values(n_documents=bindparam("n_documents"))
+_PROFILE = update(senses).where(_THIS).values(n_documents=bindparam("n_documents"), profile=bindparam("profile"))
+_BLOCKS_OF_SENSES = select(_B.block, _B.sense_id).where(among(_B.sense_id))
+_IN_WINDOWS = (
+    select(_B.block, _B.sense_id)
+    .join(block_windows, _W.block == _B.block)
+    .where(among(_W.block), _B.sense_id <= _W.last)
+)
+_LEAVE = delete(blocks).where((_B.block == bindparam("k_block")) & (_B.sense_id == bindparam("k_sense")))
+_JOIN, _OPEN = insert(blocks), insert(block_windows)
+_KNOWN_WINDOWS = select(_W.block).where(among(_W.block))
+_LAST_IN_WINDOW = (
+    select(_B.sense_id)
+    .where(_B.block == _W.block)
+    .order_by(_B.sense_id)
+    .limit(1)
+    .offset(WINDOW - 1)
+    .correlate(block_windows)
+    .scalar_subquery()
+)
+_SHIFT = update(block_windows).where(among(_W.block)).values(last=func.coalesce(_LAST_IN_WINDOW, _LAST))
+_CLOSE = delete(block_windows).where(
+    among(_W.block), ~exists(select(_B.block).where(_B.block == _W.block).correlate(block_windows))
+)
 
 
 @dataclass(slots=True)
@@ -57,8 +88,10 @@ def make_profile(sense_id: str, speakers: Sequence[Local]) -> EntityProfile:
     uses: Counter[tuple[str, str]] = Counter()
     features: Counter[str] = Counter()
     for local in speakers:
-        uses.update(as_local_entity(local).uses)
+        for use, count in local.uses.items():
+            uses[use] += count
         features.update(local.features)
+    del uses[UNNAMED]
     kept = sorted(features.items(), key=lambda item: (-item[1], item[0]))[:_FEATURES]
     return EntityProfile(
         sense_id=sense_id, uses=dict(sorted(uses.items())), features=dict(sorted(kept)), n_documents=len(speakers)
@@ -102,12 +135,8 @@ def profile_names(stored: Sequence[Any]) -> tuple[str, ...]:
 
 def read_profiles(connection: Connection, wanted: Iterable[str]) -> dict[str, tuple[str, EntityProfile]]:
     """Return the name id and the profile of each of these senses."""
-    found: dict[str, tuple[str, EntityProfile]] = {}
-    s = senses.c
-    for batch in in_batches(sorted(wanted)):
-        rows = connection.execute(select(s.sense_id, s.name_id, s.profile).where(s.sense_id.in_(batch)))
-        found.update((row.sense_id, (row.name_id, _to_profile(row.sense_id, row.profile))) for row in rows)
-    return found
+    rows = run(connection, _PROFILES, wanted)
+    return {sense_id: (name_id, _to_profile(sense_id, stored)) for sense_id, name_id, stored in rows}
 
 
 def save_profiles(connection: Connection, matcher: EntityMatcher, regrouped: Regrouped) -> Profiled:
@@ -118,59 +147,52 @@ def save_profiles(connection: Connection, matcher: EntityMatcher, regrouped: Reg
     :param regrouped: What became of the senses.
     :returns: Which senses have to be compared again.
     """
-    s = senses.c
     looked_at = {*regrouped.counts, *regrouped.count_changes}
-    stored = {}
-    for batch in in_batches(sorted(looked_at)):
-        stored.update({row.sense_id: row for row in connection.execute(select(senses).where(s.sense_id.in_(batch)))})
+    stored = dict(run(connection, _COUNTS, looked_at))
+    # A profile is made of no more documents than its sense had: where more speak for it now, it is another one.
+    maybe_same = [key for key, found in regrouped.speakers.items() if len(found) <= stored.get(key, 0)]
+    known = {row.sense_id: row.profile for row in run(connection, _PROFILES, maybe_same)}
     result = Profiled()
     keys: dict[str, frozenset[str]] = dict.fromkeys(regrouped.vanished, frozenset())
     new: list[Values] = []
-    changed: list[Values] = []
+    counted: list[Values] = []
+    profiled: list[Values] = []
     for sense_id in sorted(looked_at):
-        old = stored.get(sense_id)
-        written = None if old is None else old.profile
+        written = None
         if sense_id in regrouped.speakers:
             profile = make_profile(sense_id, regrouped.speakers[sense_id])
-            if _to_json(profile) != written:
-                written = _to_json(profile)
+            written = _to_json(profile)
+            if written != known.get(sense_id):
                 keys[sense_id] = matcher.blocks(profile)
                 result.changed.add(sense_id)
-        values = {"n_documents": _count(sense_id, old, regrouped), "profile": written}
+        old = stored.get(sense_id)
+        n_documents = _count(sense_id, old, regrouped)
         if old is None:
-            new.append({"sense_id": sense_id, "name_id": regrouped.name_of[sense_id], "entity_id": "", **values})
-        elif (old.n_documents, old.profile) != (values["n_documents"], written):
-            changed.append({"k_sense": sense_id, **values})
-    _save_senses(connection, new=new, changed=changed, vanished=regrouped.vanished)
+            row = {"sense_id": sense_id, "name_id": regrouped.name_of[sense_id], "entity_id": ""}
+            new.append({**row, "n_documents": n_documents, "profile": written})
+        elif sense_id in result.changed:
+            profiled.append({"k_sense": sense_id, "n_documents": n_documents, "profile": written})
+        elif old != n_documents:
+            counted.append({"k_sense": sense_id, "n_documents": n_documents})
+    for statement, rows in ((_INSERT, new), (_COUNT, counted), (_PROFILE, profiled)):
+        if rows:
+            connection.execute(statement, rows)
+    run(connection, _DROP, regrouped.vanished)
     result.shifted = _save_blocks(connection, keys) - set(keys)
     return result
 
 
-def _count(sense_id: str, old: Row[Any] | None, regrouped: Regrouped) -> int:
+def _count(sense_id: str, old: int | None, regrouped: Regrouped) -> int:
     if old is None or sense_id in regrouped.counts:
         return regrouped.counts[sense_id]
-    return int(old.n_documents) + regrouped.count_changes[sense_id]
-
-
-def _save_senses(
-    connection: Connection, *, new: Sequence[Values], changed: Sequence[Values], vanished: Iterable[str]
-) -> None:
-    s = senses.c
-    if new:
-        connection.execute(insert(senses), new)
-    if changed:
-        connection.execute(update(senses).where(s.sense_id == bindparam("k_sense")), changed)
-    for batch in in_batches(sorted(vanished)):
-        connection.execute(delete(senses).where(s.sense_id.in_(batch)))
+    return old + regrouped.count_changes[sense_id]
 
 
 def _save_blocks(connection: Connection, keys: Mapping[str, frozenset[str]]) -> set[str]:
     """Write the blocks of these senses; return the senses that this brought into a window or out of one."""
-    b = blocks.c
     before: dict[str, set[str]] = {sense_id: set() for sense_id in keys}
-    for batch in in_batches(sorted(keys)):
-        for block, sense_id in connection.execute(select(b.block, b.sense_id).where(b.sense_id.in_(batch))):
-            before[sense_id].add(block)
+    for block, sense_id in run(connection, _BLOCKS_OF_SENSES, keys):
+        before[sense_id].add(block)
     left = [(block, sense_id) for sense_id, old in before.items() for block in old - keys[sense_id]]
     joined = [(block, sense_id) for sense_id, new in keys.items() for block in new - before[sense_id]]
     touched = sorted({block for block, _ in (*left, *joined)})
@@ -178,49 +200,36 @@ def _save_blocks(connection: Connection, keys: Mapping[str, frozenset[str]]) -> 
         return set()
     windows_before = _windows(connection, touched)
     if left:
-        this = (b.block == bindparam("k_block")) & (b.sense_id == bindparam("k_sense"))
-        connection.execute(delete(blocks).where(this), [{"k_block": x, "k_sense": y} for x, y in sorted(left)])
+        connection.execute(_LEAVE, [{"k_block": x, "k_sense": y} for x, y in sorted(left)])
     if joined:
-        connection.execute(insert(blocks), [{"block": x, "sense_id": y} for x, y in sorted(joined)])
+        connection.execute(_JOIN, [{"block": x, "sense_id": y} for x, y in sorted(joined)])
     _shift_windows(connection, touched)
     windows_after = _windows(connection, touched)
     return {sense for block in touched for sense in windows_before[block] ^ windows_after[block]}
 
 
 def _shift_windows(connection: Connection, touched: Sequence[str]) -> None:
-    b, w = blocks.c, block_windows.c
-    last = select(b.sense_id).where(b.block == w.block).order_by(b.sense_id).limit(1).offset(WINDOW - 1)
-    for batch in in_batches(touched):
-        known = set(connection.execute(select(w.block).where(w.block.in_(batch))).scalars())
-        new = [{"block": block, "last": ""} for block in batch if block not in known]
-        if new:
-            connection.execute(insert(block_windows), new)
-        wanted = w.block.in_(batch)
-        moved = func.coalesce(last.correlate(block_windows).scalar_subquery(), _LAST)
-        connection.execute(update(block_windows).where(wanted).values(last=moved))
-        is_used = exists(select(b.block).where(b.block == w.block).correlate(block_windows))
-        connection.execute(delete(block_windows).where(wanted, ~is_used))
+    known = {row.block for row in run(connection, _KNOWN_WINDOWS, touched)}
+    new = [{"block": block, "last": ""} for block in touched if block not in known]
+    if new:
+        connection.execute(_OPEN, new)
+    run(connection, _SHIFT, touched)
+    run(connection, _CLOSE, touched)
 
 
 def _windows(connection: Connection, wanted: Sequence[str]) -> dict[str, set[str]]:
     """Return the senses in the window of each block; none for a block that is not there."""
-    b, w = blocks.c, block_windows.c
     found: dict[str, set[str]] = defaultdict(set)
-    for batch in in_batches(wanted):
-        query = select(b.block, b.sense_id).join(block_windows, w.block == b.block)
-        for block, sense_id in connection.execute(query.where(w.block.in_(batch), b.sense_id <= w.last)):
-            found[block].add(sense_id)
+    for block, sense_id in run(connection, _IN_WINDOWS, wanted):
+        found[block].add(sense_id)
     return found
 
 
 def candidates(connection: Connection, wanted: Iterable[str]) -> dict[str, set[str]]:
     """Return, for each of these senses, the senses that it is compared with: those beside it in a window."""
-    wanted = set(wanted)
-    b = blocks.c
     of_sense: dict[str, list[str]] = {}
-    for batch in in_batches(sorted(wanted)):
-        for block, sense_id in connection.execute(select(b.block, b.sense_id).where(b.sense_id.in_(batch))):
-            of_sense.setdefault(sense_id, []).append(block)
+    for block, sense_id in run(connection, _BLOCKS_OF_SENSES, wanted):
+        of_sense.setdefault(sense_id, []).append(block)
     windows = _windows(connection, sorted({block for keys in of_sense.values() for block in keys}))
     return {
         sense_id: set().union(*(windows[block] for block in keys if sense_id in windows[block])) - {sense_id}

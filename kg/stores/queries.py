@@ -5,13 +5,25 @@ Layer: ``kg``; SQLAlchemy Core. Every look-up here has its index in :mod:`kg.sto
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, func, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Executable,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    func,
+    or_,
+    select,
+)
 
 from kg.errors import NotFoundError
 from kg.ids import relation_id
@@ -24,6 +36,7 @@ from kg.types import Table as DocumentTable
 __all__ = [
     "INFO_COLUMNS",
     "STATEMENT_COLUMNS",
+    "among",
     "caption",
     "chunk_stream",
     "document",
@@ -31,6 +44,7 @@ __all__ = [
     "mention_rows",
     "relations",
     "rows_by_id",
+    "run",
     "statistics",
     "tables_of",
     "to_triple_row",
@@ -56,6 +70,34 @@ def in_batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """Cut a list of ids into parts that fit one ``IN (…)``."""
     for start in range(0, len(ids), _BATCH):
         yield ids[start : start + _BATCH]
+
+
+def among(column: ColumnElement[str]) -> ColumnElement[bool]:
+    """Make the condition that ``column`` is one of the ids that :func:`run` is given.
+
+    A statement is made with it once, when its module is imported: making one costs about as much as running it.
+    """
+    return column.in_(bindparam("ids", expanding=True))
+
+
+def run(connection: Connection, statement: Executable, ids: Iterable[str]) -> list[Any]:
+    """Run a statement that was made with :func:`among`, a batch of ids at a time, in the order of ids.
+
+    The list is filled up to a power of two with ids of its own, which changes no answer: so there are ten texts of each
+    statement and not five hundred, and the driver, which keeps the statements it has prepared, knows them.
+
+    :param connection: A connection in a transaction.
+    :param statement: A query, or a deletion.
+    :param ids: The ids.
+    :returns: The rows of a query; none of a deletion.
+    """
+    rows: list[Any] = []
+    for batch in in_batches(sorted(set(ids))):
+        n_places = min(_BATCH, 1 << (len(batch) - 1).bit_length())
+        result = connection.execute(statement, {"ids": [*batch, *[batch[-1]] * (n_places - len(batch))]})
+        if result.returns_rows:
+            rows += result.all()
+    return rows
 
 
 def rows_by_id(connection: Connection, table: Table, ids: Sequence[str], *, kind: str, where: str) -> list[Row[Any]]:

@@ -334,21 +334,25 @@ def to_mention(row: Row[Any]) -> Mention:
     )
 
 
-def triple_row(triple: Triple, *, entity_of: Mapping[str, str]) -> Values:
-    """Make the row of ``triples``; ``entity_of`` maps the document's mention ids to entity ids."""
+def triple_row(triple: Triple, *, head: Values, tail: Values) -> Values:
+    """Make the row of ``triples`` from the rows of the mentions at its ends, whose entities are decided."""
     return {
         "triple_id": triple.triple_id,
         "chunk_id": triple.chunk_id,
         "head_mention_id": triple.head_mention_id,
         "tail_mention_id": triple.tail_mention_id,
-        "head_id": entity_of[triple.head_mention_id],
+        "head_id": head["entity_id"],
         "name": triple.name,
-        "tail_id": entity_of[triple.tail_mention_id],
+        "tail_id": tail["entity_id"],
         "origin": triple.origin.value,
         "start": triple.span.start,
         "end": triple.span.end,
         "extractor": triple.extractor,
         "score": triple.score,
+        "head_label": head["label"],
+        "head_value": head["value"],
+        "tail_label": tail["label"],
+        "tail_value": tail["value"],
     }
 
 

@@ -7,7 +7,8 @@ Layer: ``kg``; SQLAlchemy Core only, no ORM and no SQL dialect.
     documents ─┬─ assets ─┬─ captions
                │          └─ tables                     (those read off a picture)
                ├─ tables                                (those of the text)
-               ├─ chunks ─┬─ mentions ── triples        (what was read, with its place)
+               ├─ chunks ─┬─ mentions                   (what was read, with its place)
+               │          ├─ triples                    (statements between mentions of the document)
                │          └─ vectors                    (what encoders made of it)
                └─ locals                                (what this document says of each name)
     names, senses ── blocks, links                      (which names mean one thing: see kg.ports.entities)
@@ -23,6 +24,10 @@ inside the same transaction at a cost that depends on the document, not on the r
 
 Ids come from :mod:`kg.ids`. Large columns stand last, because SQLite reads a row only as far as it has to. Columns that
 are younger than their table have a server default, with which :mod:`kg.stores.migrations` adds them to older records.
+
+Ids are hashes, so a B-tree that is ordered by one is written in another page for each row. What a chunk holds is
+therefore keyed by the chunk first: the mentions and statements of a chunk share a page, and one index both finds them
+and keeps their ids unique. Nothing is looked for by the id of a mention or of a statement alone.
 """
 
 from __future__ import annotations
@@ -68,7 +73,7 @@ __all__ = [
     "vectors",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raise it with every change of a table, and add the step to :data:`kg.stores.migrations.MIGRATIONS`."""
 
 _ID = String(40)
@@ -307,8 +312,8 @@ decisions = Table(
 mentions = Table(
     "mentions",
     metadata,
+    Column("chunk_id", _ID, _owned_by("chunks.chunk_id"), primary_key=True),
     Column("mention_id", _ID, primary_key=True),
-    Column("chunk_id", _ID, _owned_by("chunks.chunk_id"), nullable=False),
     Column("entity_id", _ID, ForeignKey("entities.entity_id"), nullable=False),
     Column("local_id", _ID, nullable=False, server_default=""),
     Column("start", Integer, nullable=False),
@@ -319,17 +324,16 @@ mentions = Table(
     Column("value", Text, nullable=False, server_default=""),
     Column("refers_to", _ID, nullable=False, server_default=""),
     Column("text", Text, nullable=False),
-    Index("mentions_of_chunk", "chunk_id", "start"),
-    Index("mentions_of_entity", "entity_id"),
+    Index("mentions_of_entity", "entity_id", "local_id"),
 )
 
 triples = Table(
     "triples",
     metadata,
+    Column("chunk_id", _ID, _owned_by("chunks.chunk_id"), primary_key=True),
     Column("triple_id", _ID, primary_key=True),
-    Column("chunk_id", _ID, _owned_by("chunks.chunk_id"), nullable=False),
-    Column("head_mention_id", _ID, _owned_by("mentions.mention_id"), nullable=False),
-    Column("tail_mention_id", _ID, _owned_by("mentions.mention_id"), nullable=False),
+    Column("head_mention_id", _ID, nullable=False),
+    Column("tail_mention_id", _ID, nullable=False),
     Column("head_id", _ID, nullable=False),
     Column("name", Text, nullable=False),
     Column("tail_id", _ID, nullable=False),
@@ -338,12 +342,15 @@ triples = Table(
     Column("end", Integer, nullable=False),
     Column("extractor", Text, nullable=False),
     Column("score", Double, nullable=False),
-    Index("triples_of_chunk", "chunk_id", "start"),
+    Column("head_label", Text, nullable=False),
+    Column("head_value", Text, nullable=False),
+    Column("tail_label", Text, nullable=False),
+    Column("tail_value", Text, nullable=False),
     Index("triples_of_relation", "head_id", "name", "tail_id", "origin"),
-    Index("triples_of_tail", "tail_id"),
-    Index("triples_of_head_mention", "head_mention_id"),
-    Index("triples_of_tail_mention", "tail_mention_id"),
+    Index("triples_of_tail", "tail_id", "name"),
 )
+"""The mentions at both ends are of the same document (:class:`kg.types.GraphDelta` sees to it) and go with it; their
+labels and values, which never change, are kept here, so that statements are compared without looking for them."""
 
 vectors = Table(
     "vectors",
@@ -371,9 +378,10 @@ contradictions = Table(
     Column("entity_id", _ID, primary_key=True),
     Column("relation", Text, primary_key=True),
     Column("fixed", String(4), primary_key=True),
-    Column("triple_id", _ID, _owned_by("triples.triple_id"), primary_key=True),
+    Column("triple_id", _ID, primary_key=True),
+    Column("chunk_id", _ID, _owned_by("chunks.chunk_id"), nullable=False),
     Column("side", Text, nullable=False),
-    Index("contradictions_of_triple", "triple_id"),
+    Index("contradictions_of_chunk", "chunk_id"),
     sqlite_with_rowid=False,
 )
-"""Statements that cannot all hold; those of one ``side`` agree with each other."""
+"""Statements that cannot all hold, each in its chunk; those of one ``side`` agree with each other."""

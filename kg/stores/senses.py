@@ -21,13 +21,13 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from kg.ids import sense_id
 from kg.ports import EntityMatcher
-from kg.stores.locals import Local, as_local_entity, read_locals, read_smallest
-from kg.stores.queries import in_batches
-from kg.stores.schema import locals_, names
+from kg.stores.locals import Local, as_local_entity, locals_of_names, read_smallest
+from kg.stores.queries import among, run
+from kg.stores.schema import names
 
 __all__ = ["SAMPLE", "Regrouped", "partition", "regroup"]
 
@@ -152,7 +152,7 @@ def regroup(
                 after[name_id] = light
                 continue
         whole.append(name_id)
-    stored = _by_name(read_locals(connection, locals_.c.name_id, whole))
+    stored = _by_name(locals_of_names(connection, whole))
     for name_id in whole:
         members = sorted([*stored[name_id], *added_of[name_id]], key=lambda local: local.local_id)
         result.vanished |= {local.sense_id for local in (*stored[name_id], *gone_of[name_id])}
@@ -201,7 +201,7 @@ def _lightly(
         return _Name(n_locals=n_locals, n_senses=old.n_senses, last_sampled=old.last_sampled)
     last = old.last_sampled
     if is_resampled:
-        stored = read_smallest(connection, locals_.c.name_id == name_id, n=SAMPLE)
+        stored = read_smallest(connection, name_id, n=SAMPLE)
         sample = sorted([*stored, *added], key=lambda local: local.local_id)[:SAMPLE]
         if len(set(matcher.senses([as_local_entity(local) for local in sample]))) > 1:
             return None
@@ -224,7 +224,7 @@ def _join_senses(
     into: Regrouped,
 ) -> None:
     """Add to the senses of a homonym what falls outside its sample, and take away what is gone from there."""
-    sample = read_smallest(connection, locals_.c.name_id == name_id, n=SAMPLE) if added else []
+    sample = read_smallest(connection, name_id, n=SAMPLE) if added else []
     sense_of = {local.local_id: local.sense_id for local in sample}
     for local in added:
         local.sense_id = _place(matcher, sample, sense_of, local)
@@ -242,29 +242,40 @@ def _by_name(found: Iterable[Local]) -> dict[str, list[Local]]:
     return grouped
 
 
+_N = names.c
+_NAMES = select(_N.name_id, _N.n_locals, _N.n_senses, _N.last_sampled).where(among(_N.name_id))
+_INSERT, _DROP = insert(names), delete(names).where(among(_N.name_id))
+_CHANGE = (
+    update(names)
+    .where(_N.name_id == bindparam("k_name"))
+    .values({key: bindparam(key) for key in ("n_locals", "n_senses", "last_sampled")})
+)
+
+
 def _stored_names(connection: Connection, wanted: Iterable[str]) -> dict[str, _Name]:
-    found: dict[str, _Name] = {}
-    for batch in in_batches(sorted(wanted)):
-        for row in connection.execute(select(names).where(names.c.name_id.in_(batch))):
-            found[row.name_id] = _Name(row.n_locals, row.n_senses, row.last_sampled)
-    return found
+    return {
+        name_id: _Name(n_locals, n_senses, last)
+        for name_id, n_locals, n_senses, last in run(connection, _NAMES, wanted)
+    }
 
 
 def _save_names(
     connection: Connection, *, before: Mapping[str, _Name], after: Mapping[str, _Name], touched: Iterable[str]
 ) -> None:
     changed = [name_id for name_id in sorted(touched) if before.get(name_id) != after.get(name_id)]
-    for batch in in_batches([name_id for name_id in changed if name_id in before]):
-        connection.execute(delete(names).where(names.c.name_id.in_(batch)))
-    rows = [
-        {
-            "name_id": name_id,
-            "n_locals": after[name_id].n_locals,
-            "n_senses": after[name_id].n_senses,
-            "last_sampled": after[name_id].last_sampled,
-        }
-        for name_id in changed
-        if name_id in after
-    ]
-    if rows:
-        connection.execute(insert(names), rows)
+    run(connection, _DROP, [name_id for name_id in changed if name_id not in after])
+    for statement, key, wanted in (
+        (_INSERT, "name_id", [name_id for name_id in changed if name_id in after and name_id not in before]),
+        (_CHANGE, "k_name", [name_id for name_id in changed if name_id in after and name_id in before]),
+    ):
+        rows = [
+            {
+                key: name_id,
+                "n_locals": after[name_id].n_locals,
+                "n_senses": after[name_id].n_senses,
+                "last_sampled": after[name_id].last_sampled,
+            }
+            for name_id in wanted
+        ]
+        if rows:
+            connection.execute(statement, rows)

@@ -15,17 +15,18 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from kg.ports import Decision, EntityMatcher
+from kg.stores.contradictions import Statement
 from kg.stores.decisions import decisions_on, splits_among
 from kg.stores.entities import Move, move_shares
 from kg.stores.joining import rejoin
 from kg.stores.links import relink
-from kg.stores.locals import Local, read_locals, read_locals_of_senses, save_locals
+from kg.stores.locals import Local, locals_of_names, read_locals_of_senses, save_locals
 from kg.stores.profiles import save_profiles
-from kg.stores.queries import in_batches
-from kg.stores.schema import locals_, mentions, senses, triples
+from kg.stores.queries import among, in_batches, run
+from kg.stores.schema import chunks, locals_, mentions, senses, triples
 from kg.stores.senses import Regrouped, regroup
 
 __all__ = ["Settled", "realign", "settle"]
@@ -39,6 +40,8 @@ class Settled:
     """Entities of which anything changed: names, counts, mentions, relations, or that they vanished."""
     empty: list[str] = field(default_factory=list)
     """Entities that nothing is left of; no stored mention refers to them any more."""
+    moved: set[Statement] = field(default_factory=set)
+    """Stored statements that lead from or to another entity now, as they were and as they are."""
 
 
 def settle(
@@ -98,7 +101,8 @@ def _carry_out(
         result.touched |= {move.old, move.new} - {""}
         move.local.entity_id = move.new
     save_locals(connection, added=added, moved=list(moving.values()))
-    result.touched |= _move_statements(connection, stored)
+    result.moved = _move_statements(connection, stored)
+    result.touched |= {end for head_id, _, tail_id in result.moved for end in (head_id, tail_id)}
     return result
 
 
@@ -107,45 +111,60 @@ def realign(connection: Connection) -> Settled:
     ours, theirs = locals_.c, senses.c
     query = select(ours.name_id).join(senses, theirs.sense_id == ours.sense_id)
     misplaced = connection.execute(query.where(ours.entity_id != theirs.entity_id).distinct()).scalars().all()
-    moving = Regrouped(moved=read_locals(connection, ours.name_id, misplaced))
+    moving = Regrouped(moved=locals_of_names(connection, misplaced))
     return _carry_out(connection, moving, {}, gone=(), added=())
 
 
 def _entities_of(connection: Connection, sense_ids: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for batch in in_batches(sorted(sense_ids)):
-        query = select(senses.c.sense_id, senses.c.entity_id).where(senses.c.sense_id.in_(batch))
-        found.update((row.sense_id, row.entity_id) for row in connection.execute(query))
-    return found
+    return dict(run(connection, _ENTITIES, sense_ids))
 
 
-def _move_statements(connection: Connection, moves: Iterable[Move]) -> set[str]:
-    """Lead stored mentions and statements on to their new entities; return the entities at the statements' other ends.
+_ENTITIES = select(senses.c.sense_id, senses.c.entity_id).where(among(senses.c.sense_id))
 
-    A relation of theirs leads somewhere else now.
+
+def _move_statements(connection: Connection, moves: Iterable[Move]) -> set[Statement]:
+    """Lead stored mentions and statements on to their new entities; return these statements, before and after.
+
+    A relation of the entities at their other ends leads somewhere else now.
     """
     by_entity: dict[tuple[str, str], list[str]] = defaultdict(list)
+    documents: set[str] = set()
     for move in moves:
         by_entity[(move.old, move.new)].append(move.local.local_id)
-    others: set[str] = set()
+        documents.add(move.local.document_id)
+    new_of: dict[str, str] = {}
     m = mentions.c
     for (old, new), local_ids in sorted(by_entity.items()):
         for batch in in_batches(sorted(local_ids)):
             moving = (m.entity_id == old) & m.local_id.in_(batch)
-            ours = connection.execute(select(m.mention_id).where(moving)).scalars().all()
-            others |= _lead_on(connection, ours, new)
-    return others
+            new_of.update(dict.fromkeys(connection.execute(select(m.mention_id).where(moving)).scalars(), new))
+            connection.execute(update(mentions).where(moving).values(entity_id=new))
+    return _lead_on(connection, documents, new_of)
 
 
-def _lead_on(connection: Connection, mention_ids: Sequence[str], new: str) -> set[str]:
-    """Give these mentions and the ends of their statements the entity ``new``; return all ends of the statements."""
-    others: set[str] = set()
-    t, m = triples.c, mentions.c
-    for batch in in_batches(mention_ids):
-        touching = or_(t.head_mention_id.in_(batch), t.tail_mention_id.in_(batch))
-        ends = select(t.head_id, t.tail_id).where(touching).distinct()
-        others |= {end for row in connection.execute(ends) for end in row}
-        connection.execute(update(mentions).where(m.mention_id.in_(batch)).values(entity_id=new))
-        connection.execute(update(triples).where(t.head_mention_id.in_(batch)).values(head_id=new))
-        connection.execute(update(triples).where(t.tail_mention_id.in_(batch)).values(tail_id=new))
-    return others
+def _lead_on(connection: Connection, document_ids: Iterable[str], new_of: Mapping[str, str]) -> set[Statement]:
+    """Give the ends of these documents' statements the new entities of the mentions that they stand at."""
+    moved: set[Statement] = set()
+    rows: list[dict[str, str]] = []
+    for row in run(connection, _STATEMENTS, document_ids):
+        head_id = new_of.get(row.head_mention_id, row.head_id)
+        tail_id = new_of.get(row.tail_mention_id, row.tail_id)
+        if (head_id, tail_id) != (row.head_id, row.tail_id):
+            moved |= {(row.head_id, row.name, row.tail_id), (head_id, row.name, tail_id)}
+            rows.append({"k_chunk": row.chunk_id, "k_triple": row.triple_id, "head_id": head_id, "tail_id": tail_id})
+    if rows:
+        connection.execute(_LEAD_ON, rows)
+    return moved
+
+
+_T = triples.c
+_STATEMENTS = (
+    select(_T.chunk_id, _T.triple_id, _T.head_mention_id, _T.tail_mention_id, _T.head_id, _T.name, _T.tail_id)
+    .join(chunks, chunks.c.chunk_id == _T.chunk_id)
+    .where(among(chunks.c.document_id))
+)
+_LEAD_ON = (
+    update(triples)
+    .where((_T.chunk_id == bindparam("k_chunk")) & (_T.triple_id == bindparam("k_triple")))
+    .values(head_id=bindparam("head_id"), tail_id=bindparam("tail_id"))
+)

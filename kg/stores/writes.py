@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from kg.errors import InputError, NotFoundError
 from kg.ports import EntityMatcher
 from kg.stores.changes import count_change
-from kg.stores.contradictions import Fixed, recheck
+from kg.stores.contradictions import Fixed, Statement, questioned, recheck
 from kg.stores.entities import drop_entities
-from kg.stores.locals import Local, locals_of, read_locals
-from kg.stores.queries import in_batches
+from kg.stores.locals import Local, locals_of, locals_of_documents
+from kg.stores.queries import among, in_batches, run
 from kg.stores.rows import Values, asset_row, caption_row, chunk_row, document_row, mention_row, table_row, triple_row
-from kg.stores.schema import assets, captions, chunks, documents, locals_, mentions, tables, triples, vectors
+from kg.stores.schema import assets, captions, chunks, documents, mentions, tables, triples, vectors
 from kg.stores.settle import settle
 from kg.types import GraphDelta, IngestStatus, Mention
 
@@ -39,18 +39,18 @@ def apply_delta(
     :returns: ``UNCHANGED`` if the document was there (nothing was written), else ``REPLACED`` or ``ADDED``.
     """
     document = delta.document
-    by_id = select(documents.c.document_id).where(documents.c.document_id == document.document_id)
-    if connection.execute(by_id).first() is not None:
+    older = connection.execute(_BY_SOURCE, {"source": document.source}).scalar_one_or_none()
+    if older == document.document_id or connection.execute(_BY_ID, {"id": document.document_id}).first() is not None:
         return IngestStatus.UNCHANGED
-    by_source = select(documents.c.document_id).where(documents.c.source == document.source)
-    older = connection.execute(by_source).scalar_one_or_none()
-    gone = [] if older is None else _delete(connection, older)
-    connection.execute(insert(documents), [document_row(document, n_chunks=len(delta.chunks), added_at=added_at)])
+    gone, unsaid = ([], []) if older is None else _delete(connection, older)
+    connection.execute(
+        _INSERTS[documents.name], [document_row(document, n_chunks=len(delta.chunks), added_at=added_at)]
+    )
     added = locals_of(delta, matcher)
     settled = settle(connection, matcher, gone=gone, added=added)
     drop_entities(connection, settled.empty)
-    _insert_parts(connection, delta, added)
-    recheck(connection, settled.touched, functional)
+    said = _insert_parts(connection, delta, added)
+    recheck(connection, questioned((*unsaid, *said, *settled.moved), functional), functional)
     changed = [document.document_id] if older is None else [document.document_id, older]
     count_change(connection, document_ids=changed, entity_ids=settled.touched)
     return IngestStatus.ADDED if older is None else IngestStatus.REPLACED
@@ -68,12 +68,12 @@ def remove_document(
     :param where: The record as a user knows it, for the message.
     :raises NotFoundError: If there is no such document.
     """
-    known = select(documents.c.document_id).where(documents.c.document_id == document_id)
-    if connection.execute(known).first() is None:
+    if connection.execute(_BY_ID, {"id": document_id}).first() is None:
         raise NotFoundError(f"There is no document {document_id!r} in {where}. List the documents to see their ids.")
-    settled = settle(connection, matcher, gone=_delete(connection, document_id))
+    gone, unsaid = _delete(connection, document_id)
+    settled = settle(connection, matcher, gone=gone)
     drop_entities(connection, settled.empty)
-    recheck(connection, settled.touched, functional)
+    recheck(connection, questioned((*unsaid, *settled.moved), functional), functional)
     count_change(connection, document_ids=[document_id], entity_ids=settled.touched)
 
 
@@ -105,30 +105,50 @@ def _to_blob(chunk_id: str, vector: NDArray[np.float32]) -> bytes:
     return np.ascontiguousarray(vector, dtype="<f4").tobytes()
 
 
-def _delete(connection: Connection, document_id: str) -> list[Local]:
-    """Delete a document; return what it said of each name."""
-    gone = read_locals(connection, locals_.c.document_id, [document_id])
-    connection.execute(delete(documents).where(documents.c.document_id == document_id))
-    return gone
+def _delete(connection: Connection, document_id: str) -> tuple[list[Local], list[Statement]]:
+    """Delete a document; return what it said of each name, and its statements."""
+    gone = locals_of_documents(connection, [document_id])
+    unsaid = [(head_id, name, tail_id) for head_id, name, tail_id in run(connection, _SAID, [document_id])]
+    run(connection, _DROP, [document_id])
+    return gone, unsaid
 
 
-def _insert_parts(connection: Connection, delta: GraphDelta, added: Sequence[Local]) -> None:
+_D, _T = documents.c, triples.c
+_BY_ID = select(_D.document_id).where(_D.document_id == bindparam("id"))
+_BY_SOURCE = select(_D.document_id).where(_D.source == bindparam("source"))
+_SAID = (
+    select(_T.head_id, _T.name, _T.tail_id)
+    .join(chunks, chunks.c.chunk_id == _T.chunk_id)
+    .where(among(chunks.c.document_id))
+    .distinct()
+)
+_DROP = delete(documents).where(among(_D.document_id))
+_INSERTS = {table.name: insert(table) for table in (documents, assets, captions, tables, chunks, mentions, triples)}
+
+
+def _insert_parts(connection: Connection, delta: GraphDelta, added: Sequence[Local]) -> set[Statement]:
+    """Insert what a document holds; return its statements."""
     document, extraction = delta.document, delta.extraction
     local_of = {local.name_id: local for local in added}
-    entity_of = {one.mention_id: local_of[one.entity_id].entity_id for one in extraction.mentions}
+    mention_rows = {one.mention_id: _mention_row(one, local_of[one.entity_id]) for one in extraction.mentions}
     # A statement's id is the hash of all it says, so two with one id are the same statement found twice.
     statements = {triple.triple_id: triple for triple in extraction.triples}.values()
+    triple_rows = [
+        triple_row(one, head=mention_rows[one.head_mention_id], tail=mention_rows[one.tail_mention_id])
+        for one in statements
+    ]
     batches = (
         (assets, [asset_row(asset) for asset in document.assets]),
         (captions, [caption_row(caption) for caption in delta.captions]),
         (tables, [table_row(table) for table in delta.tables]),
         (chunks, [chunk_row(chunk) for chunk in delta.chunks]),
-        (mentions, [_mention_row(mention, local_of[mention.entity_id]) for mention in extraction.mentions]),
-        (triples, [triple_row(triple, entity_of=entity_of) for triple in statements]),
+        (mentions, list(mention_rows.values())),
+        (triples, triple_rows),
     )
     for table, rows in batches:
         if rows:
-            connection.execute(insert(table), rows)
+            connection.execute(_INSERTS[table.name], rows)
+    return {(row["head_id"], row["name"], row["tail_id"]) for row in triple_rows}
 
 
 def _mention_row(mention: Mention, local: Local) -> Values:

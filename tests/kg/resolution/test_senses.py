@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kg.ports import LocalEntity
-from kg.resolution.evidence import evidence_of, signs_against
-from kg.resolution.senses import cluster_senses
+from kg.resolution.evidence import are_apart, can_be_apart, evidence_of, signs_against
+from kg.resolution.senses import cluster_by_evidence, cluster_senses
 
 
 def local(
@@ -142,3 +143,79 @@ def test_clusters_are_numbered_from_the_largest_without_gaps(pieces: list[tuple[
 
     assert all(sizes)
     assert sizes == sorted(sizes, reverse=True)
+
+
+SAID = [
+    "is:painter",
+    "is:footballer",
+    "is:river",
+    "is:company",
+    "is:town",
+    "part:film",
+    "part:planet",
+    "part:band",
+    "born:1921",
+    "born:1922",
+    "born:1980",
+    "made:1994",
+    "made:1995",
+    "made:2016",
+    "where:ohio",
+    "where:kent",
+    "of:welsh",
+    "of:danish",
+    "with:oslo",
+    "with:bergen",
+    "with:cardiff",
+    "with:lima",
+    "word:canvas",
+    "word:goal",
+    "word:bank",
+    "word:water",
+    "year:1984",
+    "topic:harbour",
+]
+LABELS = st.sampled_from(("PERSON", "ORG", "GPE", "MISC", "WORK_OF_ART", "CONCEPT", "DATE"))
+ANY_LOCALS = st.lists(
+    st.tuples(
+        st.sets(st.sampled_from(SAID), max_size=6),
+        LABELS,
+        st.sampled_from(("Ada North", "north", "North")),
+        st.integers(min_value=1, max_value=6),
+    ),
+    min_size=1,
+    max_size=8,
+).map(
+    lambda rows: [
+        local(number, " ".join(said), label=label, name=name, n=n) for number, (said, label, name, n) in enumerate(rows)
+    ]
+)
+
+
+@given(found=ANY_LOCALS)
+def test_names_that_are_seen_to_be_one_thing_are_clustered_as_the_reference_does(found: list[LocalEntity]):
+    assert cluster_senses(found) == cluster_by_evidence(found)
+
+
+@given(found=ANY_LOCALS, sides=st.lists(st.booleans(), min_size=8, max_size=8))
+def test_what_cannot_be_apart_is_not_apart_however_it_is_put_together(found: list[LocalEntity], sides: list[bool]):
+    evidence = []
+    for side in (True, False):
+        members = [one for one, chosen in zip(found, sides, strict=False) if chosen is side]
+        uses, features = Counter[tuple[str, str]](), Counter[str]()
+        for one in members:
+            uses.update(one.uses)
+            features.update(one.features)
+        evidence.append(evidence_of(uses, features, n_documents=len(members)))
+    if are_apart(*evidence):
+        assert can_be_apart([one.uses for one in found], [one.features for one in found])
+
+
+def test_labels_that_disagree_have_to_be_looked_at_and_labels_that_agree_have_not():
+    def looked_at(*found: LocalEntity) -> bool:
+        return can_be_apart([one.uses for one in found], [one.features for one in found])
+
+    person, place = local(1, "with:oslo", n=5), local(2, "with:lima", label="GPE", n=5)
+    assert looked_at(person, place)
+    assert not looked_at(person, local(3, "with:lima", n=5))
+    assert not looked_at(person, local(4, "with:lima", label="GPE", n=4))  # four labels are not enough to part

@@ -9,15 +9,27 @@ import pytest
 from sqlalchemy import Connection
 
 from kg.errors import SchemaVersionError, StoreError
+from kg.ids import entity_id
+from kg.ports import DecisionKind
 from kg.stores.migrations import MIGRATIONS
 from kg.stores.record import open_record
 from kg.stores.schema import SCHEMA_VERSION
-from kg.testing import canonical_dump, make_delta
+from kg.testing import CompanyMatcher, canonical_dump, make_delta
 from kg.testing.contract import CURIE, EULER
 
 OLDER = SCHEMA_VERSION - 1
 SCHEMA_1 = Path(__file__).with_name("data") / "schema_1.sql"
 """A record that version 0.1.0 wrote, of the two texts imported above, as ``sqlite3``'s ``iterdump`` gives it."""
+
+SCHEMA_2 = SCHEMA_1.with_name("schema_2.sql")
+"""A record of :data:`TEXTS_2` as the last version with schema 2 wrote it, with a vector and a decision."""
+TEXTS_2 = {
+    "a.txt": "Bob. Ann born_in Oslo",
+    "b.txt": "Bob. Ann born_in Rome",
+    "c.txt": "Ada King knows Babbage\n[picture: Ada King knows Ann]\n",
+    "d.txt": "Al King likes Babbage. Bergen capital_of Norway",
+    "e.txt": "Oslo capital_of Norway",
+}
 
 
 def _schema_version(path: Path) -> int:
@@ -151,6 +163,15 @@ def schema_1(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def schema_2(tmp_path: Path) -> Path:
+    path = tmp_path / "record_2.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(SCHEMA_2.read_text("utf-8"))
+    connection.close()
+    return path
+
+
 def test_record_of_schema_1_reads_as_if_this_version_had_written_it(schema_1: Path, tmp_path: Path):
     deltas = [make_delta(CURIE, name="curie.txt"), make_delta(EULER, name="euler.txt")]
     migrated, fresh = open_record(schema_1), open_record(tmp_path / "fresh.db")
@@ -170,7 +191,7 @@ def test_record_of_schema_1_reads_as_if_this_version_had_written_it(schema_1: Pa
     fresh.close()
 
 
-def test_migrated_tables_have_the_columns_and_indexes_of_new_ones(schema_1: Path, tmp_path: Path):
+def test_migrated_tables_have_the_columns_and_indexes_of_new_ones(schema_1: Path, schema_2: Path, tmp_path: Path):
     def columns_and_indexes(path: Path) -> tuple[set[tuple[str, ...]], set[str]]:
         connection = sqlite3.connect(path)
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -182,5 +203,28 @@ def test_migrated_tables_have_the_columns_and_indexes_of_new_ones(schema_1: Path
         return columns, indexes
 
     open_record(schema_1).close()
+    open_record(schema_2).close()
     open_record(tmp_path / "fresh.db").close()
     assert columns_and_indexes(schema_1) == columns_and_indexes(tmp_path / "fresh.db")
+    assert columns_and_indexes(schema_2) == columns_and_indexes(tmp_path / "fresh.db")
+
+
+def test_record_of_schema_2_reads_as_if_this_version_had_written_it(schema_2: Path, tmp_path: Path):
+    deltas = [make_delta(text, name=name) for name, text in TEXTS_2.items()]
+    migrated = open_record(schema_2, matcher=CompanyMatcher())
+    fresh = open_record(tmp_path / "fresh.db", matcher=CompanyMatcher())
+    for delta in deltas:
+        fresh.apply(delta)
+    fresh.decide(DecisionKind.SAME, entity_id("bergen"), entity_id("rome"))
+
+    assert canonical_dump(migrated) == canonical_dump(fresh)
+    assert len(migrated.contradictions()) == 1
+    assert list(migrated.vectors(encoder="test", chunk_ids=migrated.chunk_ids())) == [deltas[0].chunks[0].chunk_id]
+    assert migrated.version() == fresh.version()
+    assert migrated.changed_since(0) == fresh.changed_since(0)
+    for delta in deltas:
+        for store in (migrated, fresh):
+            store.remove(delta.document.document_id)
+        assert canonical_dump(migrated) == canonical_dump(fresh)
+    migrated.close()
+    fresh.close()
