@@ -9,15 +9,17 @@ The corpus is generated, the same for the same flags and seed: notes of LOW to H
 same text set by reportlab, and bar charts drawn by Pillow. Every way reads every kind in one run, with the same models,
 loaded before the clock starts, into a fresh record each, the ways taking turns so that a busy machine is busy for all:
 
-- ``naive``: a file at a time; each chunk goes to spaCy and to the encoder alone, and a document's vectors to the record
+- ``naive``: a file at a time, through spaCy's own pipeline with our rules, and transformers' own network, whose batch
+  is the document; the same loader, captioner, chunker and record
 - ``sequential``: the product's pipeline with ``workers=0``: a document's chunks in a batch, its stages one by one
 - ``overlapped``: the product's pipeline as it is configured
 
 The ratio is of the best times. ``extract + encode`` leaves parsing, captions and the record out. It has two baselines:
 
 - ``libraries``: ``spacy.load(...)(text)`` of a whole document, then its chunks in one padded batch through the
-  network and tokenizer of transformers, with the pooling that sentence-transformers does: no rules at all are run
-- ``chunk by chunk``: our own rules and network, in float32, on one chunk at a time
+  network and tokenizer of transformers, with the pooling that sentence-transformers does; no rules are run
+- ``with rules``: the same work as ours: the rules over spaCy's own pipeline, and the same network of transformers, a
+  document at a time
 
 against batches of both stages in two threads. ``--memory`` ingests so many notes in a process each and
 prints its peak memory: it must not grow with the corpus.
@@ -37,16 +39,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from api.evaluation.retrieval import peak_memory_mib
 from api.settings import load_settings
 from api.wiring import Wiring
+from kg.extraction.spacy_rules import SpacyExtractor
 from kg.ingest import IngestConfig, IngestPipeline
 from kg.loaders.raw import raw_from_bytes
-from kg.ports import BatchExtractor, CaptionRequest, ChunkEncoder, EncodedChunk
+from kg.ports import BatchExtractor, CaptionRequest
 from kg.stores.record import open_record
-from kg.types import Caption, Chunk, Document, Extraction, GraphDelta, RawFile
+from kg.types import Caption, Chunk, Document, GraphDelta, RawFile
+from retrieval.encoders.torchvision_ops import declare_missing_operators
 from tests.benchmarks.machine import describe_machine
 
 PEOPLE = ["Anna Berg", "Tom Hale", "Mona Arden", "Petra Voss", "Ines Torvald", "Jon Elder", "Ruth Calder", "Sam Okoro"]
@@ -113,17 +120,53 @@ def pictures(n: int, seed: int) -> Iterator[RawFile]:
         yield raw_from_bytes(f"chart-{number}.png", out.getvalue())
 
 
+class Libraries:
+    """What someone has who has just installed spaCy and transformers, and our rules over the former."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        import spacy
+        from transformers import AutoModel, AutoTokenizer
+
+        parser, encoder = wiring.models.path("spacy-en"), wiring.models.path("minilm")
+        self.parser = spacy.load(parser)
+        self.extractor = SpacyExtractor(parser, fast=False)
+        self._tokenizer = AutoTokenizer.from_pretrained(encoder)
+        self._network = AutoModel.from_pretrained(encoder).eval()
+
+    def encode(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        """Return the unit vectors of a document's chunks, computed in one padded batch."""
+        if not chunks:
+            return np.empty((0, 384), dtype=np.float32)
+        batch = self._tokenizer(
+            [chunk.text for chunk in chunks], padding=True, truncation=True, max_length=256, return_tensors="pt"
+        )
+        with torch.inference_mode():
+            states = self._network(**batch).last_hidden_state
+            mask = batch["attention_mask"][..., None]
+            pooled = (states * mask).sum(dim=1) / mask.sum(dim=1)
+            vectors: NDArray[np.float32] = torch.nn.functional.normalize(pooled, dim=-1).numpy()
+        return vectors
+
+
 Road = Callable[[IngestPipeline, Sequence[RawFile]], None]
 Read = tuple[Document, tuple[Caption, ...], Sequence[Chunk]]
 
 
-def naive(pipeline: IngestPipeline, files: Sequence[RawFile]) -> None:
-    """Ingest as a first script would: a file at a time, and each chunk alone to spaCy and to the encoder."""
-    for raw in files:
-        document, captions = load(pipeline, raw)
-        delta, rows = read_alone(pipeline, document, captions, list(pipeline.chunker(document, captions)))
-        pipeline.store.apply(delta)
-        pipeline.store.put_vectors(encoder=space(pipeline), rows=rows)
+def naive(own: Libraries) -> Road:
+    """Ingest as a first script would: a file at a time, through spaCy's own pipeline and transformers' own network."""
+
+    def run(pipeline: IngestPipeline, files: Sequence[RawFile]) -> None:
+        for raw in files:
+            document, captions = load(pipeline, raw)
+            chunks = list(pipeline.chunker(document, captions))
+            extraction = pipeline.resolver.resolve(own.extractor.extract(chunks, document=document))
+            pipeline.store.apply(
+                GraphDelta(document=document, captions=captions, chunks=tuple(chunks), extraction=extraction)
+            )
+            rows = [(chunk.chunk_id, vector) for chunk, vector in zip(chunks, own.encode(chunks), strict=True)]
+            pipeline.store.put_vectors(encoder="naive", rows=rows)
+
+    return run
 
 
 def load(pipeline: IngestPipeline, raw: RawFile) -> tuple[Document, tuple[Caption, ...]]:
@@ -133,29 +176,6 @@ def load(pipeline: IngestPipeline, raw: RawFile) -> tuple[Document, tuple[Captio
         said = pipeline.captioner.caption([CaptionRequest(asset=asset, document_title=document.title)])
         found += [caption for caption in said if caption is not None]
     return document, tuple(found)
-
-
-def read_alone(
-    pipeline: IngestPipeline, document: Document, captions: tuple[Caption, ...], chunks: Sequence[Chunk]
-) -> tuple[GraphDelta, list[EncodedChunk]]:
-    """Extract and encode the chunks of a document one at a time."""
-    found = [pipeline.extractor.extract([chunk], document=document) for chunk in chunks]
-    extraction = pipeline.resolver.resolve(
-        Extraction(
-            mentions=tuple(mention for one in found for mention in one.mentions),
-            triples=tuple(triple for one in found for triple in one.triples),
-        )
-    )
-    delta = GraphDelta(document=document, captions=captions, chunks=tuple(chunks), extraction=extraction)
-    encoder, rows = pipeline.encoder, []
-    for chunk in chunks if encoder is not None else ():
-        alone = GraphDelta(document=document, captions=captions, chunks=(chunk,), extraction=Extraction())
-        rows += encoder.encode([alone])[0]  # type: ignore[union-attr]
-    return delta, rows
-
-
-def space(pipeline: IngestPipeline) -> str:
-    return "" if pipeline.encoder is None else pipeline.encoder.space
 
 
 def piped(config: IngestConfig) -> Road:
@@ -178,10 +198,10 @@ def seconds(wiring: Wiring, road: Road, files: Sequence[RawFile]) -> float:
     return taken
 
 
-def compare(wiring: Wiring, kinds: dict[str, list[RawFile]], *, repeat: int) -> None:
+def compare(wiring: Wiring, own: Libraries, kinds: dict[str, list[RawFile]], *, repeat: int) -> None:
     """Print documents a minute by kind and way."""
     roads = {
-        "naive": naive,
+        "naive": naive(own),
         "sequential": piped(replace(wiring.settings.ingest, workers=0)),
         "overlapped": piped(wiring.settings.ingest),
     }
@@ -198,7 +218,7 @@ def compare(wiring: Wiring, kinds: dict[str, list[RawFile]], *, repeat: int) -> 
         print(f"{best['sequential'] / best['overlapped']:16.2f}")
 
 
-def compare_two_stages(wiring: Wiring, files: Sequence[RawFile], *, repeat: int) -> None:
+def compare_two_stages(wiring: Wiring, own: Libraries, files: Sequence[RawFile], *, repeat: int) -> None:
     """Print what batches and two threads give extraction and encoding alone."""
     with tempfile.TemporaryDirectory() as folder:
         store = open_record(Path(folder) / "record.db")
@@ -207,10 +227,11 @@ def compare_two_stages(wiring: Wiring, files: Sequence[RawFile], *, repeat: int)
         for raw in files:
             document, captions = load(pipeline, raw)
             read.append((document, captions, list(pipeline.chunker(document, captions))))
-        exact = replace(pipeline, encoder=float32_encoder(wiring))
         roads: dict[str, Callable[[], object]] = {
-            "libraries": libraries(wiring, read),
-            "chunk by chunk": lambda: [read_alone(exact, *one) for one in read],
+            "libraries": lambda: [(own.parser(one[0].text), own.encode(one[2])) for one in read],
+            "with rules": lambda: [
+                (own.extractor.extract(one[2], document=one[0]), own.encode(one[2])) for one in read
+            ],
             "batched": lambda: read_together(pipeline, read),
         }
         times: dict[str, list[float]] = {name: [] for name in roads}
@@ -225,47 +246,6 @@ def compare_two_stages(wiring: Wiring, files: Sequence[RawFile], *, repeat: int)
     print(f"\nextract + encode alone, {len(files)} notes, {n_chunks} chunks; best of {repeat}")
     for name, taken in best.items():
         print(f"{name:16s} {taken:7.2f} s {60 * len(files) / taken:8.0f}/min {taken / best['batched']:6.2f} of batched")
-
-
-def float32_encoder(wiring: Wiring) -> ChunkEncoder:
-    """Return what encodes chunks in the pipeline, without bfloat16."""
-    exact = Wiring(load_settings(overrides={"encoder_precision": "float32"}))
-    exact.warm()
-    with tempfile.TemporaryDirectory() as folder:
-        store = open_record(Path(folder) / "record.db")
-        encoder = exact.pipeline(store).encoder
-        store.close()
-    assert encoder is not None
-    return encoder
-
-
-def libraries(wiring: Wiring, read: Sequence[Read]) -> Callable[[], None]:
-    """Make the loop of someone who has just installed spaCy and transformers."""
-    import spacy
-    import torch
-
-    from retrieval.encoders.torchvision_ops import declare_missing_operators
-
-    declare_missing_operators()
-    from transformers import AutoModel, AutoTokenizer
-
-    nlp = spacy.load(wiring.models.path("spacy-en"))
-    tokenizer = AutoTokenizer.from_pretrained(wiring.models.path("minilm"))
-    network = AutoModel.from_pretrained(wiring.models.path("minilm")).eval()
-
-    def run() -> None:
-        for document, _, chunks in read:
-            nlp(document.text)
-            batch = tokenizer(
-                [chunk.text for chunk in chunks], padding=True, truncation=True, max_length=256, return_tensors="pt"
-            )
-            with torch.inference_mode():
-                states = network(**batch).last_hidden_state
-                mask = batch["attention_mask"][..., None]
-                pooled = (states * mask).sum(dim=1) / mask.sum(dim=1)
-                torch.nn.functional.normalize(pooled, dim=-1).numpy()
-
-    return run
 
 
 def read_together(pipeline: IngestPipeline, read: Sequence[Read]) -> None:
@@ -352,11 +332,14 @@ def main() -> None:
     }
     kinds = {kind: files for kind, files in kinds.items() if files}
     print(f"notes and PDFs of {low} to {high} words; best of {options.repeat}; {wiring.settings.ingest}")
+    declare_missing_operators()
+    own = Libraries(wiring)
     for files in kinds.values():
-        seconds(wiring, naive, files[:2])  # every model is loaded
-    compare(wiring, kinds, repeat=options.repeat)
+        seconds(wiring, naive(own), files[:2])  # every model is loaded
+        seconds(wiring, piped(wiring.settings.ingest), files[:2])
+    compare(wiring, own, kinds, repeat=options.repeat)
     if "text" in kinds:
-        compare_two_stages(wiring, kinds["text"], repeat=options.repeat)
+        compare_two_stages(wiring, own, kinds["text"], repeat=options.repeat)
     for n in options.memory:
         print(memory_of(options, n))
 
