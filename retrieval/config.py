@@ -55,6 +55,11 @@ class RetrievalConfig:
     mention_exponent: float = 0.5
     """A chunk's edge to an entity weighs ``n_mentions ** mention_exponent * idf``, >= 0."""
 
+    concept_mention: float = 0.1
+    """What a mention by a common noun phrase ("the ferry") counts beside one by a name, >= 0: names join passages, and
+    noun phrases are needed where no name does. Measured: from 1 to .1 multi-hop Recall@5 rises from .870 to .895, chats
+    stay at .902; at 0 chats fall to .887."""
+
     walk_tolerance: float = 1e-6
     """The walk ends when a step moves less probability than this in sum, > 0. At a damping of .5 that is 20 steps."""
 

@@ -9,7 +9,8 @@ The walk starts at the chunks that other retrievers like and at the entities tha
 goes on with probability ``damping`` along a mention (chunk to entity, entity to chunk), else it starts again. A chunk
 that answers the second half of a question shares an entity with one that answers the first, and so gains from it.
 
-A mention weighs ``n ** mention_exponent * idf``, so "the company" joins nothing and a rare name joins much. A chunk
+A mention weighs ``n ** mention_exponent * idf``, so "the company" joins nothing and a rare name joins much; in ``n`` a
+mention by a common noun phrase counts ``concept_mention``, one by a name 1. A chunk
 that mentions nothing gets an entity of its own, so that it is no worse off than one whose entities nobody shares.
 
 Shape suffixes: N chunks, E entities, V nodes (chunks first, then entities).
@@ -18,7 +19,7 @@ Shape suffixes: N chunks, E entities, V nodes (chunks first, then entities).
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ _QUESTION_WORDS = frozenset(
 )
 _LEAST_FLOW = 1e-9
 _LEAST_SHARE = 0.02  # An entity that brings less than this part of what the strongest brings explains nothing.
+_CONCEPT = "CONCEPT"  # the label of a noun phrase that is no name
 _NOT_NAMES = ENGLISH_STOP_WORDS | _QUESTION_WORDS
 
 
@@ -85,11 +87,11 @@ class EntityGraph:
         self.names = tuple(entity.name for entity in entities)
         self._rows = {chunk_id: row for row, chunk_id in enumerate(self.chunk_ids)}
         columns = {entity.entity_id: column for column, entity in enumerate(entities)}
-        counts = Counter(
-            (self._rows[row.chunk_id], columns[row.entity_id])
-            for row in mentions
-            if row.chunk_id in self._rows and row.entity_id in columns
-        )
+        counts: dict[tuple[int, int], float] = defaultdict(float)
+        for row in mentions:
+            if row.chunk_id in self._rows and row.entity_id in columns:
+                weight = config.concept_mention if row.label == _CONCEPT else 1.0
+                counts[self._rows[row.chunk_id], columns[row.entity_id]] += weight
         self._edges, self.specificity_E = _weigh(counts, len(self.chunk_ids), len(entities), config=config)
         self._steps = _Steps.of(self._edges)
         self._lookup = _name_table(entities)
@@ -280,12 +282,12 @@ class _Ways:
 
 
 def _weigh(
-    counts: Mapping[tuple[int, int], int], n_chunks: int, n_entities: int, *, config: RetrievalConfig
+    counts: Mapping[tuple[int, int], float], n_chunks: int, n_entities: int, *, config: RetrievalConfig
 ) -> tuple[csr_matrix, NDArray[np.float64]]:
     """Return the weighted edges, *shape* ``(N, E)``, and how specific each entity is, *shape* ``(E,)``."""
     from scipy.sparse import csr_matrix
 
-    pairs = sorted(counts)
+    pairs = sorted(pair for pair, count in counts.items() if count > 0.0)
     rows = np.array([row for row, _ in pairs], dtype=np.int64)
     columns = np.array([column for _, column in pairs], dtype=np.int64)
     n_mentions = np.array([counts[pair] for pair in pairs], dtype=np.float64)

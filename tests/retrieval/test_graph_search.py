@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -102,6 +104,41 @@ def test_a_common_entity_carries_less_than_a_rare_one():
     scores = make_graph(mentions).walk({"seed": 1.0}, {}).scores
 
     assert scores["twin"] > 10 * scores["crowd0"]
+
+
+def _labelled(rows, *, concept_mention):
+    return EntityGraph(
+        sorted({chunk for chunk, _, _ in rows}),
+        mentions=[
+            MentionRow(chunk_id=chunk, entity_id=entity, start=place, end=place + 1, label=label)
+            for place, (chunk, entity, label) in enumerate(rows)
+        ],
+        entities=[Entity(entity_id=e, name=e, type="X") for e in sorted({entity for _, entity, _ in rows})],
+        config=replace(PRECISE, concept_mention=concept_mention),
+    )
+
+
+@pytest.mark.parametrize("concept_mention", [0.04, 0.25, 1.0])
+def test_a_noun_phrase_joins_less_than_a_name(concept_mention):
+    rows = [
+        ("seed", "Ada Lovelace", "PERSON"),
+        ("by name", "Ada Lovelace", "PERSON"),
+        ("seed", "the engine", "CONCEPT"),
+        ("by phrase", "the engine", "CONCEPT"),
+    ]
+
+    scores = _labelled(rows, concept_mention=concept_mention).walk({"seed": 1.0}, {}).scores
+
+    # Equal frequencies, so the seed's edges weigh 1 and the root of what a phrase counts (mention_exponent is .5).
+    assert scores["by phrase"] / scores["by name"] == pytest.approx(concept_mention**0.5)
+
+
+def test_where_noun_phrases_count_nothing_their_chunks_still_keep_their_place():
+    rows = [("a", "the engine", "CONCEPT"), ("b", "the engine", "CONCEPT")]
+
+    scores = _labelled(rows, concept_mention=0.0).walk({"a": 1.0}, {}).scores
+
+    assert scores == pytest.approx({"a": 2 / 3})  # itself, and the node of its own behind it
 
 
 def test_a_chunk_without_mentions_keeps_its_place_among_equally_good_seeds():
