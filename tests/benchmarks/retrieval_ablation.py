@@ -46,7 +46,7 @@ VARIANTS: dict[str, tuple[str, RetrievalConfig]] = {
     "mix mention_exponent=0": ("mix", replace(DEFAULT, mention_exponent=0.0)),
     "mix mention_exponent=1": ("mix", replace(DEFAULT, mention_exponent=1.0)),
     **{f"mix concept_mention={c}": ("mix", replace(DEFAULT, concept_mention=c)) for c in (0.0, 0.03, 0.25, 0.5, 1.0)},
-    **{f"mix damping={d}": ("mix", replace(DEFAULT, damping=d)) for d in (0.3, 0.4, 0.6, 0.7)},
+    **{f"mix damping={d}": ("mix", replace(DEFAULT, damping=d)) for d in (0.4, 0.5, 0.6, 0.7, 0.8)},
     **{f"mix entity_share={e}": ("mix", replace(DEFAULT, entity_share=e)) for e in (0.1, 0.25, 0.35)},
     **{f"mix pool_size={n}": ("mix", replace(DEFAULT, pool_size=n)) for n in (100, 150, 200, 400)},
     **{f"mix seed_sharpness={t}": ("mix", replace(DEFAULT, seed_sharpness=t)) for t in (1.0, 1.25, 1.75, 2.0)},

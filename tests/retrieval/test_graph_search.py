@@ -13,7 +13,7 @@ from kg.types import Entity
 from retrieval.config import RetrievalConfig
 from retrieval.graph_search import EntityGraph
 
-PRECISE = RetrievalConfig(walk_tolerance=1e-12, max_walk_steps=1000)
+PRECISE = RetrievalConfig(damping=0.5, walk_tolerance=1e-12, max_walk_steps=1000)
 
 
 def make_graph(mentions, *, names=None, chunks=None, config=PRECISE, aliases=None):
