@@ -44,15 +44,15 @@ _BINARY: tuple[tuple[bytes, Mutator], ...] = (
     (b"\xff\xd8", change_segment),
     (b"II*\x00", change_tag),
 )
-_STRUCTURED_SHARE, _PACKED_SHARE = 0.7, 0.9
-"""How often damage follows the structure of the format, where it has one that is known here. What is packed is mostly
-damaged inside: a broken container hides its members from their parsers."""
+_STRUCTURED_SHARE, _STRICT_SHARE = 0.7, 0.9
+"""How often damage follows the structure of the format, where it has one that is known here. Where one wrong byte hides
+all the rest from its reader, as in a container or in XML, it mostly does."""
 
 
 def _change(data: bytes, rng: random.Random) -> bytes:
     """Damage bytes of any format once."""
     ways = _packed(data)
-    share = _PACKED_SHARE if ways else _STRUCTURED_SHARE
+    share = _STRICT_SHARE if ways or data.startswith(b"<?xml") else _STRUCTURED_SHARE
     ways = ways or _structured(data)
     mutator = rng.choice(ways) if ways and rng.random() < share else rng.choice(BYTE_MUTATORS)
     try:

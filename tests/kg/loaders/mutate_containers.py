@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "xz"}
+_CONTENT = re.compile(r"(?:document|sheet\d+|slide\d+|chart\d+|drawing\d+|comment\d+|sharedStrings)\.xml$|html$|\.opf$")
+_CONTENT_SHARE = 0.6
+"""How often damage goes to the parts of an Office package or a book that hold its words; most others are dressing."""
 _PDF_OBJECT = re.compile(rb"(\d+) 0 obj\s(.*?)\sendobj", re.DOTALL)
 _PDF_STREAM = re.compile(rb"(.*?)(?<=>>)\s*stream\r?\n(.*?)\r?\n?endstream\s*\Z", re.DOTALL)
 _PDF_LENGTH = re.compile(rb"/Length \d+(?: 0 R)?")
@@ -47,8 +50,9 @@ def change_member(data: bytes, rng: random.Random, *, inner: Mutator) -> bytes:
     members = _zip_members(data) if is_zip else _tar_members(data)
     if not members:
         return flip(data, rng)
+    told = [name for name in members if _CONTENT.search(name)] or list(members)
     for _ in range(rng.choice((1, 1, 3))):
-        name = rng.choice(list(members))
+        name = rng.choice(told if rng.random() < _CONTENT_SHARE else list(members))
         members[name] = inner(members[name], rng)
     if rng.random() < 0.1:
         del members[rng.choice(list(members))]
