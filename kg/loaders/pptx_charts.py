@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_rows"]
 
 _C = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
+_MAX_DIGITS = 10
 _MAX_GROUPED = 2_000  # categories in groups; python-pptx looks for the group of each among all groups
 
 
@@ -41,12 +42,26 @@ def plot_rows(plot: Any, *, max_rows: int) -> tuple[list[list[str]], bool]:
 
 
 def _hold_to_points(count: _Element, max_rows: int) -> bool:
-    """Correct one claim: no more points than there are, nor than ``max_rows``; return whether the latter is less."""
+    """Correct one claim: no more points than there are, nor than ``max_rows``; return whether the latter is less.
+
+    Points whose place cannot be read are taken out.
+    """
     cache = count.getparent()
-    points = [] if cache is None else cache.iter(f"{_C}pt")
-    n_points = min(int(count.get("val", "0")), 1 + max((int(point.get("idx", "0")) for point in points), default=-1))
-    count.set("val", str(max(0, min(n_points, max_rows))))
+    n_there = 0
+    for point in [] if cache is None else list(cache.iter(f"{_C}pt")):
+        place, around = _number(point.get("idx")), point.getparent()
+        if place < 0 and around is not None:
+            around.remove(point)
+        n_there = max(n_there, place + 1)
+    n_stated = _number(count.get("val"))
+    n_points = n_there if n_stated < 0 else min(n_stated, n_there)
+    count.set("val", str(min(n_points, max_rows)))
     return n_points > max_rows
+
+
+def _number(text: str | None) -> int:
+    """Return a number that a file states; -1 where it is none, or longer than any chart's."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else -1
 
 
 def _categories(plot: Any) -> list[str]:
@@ -66,5 +81,5 @@ def _values(series: Any) -> list[Any]:
         return []
     found: dict[int, Any] = {}
     for point in source.iter(f"{_C}pt"):
-        found.setdefault(point.idx, point)
-    return [found[index].value if index in found else None for index in range(int(count.get("val", "0")))]
+        found.setdefault(_number(point.get("idx")), point)
+    return [found[index].value if index in found else None for index in range(_number(count.get("val")))]

@@ -137,7 +137,7 @@ def chart_with(show, changes):
     return rewritten(package, {name: part})
 
 
-@pytest.mark.parametrize("claim", [b"2", b"2000000000"])  # so many would take some 16 GB
+@pytest.mark.parametrize("claim", [b"2", b"2000000000", b"9" * 30, b"-1", b"x"])  # the second would take some 16 GB
 def test_chart_has_the_points_that_are_there_whatever_it_claims(load, show, claim):
     (table,) = load("a.pptx", chart_with(show, {b'ptCount val="2"': b'ptCount val="%s"' % claim})).tables
 
@@ -156,6 +156,12 @@ def test_numbers_of_a_chart_are_those_that_its_library_reads(show, kind):
     assert rows == [["", "Puffins"], *([name, shown(value)] for name, value in zip(names, values, strict=True))]
     assert not is_cut
     assert plot_rows(plot, max_rows=2) == (rows[:3], True)
+
+
+def test_point_of_a_chart_without_a_place_does_not_fail_the_file(load, show):
+    document = load("a.pptx", chart_with(show, {b'pt idx="1"': b"pt"}))
+
+    assert document.tables[0].rows == (("", "Puffins"), ("North / 2021", "1278"))
 
 
 def test_points_of_a_chart_beyond_the_limit_of_rows_are_left_out_and_the_document_says_so(load, show):
