@@ -167,8 +167,8 @@ def _read_file(reader: MemberReader, member: zipfile.ZipInfo, *, archive: RawFil
     path = member_path(member.filename, where=where)
     if stat.S_ISLNK(member.external_attr >> 16):
         raise UnsafePathError(f"{where}: a symbolic link inside an archive is not followed.")
-    if path in seen:
-        raise CorruptFileError(f"{where}: a second member of the same name; the first one was taken.")
+    if path in seen or not path:
+        raise CorruptFileError(f"{where}: a second member of the same name, or of none; the first one was taken.")
     seen.add(path)
     return raw_from_bytes(path, reader.read(member), source=f"{archive.source}!/{path}")
 
@@ -195,14 +195,16 @@ def expand_archive(
     seen: set[str] = set()
     n_files = 0
     for member in reader.members:
-        if member.is_dir() or is_hidden(member.filename):
+        if member.filename.endswith("/") or is_hidden(member.filename):  # ``is_dir()`` fails on an empty name
             continue
         n_files += 1
         try:
             budget.add_member(where=archive.name)
             yield _read_file(reader, member, archive=archive, seen=seen)
         except LoadError as error:
-            yield FileFailure(source=f"{archive.source}!/{member.filename}", name=member.filename, error=error)
+            yield FileFailure(
+                source=f"{archive.source}!/{member.filename}", name=member.filename or archive.name, error=error
+            )
     if n_files == 0:
         empty = UnsupportedFileError(f"{archive.name}: the archive holds no files (hidden ones are skipped).")
         yield FileFailure(source=archive.source, name=archive.name, error=empty)

@@ -254,5 +254,9 @@ class DocxLoader:
             raise CorruptFileError(
                 f"{raw.name}: is packed like a Word file but cannot be read as one ({error}). Save it again in Word."
             ) from error
+        if body is None:
+            raise CorruptFileError(
+                f"{raw.name}: is packed like a Word file, but its document has no body; damaged. Save it again in Word."
+            )
         walker.walk(body)
         return builder.build(title=title or walker.title, metadata={"author": author} if author else {})

@@ -17,7 +17,7 @@ from kg.loaders.sniff import EML, MBOX, TAR, ZIP
 from kg.loaders.tar import COMPRESSED, expand_compressed, expand_tar
 from kg.types import RawFile
 
-__all__ = ["expand", "read_member"]
+__all__ = ["CONTAINER_TYPES", "expand", "read_member"]
 
 _Expander = Callable[..., Iterator[RawFile | FileFailure]]
 _EXPANDERS: dict[str, _Expander] = {
@@ -27,6 +27,8 @@ _EXPANDERS: dict[str, _Expander] = {
     MBOX: messages_of,
     **dict.fromkeys(COMPRESSED, expand_compressed),
 }
+CONTAINER_TYPES = frozenset(_EXPANDERS)
+"""Types of files that hold files."""
 
 
 def expand(raw: RawFile, *, limits: LoadLimits) -> Iterator[RawFile | FileFailure]:

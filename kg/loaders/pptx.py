@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from kg.errors import CorruptFileError, LoadError
 from kg.limits import LoadLimits
 from kg.loaders.builder import DocumentBuilder
-from kg.loaders.number_formats import shown
 from kg.loaders.office import check_package
 from kg.loaders.pictures import open_picture
+from kg.loaders.pptx_charts import plot_rows
 from kg.loaders.sniff import PPTX
 from kg.loaders.tables import SpanCell, expand_spans, make_table
 from kg.loaders.text_tools import clean, squash
@@ -46,6 +46,7 @@ class _SlideReader:
         self._width = int(presentation.slide_width or 0) or 1
         self._height = int(presentation.slide_height or 0) or 1
         self.hidden: list[str] = []
+        self.left_out: list[str] = []
         self.title = ""
         self._page = 0
 
@@ -118,13 +119,9 @@ class _SlideReader:
         if chart.has_title and chart.chart_title.has_text_frame:
             title = squash(clean(chart.chart_title.text_frame.text))
         for plot in chart.plots:
-            names = [" / ".join(map(str, path)) for path in plot.categories.flattened_labels]
-            series = [(clean(str(line.name or "")), list(line.values)) for line in plot.series]
-            n_rows = max([len(names), *(len(values) for _, values in series)], default=0)
-            rows = [["", *(name for name, _ in series)]]
-            for index in range(n_rows):
-                values = [shown(values[index]) if index < len(values) else "" for _, values in series]
-                rows.append([names[index] if index < len(names) else "", *values])
+            rows, is_cut = plot_rows(plot, max_rows=self._builder.limits.max_table_rows)
+            if is_cut:
+                self.left_out.append(f"Slide {self._page}: only the first {len(rows) - 1} points of a chart were kept.")
             draft = make_table(rows, source="markup", n_header_rows=1, caption=title)
             if draft is not None:
                 self._builder.add(title)
@@ -246,7 +243,11 @@ class PptxLoader:
             builder.start_page()
             builder.end_page(1)
         author = squash(clean(properties.author or ""))
-        notes = {"hidden_slides": ", ".join(reader.hidden), "author": author}
+        notes = {
+            "hidden_slides": ", ".join(reader.hidden),
+            "left_out": " ".join(reader.left_out),
+            "author": author,
+        }
         title = clean(properties.title or "") if properties.title != "PowerPoint Presentation" else ""
         return builder.build(
             title=title or reader.title, is_paged=True, metadata={key: value for key, value in notes.items() if value}

@@ -11,6 +11,8 @@ import pptx
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
 
+from tests.kg.loaders.packing import dateless
+
 __all__ = ["DATA_SEEDS"]
 
 RECORDS = [{"name": "Kestrel", "seats": 180, "home": {"port": "Aldis", "berths": [1, 2]}}, {"name": "Petrel"}]
@@ -26,7 +28,7 @@ def workbook() -> bytes:
     book.create_sheet("Empty").sheet_state = "hidden"
     buffer = io.BytesIO()
     book.save(buffer)
-    return buffer.getvalue()
+    return dateless(buffer.getvalue())
 
 
 def slides() -> bytes:
@@ -43,7 +45,7 @@ def slides() -> bytes:
     slide.notes_slide.notes_text_frame.text = "Say hello."
     buffer = io.BytesIO()
     show.save(buffer)
-    return buffer.getvalue()
+    return dateless(buffer.getvalue())
 
 
 DATA_SEEDS: dict[str, Callable[[], bytes]] = {

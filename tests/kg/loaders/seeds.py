@@ -11,8 +11,7 @@ import gzip
 import io
 import json
 import tarfile
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from email.message import EmailMessage
 
 import docx
@@ -22,20 +21,13 @@ from reportlab.pdfgen.canvas import Canvas
 
 from tests.kg.loaders.conftest import picture_bytes
 from tests.kg.loaders.data_seeds import DATA_SEEDS
+from tests.kg.loaders.more_seeds import MORE_SEEDS
+from tests.kg.loaders.packing import dateless, dateless_zip
 
-__all__ = ["SEEDS", "dateless_zip"]
+__all__ = ["FORMATS", "SEEDS"]
 
 PROSE = "The river rose in the spring, and the town moved its market to the hill. See Figure 1 for the tide of 2019."
 _MATH = 'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
-
-
-def dateless_zip(members: Mapping[str, bytes]) -> bytes:
-    """Return a zip archive that is the same whenever it is made."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
 
 
 def plain() -> bytes:
@@ -100,8 +92,7 @@ def word() -> bytes:
     document.add_paragraph("Figure 1: A box.", style="Caption")
     buffer = io.BytesIO()
     document.save(buffer)
-    with zipfile.ZipFile(buffer) as package:
-        return dateless_zip({name: package.read(name) for name in package.namelist()})
+    return dateless(buffer.getvalue())
 
 
 def epub() -> bytes:
@@ -244,5 +235,12 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "tar": tar,
     "tar.gz": lambda: gzip.compress(tar(), mtime=0),
     **DATA_SEEDS,
+    **MORE_SEEDS,
 }
-"""Makers of one good file, by the suffix of its name."""
+"""Makers of one good file, by the end of its name; a format may have several."""
+
+FORMATS: dict[str, tuple[str, ...]] = {
+    suffix: tuple(name for name in SEEDS if name.rpartition(".")[2] == suffix)
+    for suffix in dict.fromkeys(name.rpartition(".")[2] for name in SEEDS)
+}
+"""The good files of each format, by its suffix; ``http`` stands for what a server sends."""

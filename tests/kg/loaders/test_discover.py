@@ -285,6 +285,18 @@ def test_archive_with_links_nested_archives_bad_and_repeated_members_reports_eac
     assert code(items[4]) == "corrupt"
 
 
+@pytest.mark.parametrize("name", [b"././/.", b"\0x.txt"])  # what follows a zero byte is not part of a name
+def test_member_of_an_archive_without_a_name_is_reported_and_the_rest_comes_in(archive, name):
+    data = archive({"xx.txt": b"No name.", "ok.txt": b"Words."}).replace(b"xx.txt", name)
+
+    failure, good = expand(raw_from_bytes("a.zip", data), limits=LIMITS)
+
+    assert code(failure) == "corrupt"
+    assert "of none" in failure.message
+    assert failure.name
+    assert good.name == "ok.txt"
+
+
 def test_encrypted_member_is_reported_as_encrypted(archive):
     data = bytearray(archive({"a.txt": b"a"}))
     data[data.index(b"PK\x03\x04") + 6] |= 1

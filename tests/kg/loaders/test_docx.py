@@ -114,6 +114,14 @@ def test_word_file_without_its_parts_is_corrupt(refusal, archive):
     assert isinstance(refusal("a.docx", archive({"word/document.xml": b"<x/>"})), CorruptFileError)
 
 
+def test_word_file_without_a_body_is_corrupt(refusal, letter):
+    empty = b'<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"/>'
+    error = refusal("a.docx", rewritten(letter, {"word/document.xml": empty}))
+
+    assert isinstance(error, CorruptFileError)
+    assert "no body" in str(error)
+
+
 def test_encrypted_member_of_a_word_file_is_reported_as_encrypted(refusal, letter):
     data = bytearray(letter)
     data[data.index(b"PK\x03\x04") + 6] |= 1

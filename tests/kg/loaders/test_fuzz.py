@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -9,28 +10,47 @@ import pytest
 from kg.chunking import chunk_document
 from kg.errors import LoadError
 from kg.ingest import IngestPipeline
-from kg.loaders.expand import expand
+from kg.loaders.expand import CONTAINER_TYPES, expand
 from kg.loaders.raw import raw_from_bytes
 from kg.loaders.registry import LoaderRegistry, default_loaders
+from kg.loaders.sniff import sniff
 from kg.stores.record import open_record
 from kg.testing import CapitalisedWordExtractor, NameResolver, WordTokenizer, canonical_dump
 from kg.types import IngestStatus, RawFile
-from tests.kg.loaders.fuzz import FUZZ_LIMITS, case_bytes, run_cases
-from tests.kg.loaders.seeds import SEEDS
+from tests.kg.loaders.fuzz import BAD, FUZZ_LIMITS, Worker, case_bytes
+from tests.kg.loaders.seeds import FORMATS, SEEDS
 
 N_CASES = 20
 
 
-@pytest.mark.parametrize("suffix", SEEDS)
-def test_mutated_files_neither_crash_nor_hang(suffix):
-    good, *outcomes = run_cases(suffix, range(N_CASES + 1))
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    with Worker() as one:
+        yield one
 
-    assert good.result == "ok"
-    assert [outcome for outcome in outcomes if outcome.result in {"crash", "hang"}] == []
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_mutated_files_neither_crash_nor_hang_and_leave_the_record_as_it_was(worker, suffix):
+    kinds = FORMATS[suffix]
+    n_mutated = -(-N_CASES // len(kinds))
+    outcomes = [outcome for kind in kinds for outcome in worker.run(kind, range(n_mutated + 1))]
+
+    assert len(outcomes) >= N_CASES + len(kinds)
+    assert {outcome.result for outcome in outcomes if outcome.number == 0} == {"ok"}
+    assert [outcome for outcome in outcomes if outcome.result in BAD] == []
+
+
+def test_every_type_of_file_that_is_read_is_mutated():
+    seeds = {name: make() for name, make in SEEDS.items()}
+    types = {sniff(data, name=f"case.{name}") for name, data in seeds.items() if name != "http"}
+
+    assert types >= {*LoaderRegistry(default_loaders(FUZZ_LIMITS), FUZZ_LIMITS).media_types, *CONTAINER_TYPES}
+    assert seeds["http"].startswith(b"HTTP/1.1 200 OK")  # what is fetched comes by another road
 
 
 def test_mutations_are_the_same_every_time_and_differ_from_each_other():
     assert case_bytes("svg", 7) == case_bytes("svg", 7)
+    assert case_bytes("svg", 7) != case_bytes("svg", 7, seed=1)
     assert len({case_bytes("html", number) for number in range(N_CASES)}) > N_CASES / 2
 
 

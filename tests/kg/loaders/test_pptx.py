@@ -15,6 +15,8 @@ from pptx.util import Emu, Inches
 
 from kg.errors import CorruptFileError, LimitExceededError, LoadError
 from kg.limits import LoadLimits
+from kg.loaders.number_formats import shown
+from kg.loaders.pptx_charts import plot_rows
 
 TITLE_ONLY = 5
 
@@ -116,6 +118,58 @@ def test_chart_of_points_does_not_fail_the_file(load, show):
     show.slides[0].shapes.add_chart(XL_CHART_TYPE.XY_SCATTER, Inches(1), Inches(2), Inches(5), Inches(4), data)
 
     assert load("a.pptx", saved(show)).text.startswith("The fleet")
+
+
+def chart_with(show, changes):
+    """Return a presentation whose chart has two categories in two groups and one series, with its XML changed."""
+    data = CategoryChartData()
+    for group, category in (("North", "2021"), ("South", "2022")):
+        data.add_category(group).add_sub_category(category)
+    data.add_series("Puffins", (1278, 1209))
+    show.slides[0].shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, 0, 0, Inches(5), Inches(4), data)
+    package = saved(show)
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        (name,) = (name for name in archive.namelist() if name.startswith("ppt/charts/chart"))
+        part = archive.read(name)
+    for old, new in changes.items():
+        assert old in part
+        part = part.replace(old, new)
+    return rewritten(package, {name: part})
+
+
+@pytest.mark.parametrize("claim", [b"2", b"2000000000", b"9" * 30, b"-1", b"x"])  # the second would take some 16 GB
+def test_chart_has_the_points_that_are_there_whatever_it_claims(load, show, claim):
+    (table,) = load("a.pptx", chart_with(show, {b'ptCount val="2"': b'ptCount val="%s"' % claim})).tables
+
+    assert table.rows == (("", "Puffins"), ("North / 2021", "1278"), ("South / 2022", "1209"))
+
+
+@pytest.mark.parametrize("kind", [XL_CHART_TYPE.COLUMN_CLUSTERED, XL_CHART_TYPE.LINE, XL_CHART_TYPE.PIE])
+def test_numbers_of_a_chart_are_those_that_its_library_reads(show, kind):
+    data = CategoryChartData()
+    data.categories = ["a", "b", "c", "d"]
+    data.add_series("Puffins", (1.5, None, -3, None))
+    plot = show.slides[0].shapes.add_chart(kind, 0, 0, Inches(5), Inches(4), data).chart.plots[0]
+    names, values = [path[0] for path in plot.categories.flattened_labels], plot.series[0].values
+
+    rows, is_cut = plot_rows(plot, max_rows=4)
+    assert rows == [["", "Puffins"], *([name, shown(value)] for name, value in zip(names, values, strict=True))]
+    assert not is_cut
+    assert plot_rows(plot, max_rows=2) == (rows[:3], True)
+
+
+def test_point_of_a_chart_without_a_place_does_not_fail_the_file(load, show):
+    document = load("a.pptx", chart_with(show, {b'pt idx="1"': b"pt"}))
+
+    assert document.tables[0].rows == (("", "Puffins"), ("North / 2021", "1278"))
+
+
+def test_points_of_a_chart_beyond_the_limit_of_rows_are_left_out_and_the_document_says_so(load, show):
+    far = {b'ptCount val="2"': b'ptCount val="2000000000"', b'pt idx="1"': b'pt idx="1999999999"'}
+    document = load("a.pptx", chart_with(show, far), limits=LoadLimits(max_table_rows=3))
+
+    assert document.tables[0].rows[1] == ("North / 2021", "1278")
+    assert document.metadata["left_out"] == "Slide 1: only the first 3 points of a chart were kept."
 
 
 def test_picture_of_a_slide_has_its_place_and_its_alternative_text(load, show, picture):
