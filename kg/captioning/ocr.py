@@ -16,6 +16,7 @@ Words read off a picture thus never pass for the document's prose: each line say
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 from collections.abc import Sequence
@@ -183,6 +184,8 @@ class OcrCaptioner:
 
     def _load(self) -> Any:
         if self._engine is None:
+            # onnxruntime's own builds report their use to its makers unless this is set before it is loaded.
+            os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
             from rapidocr import RapidOCR
 
             self._engine = RapidOCR(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import subprocess
 import sys
 
@@ -187,3 +188,21 @@ def test_importing_the_captioner_loads_no_model_library():
     code = "import sys, kg.captioning.ocr as m; m.OcrCaptioner(); sys.exit('rapidocr' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_recogniser_does_not_report_its_use_to_its_makers(tmp_path):
+    # onnxruntime's reporter keeps its session in the folder for temporary files; it is read when the library is loaded.
+    script = (
+        "import os\n"
+        "os.environ.pop('ORT_DISABLE_TELEMETRY', None)\n"
+        "from kg.captioning.ocr import OcrCaptioner\n"
+        "OcrCaptioner()._load()\n"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True
+    )
+
+    assert done.stdout.strip() == "1", done.stderr
+    assert not list(tmp_path.glob("*.ses"))
