@@ -67,6 +67,8 @@ DRIFT = 1.5
 others' noise, stay within 1.1."""
 _DRIFT_ERROR = 0.01
 """A squared error below this is none worth learning again for: of unit vectors, it moves a cosine by .005."""
+_DRIFT_SAMPLE = 64
+"""So many vectors of an addition are coded once more to be compared."""
 _DRIFT_SHARE = 0.1
 """What was added since is compared once it is this share of what they learnt from."""
 _SCAN_UP_TO = 10_000
@@ -183,7 +185,8 @@ class FaissIndex:
         if self._index is None:
             return len(self._places) >= self.parameters.train_at
         n_since, error = self._since
-        n_since, error = n_since + len(added_ND), error + len(added_ND) * code_error(self._index, added_ND)
+        some_ND = added_ND[:: -(-len(added_ND) // _DRIFT_SAMPLE)]
+        n_since, error = n_since + len(added_ND), error + len(added_ND) * code_error(self._index, some_ND)
         self._since = (n_since, error)
         bearable = max(_DRIFT_ERROR, DRIFT * self._learnt_error)
         drifted = n_since >= _DRIFT_SHARE * self._learnt_from and error > bearable * n_since

@@ -29,6 +29,20 @@ def test_rows_without_a_base_or_without_a_tail_are_read_alike():
         assert rows.take(np.array([2, 0])).tolist() == [[4, 5], [0, 1]]
 
 
+def test_rows_that_fill_many_pieces_are_all_there():
+    rows, expected_ND = (
+        FloatRows(np.empty((0, 3), dtype=np.float32)),
+        np.arange(15_000, dtype=np.float32).reshape(-1, 3),
+    )
+    for start in range(0, 5000, 700):
+        rows.append(expected_ND[start : start + 700])
+    order = np.random.default_rng(0).permutation(5000)
+
+    assert len(rows._pieces_PD) > 3
+    assert (rows.take(order) == expected_ND[order]).all()
+    assert b"".join(rows.parts()) == expected_ND.tobytes()
+
+
 def test_readers_share_the_lock_and_a_writer_has_it_alone():
     lock, together, total = SharedLock(), threading.Barrier(3), [0, 0]
 
