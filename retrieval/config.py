@@ -78,8 +78,8 @@ class RetrievalConfig:
     """Rank offset of reciprocal-rank fusion, > 0; the value of Cormack et al. 2009. Used by the baseline alone."""
 
     index: IndexKind = "auto"
-    """The kind of vector index. ``auto`` goes by the number of chunks: exact (``flat``) while that is fast, then
-    ``hnsw``, then ``ivfpq`` where memory is short. The limits and what each kind costs are in
+    """The kind of vector index. ``auto`` goes by the number of chunks: exact (``flat``) to 50,000, then ``sq8`` to
+    200,000, then ``ivfpq``; ``hnsw`` is never chosen, only set. The limits and what each kind costs are in
     ``retrieval.indexes.faiss_kinds``. Another kind is built from the record at the next search; nothing is encoded."""
 
     def __post_init__(self) -> None:

@@ -288,18 +288,18 @@ def test_an_hnsw_graph_is_built_again_when_a_quarter_of_it_is_tombstones():
 
 def test_the_kind_follows_the_size_and_the_reason_is_logged(caplog: pytest.LogCaptureFixture):
     with caplog.at_level("INFO", logger="retrieval.indexes.faiss_kinds"):
-        kinds = [choose_faiss_kind(n, flat_up_to=100, hnsw_up_to=200).kind for n in (100, 101, 200, 201)]
+        kinds = [choose_faiss_kind(n, flat_up_to=100, sq8_up_to=200).kind for n in (100, 101, 200, 201)]
 
-    assert kinds == ["flat", "hnsw", "hnsw", "ivfpq"]
-    assert "101 vectors: hnsw (a query must not read every vector; up to 200 vectors)" in caplog.messages[1]
+    assert kinds == ["flat", "sq8", "sq8", "ivfpq"]
+    assert "201 vectors: ivfpq (a query must not read every vector; past 200 vectors)" in caplog.messages[3]
 
 
 def test_a_larger_kind_is_kept_until_the_size_is_half_its_limit():
-    assert choose_faiss_kind(60, current="hnsw", flat_up_to=100).kind == "hnsw"
-    assert choose_faiss_kind(50, current="hnsw", flat_up_to=100).kind == "flat"
-    assert choose_faiss_kind(60, current="sq8", flat_up_to=100).kind == "flat"
-    assert choose_faiss_kind(150, current="ivfpq", flat_up_to=100, hnsw_up_to=200).kind == "ivfpq"
-    assert choose_faiss_kind(101, current="flat", flat_up_to=100).kind == "hnsw"
+    assert choose_faiss_kind(60, current="sq8", flat_up_to=100).kind == "sq8"
+    assert choose_faiss_kind(50, current="sq8", flat_up_to=100).kind == "flat"
+    assert choose_faiss_kind(60, current="hnsw", flat_up_to=100).kind == "flat"
+    assert choose_faiss_kind(150, current="ivfpq", flat_up_to=100, sq8_up_to=200).kind == "ivfpq"
+    assert choose_faiss_kind(101, current="flat", flat_up_to=100).kind == "sq8"
 
 
 def test_a_kind_that_is_set_is_taken_whatever_the_size_and_an_unknown_one_refused():
