@@ -10,15 +10,18 @@ tables: multi-hop passages, chat logs, charts read by OCR, and pages of long PDF
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
 from kg.errors import ConfigError
 
-__all__ = ["RetrievalConfig"]
+__all__ = ["IndexKind", "RetrievalConfig"]
+
+IndexKind = Literal["auto", "flat", "sq8", "hnsw", "ivfpq"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalConfig:
-    """The constants of fusion and graph search.
+    """The constants of fusion, graph search and the vector index.
 
     :raises ConfigError: If a value lies outside the range that its description names.
     """
@@ -80,10 +83,19 @@ class RetrievalConfig:
     rrf_k: float = 60.0
     """Rank offset of reciprocal-rank fusion, > 0; the value of Cormack et al. 2009. Used by the baseline alone."""
 
+    index: IndexKind = "auto"
+    """The kind of vector index. ``auto`` goes by the number of chunks: exact (``flat``) to 50,000, then ``sq8`` to
+    200,000, then ``ivfpq``; ``hnsw`` is never chosen, only set. The limits and what each kind costs are in
+    ``retrieval.indexes.faiss_kinds``. Another kind is built from the record at the next search; nothing is encoded."""
+
     def __post_init__(self) -> None:
         least = {"pool_size": 2, "n_seed_chunks": 1, "max_walk_steps": 1, "max_name_words": 1}
         positive = {"seed_sharpness", "walk_tolerance", "rrf_k"}
+        if self.index not in get_args(IndexKind):
+            raise ConfigError(f"RetrievalConfig.index: {self.index!r} is none of {', '.join(get_args(IndexKind))}.")
         for field in fields(self):
+            if field.name == "index":
+                continue
             value = getattr(self, field.name)
             low = least.get(field.name, 0)
             if not value >= low or (field.name in positive and value == 0):

@@ -28,7 +28,8 @@ from kg.ports import MentionRow, RecordStore
 from kg.types import Chunk, DocumentInfo, Modality
 from retrieval.config import RetrievalConfig
 from retrieval.graph_search import EntityGraph
-from retrieval.indexes.faiss_cpu import FaissIndex, FaissKind, choose_faiss_kind
+from retrieval.indexes.faiss_cpu import FaissIndex
+from retrieval.indexes.faiss_kinds import KindChoice, choose_faiss_kind
 from retrieval.lexical import Bm25Index
 from retrieval.types import TextEncoder
 
@@ -37,6 +38,10 @@ __all__ = ["Catalog", "DerivedState", "searchable_text", "vector_space"]
 _LOG = logging.getLogger(__name__)
 _READ_AT_ONCE = 1024
 _ATTEMPTS = 5
+_SAVE_ALWAYS_UP_TO = 20_000
+_SAVE_SHARE = 0.02
+"""A vector index past ``_SAVE_ALWAYS_UP_TO`` vectors is written again once this share of it has changed: writing all of
+10**6 vectors for each document that comes would cost more than all else, and the next start catches up by itself."""
 _AMOUNTS = frozenset({"QUANTITY", "CARDINAL", "ORDINAL", "PERCENT", "MONEY", "TIME"})
 _TEXT_VERSION = "t1"
 """Part of the name under which vectors are stored: raise it when :func:`searchable_text` changes."""
@@ -115,6 +120,9 @@ class DerivedState:
         self._locks = {part: threading.RLock() for part in ("catalog", "dense", "lexical", "graph")}
         self._catalog: Catalog | None = None
         self._dense: tuple[int, FaissIndex] | None = None
+        self._n_unsaved = 0
+        self.dense_choice: KindChoice | None = None
+        """Which kind of vector index is in use, and why; ``None`` before the first."""
         self._lexical: tuple[int, Bm25Index] | None = None
         self._graph: tuple[int, EntityGraph] | None = None
 
@@ -205,27 +213,34 @@ class DerivedState:
     def _caught_up_dense(self, catalog: Catalog) -> FaissIndex:
         if self._dense is not None and self._dense[0] == catalog.version:
             return self._dense[1]
-        kind = choose_faiss_kind(len(catalog.chunk_ids))
-        index = self._dense[1] if self._dense and self._dense[1].kind == kind else self._load_dense(kind)
+        before = self._dense[1] if self._dense else self._load_dense()
+        choice = choose_faiss_kind(
+            len(catalog.chunk_ids), wanted=self._config.index, current=before.kind if before else None
+        )
+        index = before if before and before.kind == choice.kind else None
+        if index is None:
+            index = FaissIndex(self._encoder.dimension, kind=choice.kind)
         stale, missing = _difference(index.ids(), catalog)
         index.remove(stale)
         for start in range(0, len(missing), _READ_AT_ONCE):
             part = missing[start : start + _READ_AT_ONCE]
             index.add(part, self._vectors(part, catalog))
-        self._dense = (catalog.version, index)
-        if stale or missing:
+        self._dense, self.dense_choice = (catalog.version, index), choice
+        self._n_unsaved += len(stale) + len(missing)
+        if self._n_unsaved and (len(index) <= _SAVE_ALWAYS_UP_TO or self._n_unsaved >= _SAVE_SHARE * len(index)):
             self._keep(
                 "vectors.index",
                 lambda path: index.save(path, encoder=self.vector_space, record_version=catalog.version),
             )
+            self._n_unsaved = 0
         return index
 
-    def _load_dense(self, kind: FaissKind) -> FaissIndex:
+    def _load_dense(self) -> FaissIndex | None:
         try:
-            return FaissIndex.load(self._index_dir / "vectors.index", kind=kind, encoder=self.vector_space)
+            return FaissIndex.load(self._index_dir / "vectors.index", encoder=self.vector_space)
         except VectorIndexError as error:
             _LOG.info("Vectors are indexed from the record: %s", error)
-            return FaissIndex(self._encoder.dimension, kind=kind)
+            return None
 
     def _vectors(self, chunk_ids: Sequence[str], catalog: Catalog) -> NDArray[np.float32]:
         """Return the chunks' vectors in order, encoding what the record lacks. *Shape:* ``(N, D)``."""

@@ -215,6 +215,9 @@ class RetrievalEngine:
     ) -> ScoredPool:
         with clock.stage("open_dense"):
             index = self._derived.dense(catalog)
+        choice = self._derived.dense_choice
+        if choice is not None and choice.kind != "flat":
+            clock.notes.append(f"the vector index is approximate: {choice.kind} ({choice.reason})")
         with clock.stage("encode"):
             query_1D = self._encoder.encode([text])
         with clock.stage("dense"):

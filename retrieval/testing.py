@@ -9,7 +9,8 @@ Shape suffixes: N vectors, Q queries, D vector width.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,13 +19,35 @@ from numpy.typing import NDArray
 from kg.errors import EncoderError, InputError, VectorIndexError
 from retrieval.types import VectorIndex
 
-__all__ = ["VectorIndexContract", "naive_search", "unit_vectors"]
+__all__ = ["VectorIndexContract", "clustered_vectors", "naive_search", "unit_vectors"]
 
 
 def unit_vectors(n: int, dimension: int, *, seed: int) -> NDArray[np.float32]:
     """Return random directions. *Shape:* ``(N, D)``."""
     rows_ND = np.random.default_rng(seed).standard_normal((n, dimension))
     unit_ND: NDArray[np.float32] = (rows_ND / np.linalg.norm(rows_ND, axis=1, keepdims=True)).astype(np.float32)
+    return unit_ND
+
+
+def clustered_vectors(n: int, dimension: int, *, seed: int, n_centres: int = 40) -> NDArray[np.float32]:
+    """Return unit vectors around common centres, alike in their spread to those of an encoder. *Shape:* ``(N, D)``.
+
+    A vector is a centre plus noise of the same strength; in both, the i-th direction has the scale ``i ** -0.4``. With
+    384 numbers and 1,000 centres the participation ratio of 2,000 vectors' spectrum is 67; it is 68 with the packaged
+    encoder over 1,436 passages. Random directions, which have no near neighbours, are every approximate index's worst
+    case.
+
+    :param n: How many.
+    :param dimension: Their width.
+    :param seed: Of the choice of centres and of the noise; the centres themselves are always the same.
+    :param n_centres: How many centres.
+    :returns: The vectors.
+    """
+    rng, scale_D = np.random.default_rng(seed), np.arange(1, dimension + 1, dtype=np.float32) ** np.float32(-0.4)
+    centres_CD = np.random.default_rng(0).standard_normal((n_centres, dimension), dtype=np.float32)
+    rows_ND = centres_CD[rng.integers(n_centres, size=n)] + rng.standard_normal((n, dimension), dtype=np.float32)
+    rows_ND *= scale_D
+    unit_ND: NDArray[np.float32] = rows_ND / np.linalg.norm(rows_ND, axis=1, keepdims=True)
     return unit_ND
 
 
@@ -51,10 +74,24 @@ def _same(found: list[tuple[str, float]], expected: list[tuple[str, float]]) -> 
     assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=1e-6)
 
 
+def _reference(
+    content: Mapping[str, NDArray[np.float32]], query_D: NDArray[np.float32], k: int
+) -> list[tuple[str, float]]:
+    """Score everything in float64 and sort everything."""
+    pairs = [(item_id, float(vector_D.astype(np.float64) @ query_D)) for item_id, vector_D in content.items()]
+    return sorted(pairs, key=lambda pair: (-round(pair[1], 12), pair[0]))[:k]
+
+
 class VectorIndexContract:
-    """Inherit, override :meth:`make`, and the index is tested."""
+    """Inherit, override :meth:`make`, and the index is tested.
+
+    An approximate index states its recall: over a history it finds at least this share of what exact search finds. All
+    else holds for it as well: it never returns what was removed or is not allowed, nor fewer than there are, and its
+    scores are the exact ones.
+    """
 
     dimension = 24
+    least_recall = 1.0
 
     def make(self, dimension: int) -> VectorIndex:
         """Return an empty index.
@@ -64,6 +101,15 @@ class VectorIndexContract:
         :raises NotImplementedError: Always, here.
         """
         raise NotImplementedError
+
+    def reloaded(self, index: VectorIndex, path: Path) -> VectorIndex:
+        """Save the index, load it again and return that; an index without files returns itself.
+
+        :param index: The index.
+        :param path: A file that may be written.
+        :returns: An index that holds the same.
+        """
+        return index
 
     def filled(self, n: int) -> tuple[VectorIndex, list[str], NDArray[np.float32]]:
         """Return an index of ``n`` vectors, their ids in no order, and the vectors."""
@@ -218,34 +264,77 @@ class VectorIndexContract:
         with pytest.raises(VectorIndexError, match="1 different"):
             index.add(["x", "x"], vectors_ND)
 
-    def test_threads_may_search_while_others_add_and_remove(self) -> None:
-        """Every list seen is sorted and names only ids that were ever added; at the end the content is exact."""
-        index, ids, vectors_ND = self.filled(50)
-        more = [f"m{i:03d}" for i in range(60)]
-        more_ND = unit_vectors(60, self.dimension, seed=9)
-        known = {*ids, *more}
+    @pytest.mark.parametrize("seed", [0, 1, 2])
+    def test_any_history_of_changes_searches_and_restarts_agrees_with_a_plain_dictionary(
+        self, seed: int, tmp_path: Path
+    ) -> None:
+        """Additions, replacements, removals, filters and files in random order, checked after each.
+
+        :param seed: Of the history.
+        :param tmp_path: Where files are written.
+        """
+        rng = np.random.default_rng(seed)
+        pool_ND = clustered_vectors(2000, self.dimension, seed=seed, n_centres=12)
+        index = self.make(self.dimension)
+        content: dict[str, NDArray[np.float32]] = {}
+        shared = wanted = 0
+        for step in range(60):
+            match rng.choice(["add", "add", "add", "remove", "reload"]):
+                case "add":
+                    ids = [f"h{i}" for i in rng.choice(900, size=int(rng.integers(1, 80)), replace=False)]
+                    rows = rng.integers(len(pool_ND), size=len(ids))
+                    index.add(ids, pool_ND[rows])
+                    content.update(zip(ids, pool_ND[rows], strict=True))
+                case "remove":
+                    ids = [f"h{i}" for i in rng.choice(900, size=int(rng.integers(1, 120)), replace=False)]
+                    index.remove(ids)
+                    for item_id in ids:
+                        content.pop(item_id, None)
+                case _:
+                    index = self.reloaded(index, tmp_path / f"{step}.index")
+            assert index.ids() == content.keys()
+            allowed = None if step % 2 else frozenset(f"h{i}" for i in range(0, 900, int(rng.integers(1, 300))))
+            queries_QD, k = clustered_vectors(2, self.dimension, seed=step, n_centres=12), int(rng.integers(1, 30))
+            eligible = {i: v for i, v in content.items() if allowed is None or i in allowed}
+            for hits, query_D in zip(index.search(queries_QD, k=k, allowed=allowed), queries_QD, strict=True):
+                expected = _reference(eligible, query_D, k)
+                _same(hits, _reference({item_id: eligible[item_id] for item_id, _ in hits}, query_D, k))
+                assert len(hits) == len(expected)
+                shared += len(dict(hits).keys() & dict(expected).keys())
+                wanted += len(expected)
+        assert shared >= self.least_recall * wanted
+
+    def test_eight_threads_may_add_remove_and_search_at_once(self) -> None:
+        """Each thread has ids of its own, sees its own changes at once, and never what it removed."""
+        index, ids, _ = self.filled(300)
+        rows_ND = unit_vectors(8 * 40, self.dimension, seed=9)
         faults: list[str] = []
+        n_found = [0] * 8
+        start = threading.Barrier(8)
 
-        def write(part: range) -> None:
-            for i in part:
-                index.add([more[i]], more_ND[i : i + 1])
-                if i % 2:
-                    index.remove([more[i]])
-
-        def read() -> None:
-            for query_D in more_ND:
-                (hits,) = index.search(query_D[None, :], k=5)
+        def work(thread: int) -> None:
+            start.wait()
+            for i in range(thread * 40, thread * 40 + 40):
+                index.add([f"m{i:03d}"], rows_ND[i : i + 1])
+                (hits,) = index.search(rows_ND[i : i + 1], k=5)
+                n_found[thread] += hits[0][0] == f"m{i:03d}"
                 scores = [score for _, score in hits]
-                if len(hits) != 5 or scores != sorted(scores, reverse=True) or not {i for i, _ in hits} <= known:
+                if len(hits) != 5 or scores != sorted(scores, reverse=True) or len(index) < 300:
                     faults.append(str(hits))
+                if i % 2:
+                    index.remove([f"m{i:03d}"])
+                    (hits,) = index.search(rows_ND[i : i + 1], k=5)
+                    if f"m{i:03d}" in dict(hits) or not dict(hits).keys() <= {*ids, *known}:
+                        faults.append(str(hits))
 
-        threads = [threading.Thread(target=write, args=(range(start, 60, 3),)) for start in range(3)]
-        threads += [threading.Thread(target=read) for _ in range(3)]
+        known = {f"m{i:03d}" for i in range(8 * 40)}
+        threads = [threading.Thread(target=work, args=(thread,)) for thread in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
         assert faults == []
-        assert index.ids() == {*ids, *more[::2]}
-        assert len(vectors_ND) + 30 == len(index)
+        assert sum(n_found) >= self.least_recall * 8 * 40
+        assert index.ids() == {*ids, *sorted(known)[::2]}
+        assert len(index) == 300 + 4 * 40

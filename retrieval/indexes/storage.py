@@ -3,6 +3,8 @@
 Layer: ``retrieval``; imports ``kg.errors`` and the standard library.
 
 Layout: ``MMKGIDX1`` · 32 bytes SHA-256 of the header · 8 bytes header length, little-endian · header (JSON) · sections.
+The header is padded with spaces so that the first section starts at a multiple of 64 bytes, where a memory map of it
+serves as an array.
 The header says what the index is, which encoder (or analyser) it was built with, at which version of the record, and
 each section's name, length and SHA-256. An index is derived from the record, so every complaint about the file is a
 :class:`~kg.errors.VectorIndexError` and the answer to it is always the same: build the index again.
@@ -13,9 +15,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import mmap
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,9 @@ __all__ = ["IndexFile", "read_index_file", "write_index_file"]
 
 _MAGIC = b"MMKGIDX1"
 _PREFIX = len(_MAGIC) + 32 + 8
+_ALIGNMENT = 64
+_MAP_FROM_BYTES = 64 << 20
+"""Smaller files are read into memory: a map saves little there, and it ties the process to the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,32 +47,38 @@ class IndexFile:
     sections: Mapping[str, bytes | memoryview]
 
 
-def write_index_file(path: Path, file: IndexFile) -> None:
+def write_index_file(
+    path: Path, file: IndexFile, *, in_parts: Mapping[str, Sequence[memoryview]] | None = None
+) -> None:
     """Write an index file beside its final name, flush it to the disk, and rename it into place.
 
     :param path: Where the file shall be; its folder must exist. An older file there is replaced in one step.
     :param file: What to write.
+    :param in_parts: Sections before the file's own, each in parts that need not be joined in memory first.
     :raises VectorIndexError: If the disk refuses; the older file is then still there, untouched.
     """
+    sections: dict[str, Sequence[bytes | memoryview]] = dict(in_parts or {})
+    sections |= {name: (data,) for name, data in file.sections.items()}
     header = {
         "kind": file.kind,
         "built_with": file.built_with,
         "record_version": file.record_version,
         "details": dict(file.details),
         "sections": [
-            {"name": name, "n_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            for name, data in file.sections.items()
+            {"name": name, "n_bytes": sum(map(len, parts)), "sha256": _digest(parts)}
+            for name, parts in sections.items()
         ],
     }
     encoded = json.dumps(header, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    encoded += b" " * (-(_PREFIX + len(encoded)) % _ALIGNMENT)
     prefix = _MAGIC + hashlib.sha256(encoded).digest() + len(encoded).to_bytes(8, "little")
     temporary: Path | None = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as out:
             temporary = Path(out.name)
             out.write(prefix + encoded)
-            for data in file.sections.values():
-                out.write(data)
+            for parts in sections.values():
+                out.writelines(parts)
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(path)
@@ -80,19 +92,30 @@ def write_index_file(path: Path, file: IndexFile) -> None:
         ) from error
 
 
-def read_index_file(path: Path, *, kind: str, built_with: str, record_version: int | None = None) -> IndexFile:
+def _digest(parts: Sequence[bytes | memoryview]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def read_index_file(
+    path: Path, *, kind: str | None, built_with: str, record_version: int | None = None, mapped: bool = False
+) -> IndexFile:
     """Read an index file and check every byte of it.
 
     :param path: The file.
-    :param kind: The kind of index that is expected.
+    :param kind: The kind of index that is expected; ``None`` takes any.
     :param built_with: The fingerprint of the encoder or analyser in use now.
     :param record_version: The version of the record that the index must be of; ``None`` takes any, for a caller that
         catches up by itself.
+    :param mapped: Map a large file into memory rather than read it: its pages then come when they are needed and go
+        when memory is short. Its sections hold the map; the file may be renamed or unlinked, but not cut short.
     :returns: The file's contents.
     :raises VectorIndexError: If the file is missing, damaged, cut short, stale, or was made by another encoder.
     """
     try:
-        data = memoryview(path.read_bytes())
+        data = _mapped(path) if mapped and path.stat().st_size >= _MAP_FROM_BYTES else memoryview(path.read_bytes())
     except OSError as error:
         raise VectorIndexError(f"Index file {path}: cannot be read ({error}). Build the index again.") from error
     header, start = _read_header(path, data)
@@ -109,6 +132,11 @@ def read_index_file(path: Path, *, kind: str, built_with: str, record_version: i
         details=header["details"],
         sections=_read_sections(path, data[start:], header["sections"]),
     )
+
+
+def _mapped(path: Path) -> memoryview:
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _read_header(path: Path, data: memoryview) -> tuple[dict[str, Any], int]:

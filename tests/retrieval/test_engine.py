@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from kg.errors import InputError
+from kg.errors import ConfigError, InputError
 from kg.stores.record import open_record
 from kg.testing.builders import make_delta
 from kg.types import Modality
@@ -308,3 +308,42 @@ def test_what_is_encoded_names_the_place_of_the_words(store):
     assert searchable_text(chunk, title="herring swim", max_context_characters=160) == chunk.text
     assert searchable_text(chunk, title="x" * 500, max_context_characters=3) == "xxx\n" + chunk.text
     assert searchable_text(chunk, title="Fish", max_context_characters=0) == chunk.text
+
+
+def test_the_kind_of_vector_index_is_a_setting_that_finds_the_same_and_is_named_in_the_trace(
+    engine, store, encoder, tmp_path
+):
+    query = Query(text="Where do Herring swim?")
+    expected, trace = engine.search(query, k=5, mode="naive")
+    assert not any("vector index" in note for note in trace.notes)  # exact: nothing to tell
+    n_encoded = len(encoder.encoded)
+
+    for kind in ("sq8", "hnsw", "ivfpq"):
+        other = RetrievalEngine(store, encoder, RetrievalConfig(index=kind), tmp_path / "index")
+        found, trace = other.search(query, k=5, mode="naive")
+        assert ids(found) == ids(expected)
+        assert f"the vector index is approximate: {kind} (set in the configuration)" in trace.notes
+    assert len(encoder.encoded) == n_encoded + 3  # the questions; no chunk is encoded again
+
+
+def test_an_unknown_kind_of_vector_index_is_refused():
+    with pytest.raises(ConfigError, match=r"RetrievalConfig.index: 'ivf' is none of auto, flat"):
+        RetrievalConfig(index="ivf")
+
+
+def test_a_large_vector_index_is_written_again_only_when_enough_has_changed(store, encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr("retrieval.derived._SAVE_ALWAYS_UP_TO", 0)
+    monkeypatch.setattr("retrieval.derived._SAVE_SHARE", 0.5)
+    engine = RetrievalEngine(store, encoder, RetrievalConfig(), tmp_path / "index")
+    file = tmp_path / "index" / "vectors.index"
+    engine.refresh()
+    before = file.read_bytes()
+
+    store.apply(make_delta("News\n\nThe zebra sleeps.", name="news.txt"))
+    engine.refresh()
+    assert file.read_bytes() == before
+
+    n_encoded = len(encoder.encoded)
+    again = RetrievalEngine(store, encoder, RetrievalConfig(), tmp_path / "index")
+    assert texts(again.search(Query(text="zebra sleeps"), k=1, mode="naive")[0]) == ["The zebra sleeps."]
+    assert len(encoder.encoded) == n_encoded + 1

@@ -6,54 +6,85 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
 from kg.errors import ConfigError, VectorIndexError
 from retrieval.indexes.exact import ExactIndex
-from retrieval.indexes.faiss_cpu import FaissIndex, choose_faiss_kind
+from retrieval.indexes.faiss_cpu import FaissIndex
+from retrieval.indexes.faiss_kinds import FaissKind, FaissParameters, choose_faiss_kind
 from retrieval.indexes.storage import IndexFile, read_index_file, write_index_file
-from retrieval.testing import VectorIndexContract, naive_search, unit_vectors
+from retrieval.testing import VectorIndexContract, clustered_vectors, naive_search, unit_vectors
+
+SMALL = FaissParameters(train_at=300)
 
 
 class TestExactIndex(VectorIndexContract):
     def make(self, dimension: int) -> ExactIndex:
         return ExactIndex(dimension)
 
+    def reloaded(self, index: ExactIndex, path: Path) -> ExactIndex:
+        index.save(path, encoder="e", record_version=1)
+        return ExactIndex.load(path, encoder="e")
 
-class TestFlatFaissIndex(VectorIndexContract):
+
+class FaissContract(VectorIndexContract):
+    kind: FaissKind
+
     def make(self, dimension: int) -> FaissIndex:
-        return FaissIndex(dimension, kind="flat")
+        return FaissIndex(dimension, kind=self.kind, parameters=SMALL)
+
+    def reloaded(self, index: FaissIndex, path: Path) -> FaissIndex:
+        index.save(path, encoder="e", record_version=1)
+        return FaissIndex.load(path, kind=self.kind, encoder="e")
 
 
-class TestHnswFaissIndex(VectorIndexContract):
-    def make(self, dimension: int) -> FaissIndex:
-        return FaissIndex(dimension, kind="hnsw")
+class TestFlatFaissIndex(FaissContract):
+    kind = "flat"
+
+
+class TestSq8FaissIndex(FaissContract):
+    kind = "sq8"
+    least_recall = 0.99
+
+
+class TestHnswFaissIndex(FaissContract):
+    kind = "hnsw"
+    least_recall = 0.99
+
+
+class TestIvfPqFaissIndex(FaissContract):
+    kind = "ivfpq"
+    least_recall = 0.98
+
+
+@pytest.fixture(autouse=True)
+def files_are_mapped_whatever_their_size(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("retrieval.indexes.storage._MAP_FROM_BYTES", 1)
 
 
 def _exact(path: Path, encoder: str, version: int | None) -> ExactIndex:
     return ExactIndex.load(path, encoder=encoder, record_version=version)
 
 
-def _flat(path: Path, encoder: str, version: int | None) -> FaissIndex:
-    return FaissIndex.load(path, kind="flat", encoder=encoder, record_version=version)
-
-
-def _hnsw(path: Path, encoder: str, version: int | None) -> FaissIndex:
-    return FaissIndex.load(path, kind="hnsw", encoder=encoder, record_version=version)
+def _faiss(path: Path, encoder: str, version: int | None) -> FaissIndex:
+    return FaissIndex.load(path, encoder=encoder, record_version=version)
 
 
 Load = Callable[[Path, str, int | None], ExactIndex | FaissIndex]
 KINDS = [
     pytest.param(ExactIndex(16), _exact, id="exact"),
-    pytest.param(FaissIndex(16, kind="flat"), _flat, id="flat"),
-    pytest.param(FaissIndex(16, kind="hnsw"), _hnsw, id="hnsw"),
+    *(
+        pytest.param(FaissIndex(16, kind=kind, parameters=SMALL), _faiss, id=kind)
+        for kind in ("flat", "sq8", "hnsw", "ivfpq")
+    ),
 ]
 
 
 def _filled(index: ExactIndex | FaissIndex) -> ExactIndex | FaissIndex:
     index.remove(sorted(index.ids()))
-    index.add([f"ü{i}" for i in range(40)], unit_vectors(40, 16, seed=1))
+    index.add([f"ü{i}" for i in range(300)], unit_vectors(300, 16, seed=1))
     index.remove(["ü3", "ü7"])
     return index
 
@@ -68,10 +99,10 @@ def test_a_saved_index_answers_as_before_and_still_takes_changes(
     loaded = load(tmp_path / "v.idx", "e1", None)
 
     assert loaded.record_version == 7
-    assert loaded.search(queries_QD, k=40) == index.search(queries_QD, k=40)
+    assert loaded.search(queries_QD, k=300) == index.search(queries_QD, k=300)
     loaded.add(["new"], queries_QD[:1])
     loaded.remove(["ü1"])
-    assert loaded.search(queries_QD, k=40)[0][0][0] == "new"
+    assert loaded.search(queries_QD, k=300)[0][0][0] == "new"
     assert loaded.ids() == (index.ids() | {"new"}) - {"ü1"}
 
 
@@ -82,7 +113,7 @@ def test_an_index_of_another_encoder_or_record_version_is_refused_as_stale(
     path = tmp_path / "v.idx"
     _filled(index).save(path, encoder="e1", record_version=7)
 
-    assert len(load(path, "e1", 7)) == 38
+    assert len(load(path, "e1", 7)) == 298
     with pytest.raises(VectorIndexError, match="built_with is 'e1', now it must be 'e2'"):
         load(path, "e2", None)
     with pytest.raises(VectorIndexError, match="record_version is 7, now it must be 8"):
@@ -113,20 +144,52 @@ def test_a_missing_file_and_one_of_another_kind_are_refused(tmp_path: Path):
         _exact(tmp_path / "none.idx", "e1", None)
     _filled(FaissIndex(16)).save(tmp_path / "v.idx", encoder="e1", record_version=1)
     with pytest.raises(VectorIndexError, match="kind is 'faiss-flat', now it must be 'faiss-hnsw'"):
-        _hnsw(tmp_path / "v.idx", "e1", None)
+        FaissIndex.load(tmp_path / "v.idx", kind="hnsw", encoder="e1")
 
 
-def test_contents_that_contradict_each_other_are_refused_even_with_a_right_checksum(tmp_path: Path):
+@pytest.mark.parametrize("kind", ["exact", "faiss-flat", "faiss-sq8"])
+def test_contents_that_contradict_each_other_are_refused_even_with_a_right_checksum(tmp_path: Path, kind: str):
     path = tmp_path / "v.idx"
-    details = {"dimension": 4, "next": 1, "links": 8, "build_beam": 8, "search_beam": 8}
-    ids = json.dumps({"a": 0}).encode()
-    sections = {"ids": ids, "vectors": b"\0" * 8, "faiss": b"not faiss"}
-    for kind in ("exact", "faiss-flat"):
+    details = {"layout": 2, "dimension": 4, "parameters": {}, "learnt": [0, 0, 0, 0]}
+    flat = FaissIndex(4)
+    flat.add(["a", "b"], unit_vectors(2, 4, seed=1))
+    faiss_of_two = bytes(memoryview(faiss.serialize_index(flat._index)))
+    for codes in (b"not faiss", faiss_of_two, b""):
+        sections = {"ids": json.dumps(["a"]).encode(), "vectors": b"\0" * 32, "faiss": codes}
         write_index_file(
             path, IndexFile(kind=kind, built_with="e", record_version=1, details=details, sections=sections)
         )
         with pytest.raises(VectorIndexError):
-            (_exact if kind == "exact" else _flat)(path, "e", None)
+            (_exact if kind == "exact" else _faiss)(path, "e", None)
+
+
+def test_what_was_added_and_removed_after_a_file_was_mapped_survives_the_next_file(tmp_path: Path):
+    for kind in ("sq8", "ivfpq"):
+        index = FaissIndex(16, kind=kind, parameters=SMALL)
+        vectors_ND = clustered_vectors(500, 16, seed=1)
+        index.add([f"c{i}" for i in range(400)], vectors_ND[:400])
+        for start in (400, 450):
+            index.save(tmp_path / "v.idx", encoder="e", record_version=1)
+            index = _faiss(tmp_path / "v.idx", "e", 1)
+            index.add([f"c{i}" for i in range(start, start + 50)], vectors_ND[start : start + 50])
+            index.remove([f"c{start - 400}"])
+
+        expected = {f"c{i}" for i in range(500)} - {"c0", "c50"}
+        assert index.ids() == expected
+        hits = index.search(vectors_ND[100:], k=1)
+        assert [pairs[0][0] for pairs in hits] == [f"c{i}" for i in range(100, 500)]
+
+
+def test_a_file_of_another_layout_is_refused(tmp_path: Path):
+    path = tmp_path / "v.idx"
+    older = {"dimension": 4, "next": 1, "links": 8, "build_beam": 8, "search_beam": 8}
+    sections = {"ids": json.dumps({"a": 0}).encode(), "faiss": b""}
+    for kind, details in (("faiss-flat", older), ("faiss-ivf", {"layout": 2})):
+        write_index_file(
+            path, IndexFile(kind=kind, built_with="e", record_version=1, details=details, sections=sections)
+        )
+        with pytest.raises(VectorIndexError, match="this version reads FAISS indexes of layout 2"):
+            _faiss(path, "e", None)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -159,30 +222,52 @@ def test_sections_come_back_byte_for_byte(tmp_path: Path):
     assert read.details == {"n": 1}
 
 
-def _clustered(n: int, dimension: int) -> np.ndarray:
-    rng = np.random.default_rng(3)
-    centres = rng.standard_normal((40, dimension))
-    rows = centres[rng.integers(40, size=n)] + 0.7 * rng.standard_normal((n, dimension))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-def test_hnsw_finds_at_least_98_percent_of_what_exact_search_finds_filtered_or_not():
-    vectors_ND = _clustered(13_000, 32)
-    queries_QD, vectors_ND = vectors_ND[:50], vectors_ND[50:]
+@pytest.mark.parametrize(("kind", "least"), [("sq8", 0.999), ("hnsw", 0.98), ("ivfpq", 0.98)])
+def test_approximate_kinds_find_nearly_all_that_exact_search_finds_filtered_or_not(kind: FaissKind, least: float):
+    vectors_ND, queries_QD = clustered_vectors(13_000, 32, seed=3), clustered_vectors(50, 32, seed=4)
     ids = [f"c{i:05d}" for i in range(len(vectors_ND))]
-    exact, hnsw = ExactIndex(32), FaissIndex(32, kind="hnsw", links=16, build_beam=40)
+    exact, index = ExactIndex(32), FaissIndex(32, kind=kind, parameters=FaissParameters(links=16, build_beam=40))
     exact.add(ids, vectors_ND)
-    hnsw.add(ids, vectors_ND)
-    hnsw.remove(ids[:100])
+    index.add(ids, vectors_ND)
+    index.remove(ids[:100])
     exact.remove(ids[:100])
     filters = [None, frozenset(ids[:12_000]), frozenset(ids[::3]), frozenset(ids[5000:5050])]
 
     for allowed in filters:
         expected = exact.search(queries_QD, k=10, allowed=allowed)
-        found = hnsw.search(queries_QD, k=10, allowed=allowed)
+        found = index.search(queries_QD, k=10, allowed=allowed)
         shared = [len({i for i, _ in a} & {i for i, _ in b}) / 10 for a, b in zip(expected, found, strict=True)]
-        assert np.mean(shared) >= 0.98
+        assert np.mean(shared) >= least
     assert found == expected  # the last filter leaves few vectors, which are scanned exactly
+
+
+@pytest.mark.parametrize("kind", ["sq8", "ivfpq"])
+def test_codes_are_learnt_again_only_when_the_index_has_grown_fourfold(kind: FaissKind):
+    index = FaissIndex(16, kind=kind, parameters=SMALL)
+    vectors_ND = clustered_vectors(1300, 16, seed=1)
+    learnt_from = []
+    for start in range(0, 1300, 100):
+        index.add([f"c{i}" for i in range(start, start + 100)], vectors_ND[start : start + 100])
+        learnt_from.append(index._learnt_from)
+
+    assert learnt_from == [0, 0, *[300] * 9, 1200, 1200]
+
+
+@pytest.mark.parametrize("kind", ["sq8", "ivfpq"])
+def test_codes_are_learnt_again_when_what_comes_is_unlike_what_they_were_learnt_from(kind: FaissKind):
+    index = FaissIndex(16, kind=kind, parameters=SMALL)
+    one_place_ND = np.zeros((300, 16), dtype=np.float32) + unit_vectors(1, 16, seed=1)
+    one_place_ND += 0.05 * unit_vectors(300, 16, seed=2)
+    index.add([f"a{i}" for i in range(300)], one_place_ND / np.linalg.norm(one_place_ND, axis=1, keepdims=True))
+    others_ND = unit_vectors(60, 16, seed=3)
+
+    index.add([f"b{i}" for i in range(20)], others_ND[:20])
+    assert index._learnt_from == 300  # too few to tell
+    index.add([f"c{i}" for i in range(40)], others_ND[20:])
+    assert index._learnt_from == 360
+
+    found = index.search(others_ND, k=1)
+    assert [hits[0][0] for hits in found] == [f"b{i}" for i in range(20)] + [f"c{i}" for i in range(40)]
 
 
 def test_an_hnsw_graph_is_built_again_when_a_quarter_of_it_is_tombstones():
@@ -202,15 +287,31 @@ def test_an_hnsw_graph_is_built_again_when_a_quarter_of_it_is_tombstones():
 
 
 def test_the_kind_follows_the_size_and_the_reason_is_logged(caplog: pytest.LogCaptureFixture):
-    with caplog.at_level("INFO", logger="retrieval.indexes.faiss_cpu"):
-        assert choose_faiss_kind(100, flat_up_to=100) == "flat"
-        assert choose_faiss_kind(101, flat_up_to=100) == "hnsw"
+    with caplog.at_level("INFO", logger="retrieval.indexes.faiss_kinds"):
+        kinds = [choose_faiss_kind(n, flat_up_to=100, sq8_up_to=200).kind for n in (100, 101, 200, 201)]
 
-    assert "101 vectors: hnsw (a query must not read every vector; the limit is 100)" in caplog.messages[1]
+    assert kinds == ["flat", "sq8", "sq8", "ivfpq"]
+    assert "201 vectors: ivfpq (a query must not read every vector; past 200 vectors)" in caplog.messages[3]
+
+
+def test_a_larger_kind_is_kept_until_the_size_is_half_its_limit():
+    assert choose_faiss_kind(60, current="sq8", flat_up_to=100).kind == "sq8"
+    assert choose_faiss_kind(50, current="sq8", flat_up_to=100).kind == "flat"
+    assert choose_faiss_kind(60, current="hnsw", flat_up_to=100).kind == "flat"
+    assert choose_faiss_kind(150, current="ivfpq", flat_up_to=100, sq8_up_to=200).kind == "ivfpq"
+    assert choose_faiss_kind(101, current="flat", flat_up_to=100).kind == "sq8"
+
+
+def test_a_kind_that_is_set_is_taken_whatever_the_size_and_an_unknown_one_refused():
+    assert choose_faiss_kind(3, wanted="ivfpq").kind == "ivfpq"
+    with pytest.raises(ConfigError, match="'ivf' is unknown"):
+        choose_faiss_kind(3, wanted="ivf")
 
 
 def test_an_unknown_kind_and_a_parameter_that_is_not_positive_are_refused():
     with pytest.raises(ConfigError, match="kind='ivf'"):
         FaissIndex(8, kind="ivf")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="links=0"):
-        FaissIndex(8, kind="hnsw", links=0)
+    with pytest.raises(ConfigError, match="links: 0"):
+        FaissParameters(links=0)
+    with pytest.raises(ConfigError, match="train_at: 299"):
+        FaissParameters(train_at=299)

@@ -1,0 +1,203 @@
+"""Exact nearest neighbours with torch, for machines with a GPU and no GPU build of FAISS.
+
+Layer: ``retrieval``; imports ``kg``, NumPy, and torch (lazily: the first index imports it).
+
+A matrix of vectors lies on the device; a query is one matrix product and one ``topk`` for each block of rows, so that
+memory stays bounded whatever the size. The device only nominates: everything within a margin of the ``k``-th best is
+scored again in float64 with the vectors as they came, so the lists are those of the exact reference, ties included.
+
+With ``half=True`` the device holds float16, in half the memory. The vectors as they came then stand in the host's
+memory, and the margin is wider than what rounding can move.
+
+Tested on the CPU device; on a GPU neither speed nor results have been measured. There, leave torch's float32 products
+at their full precision (its default): TF32 rounds more than the margin of float32 allows for.
+
+Shape suffixes: N vectors, B vectors of a block, Q queries, M nominees, D vector width.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kg.errors import ConfigError
+from retrieval.indexes.rows import MARGIN, checked_ids, checked_rows, ranked
+from retrieval.indexes.topk import require_k
+
+__all__ = ["TorchExactIndex"]
+
+_HALF_MARGIN = 4e-3
+"""Rounding both factors and the product to float16 (2**-11 each, relative) moves an inner product of unit vectors by
+less than .0015. The nominee and the ``k``-th may move towards each other, so twice that, and a third to spare."""
+_BLOCK_ROWS = 262_144
+"""Rows of one matrix product: its scores then take 1 MiB a query."""
+
+
+class TorchExactIndex:
+    """A matrix on a torch device and its ids; satisfies ``retrieval.types.VectorIndex``. Safe between threads.
+
+    It has no file of its own: it is filled from the record, at the speed of the copy to the device.
+
+    :param dimension: Width of the vectors.
+    :param device: Where the matrix lies; ``None`` takes CUDA where there is one, else the CPU.
+    :param half: Hold float16 on the device, and the float32 rows in the host's memory.
+    :param block_rows: Rows of one matrix product.
+    :raises ConfigError: If a number is not positive.
+    """
+
+    def __init__(
+        self, dimension: int, *, device: str | None = None, half: bool = False, block_rows: int = _BLOCK_ROWS
+    ) -> None:
+        if min(dimension, block_rows) < 1:
+            raise ConfigError(
+                f"TorchExactIndex: need positive numbers, got dimension={dimension}, block_rows={block_rows}."
+            )
+        self.name = "torch-exact"
+        self.dimension = dimension
+        torch = _torch()
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._half = half
+        self._block_rows = block_rows
+        self._lock = threading.RLock()
+        self._ids: list[str] = []
+        self._rows: dict[str, int] = {}
+        self._matrix_ND = self._empty(0)
+        self._floats_ND = np.empty((0, dimension if half else 0), dtype=np.float32)
+
+    def _empty(self, n_rows: int) -> Any:
+        torch = _torch()
+        dtype = torch.float16 if self._half else torch.float32
+        return torch.zeros((n_rows, self.dimension), dtype=dtype, device=self.device)
+
+    def add(self, ids: Sequence[str], vectors_ND: NDArray[np.float32]) -> None:
+        """Add vectors; an id that is there already is replaced.
+
+        :param ids: One id per vector.
+        :param vectors_ND: Unit vectors. *Shape:* ``(N, D)``.
+        :raises EncoderError: If the vectors are of another width or not finite.
+        :raises VectorIndexError: If the ids do not name each vector once.
+        """
+        vectors_ND = checked_rows(vectors_ND, dimension=self.dimension, where="TorchExactIndex.add")
+        checked_ids(ids, n_vectors=len(vectors_ND), where="TorchExactIndex.add")
+        if not ids:
+            return
+        torch = _torch()
+        with self._lock:
+            for item_id in ids:
+                if self._rows.setdefault(item_id, len(self._ids)) == len(self._ids):
+                    self._ids.append(item_id)
+            self._reserve(len(self._ids))
+            rows_N = np.array([self._rows[item_id] for item_id in ids], dtype=np.int64)
+            moved_ND = torch.from_numpy(vectors_ND.copy()).to(self.device, self._matrix_ND.dtype)
+            self._matrix_ND[torch.from_numpy(rows_N).to(self.device)] = moved_ND
+            if self._half:
+                self._floats_ND[rows_N] = vectors_ND
+
+    def _reserve(self, n_rows: int) -> None:
+        """Make room by doubling, so that adding one by one costs no more than adding at once."""
+        n_held = len(self._matrix_ND)
+        if n_rows > n_held:
+            grown_ND = self._empty(max(n_rows, 2 * n_held))
+            grown_ND[:n_held] = self._matrix_ND
+            self._matrix_ND = grown_ND
+            if self._half:
+                floats_ND = np.zeros((len(grown_ND), self.dimension), dtype=np.float32)
+                floats_ND[:n_held] = self._floats_ND
+                self._floats_ND = floats_ND
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Take vectors out; unknown ids are ignored. The last row moves into each gap."""
+        with self._lock:
+            for item_id in ids:
+                row = self._rows.pop(item_id, None)
+                if row is None:
+                    continue
+                last = self._ids.pop()
+                if last != item_id:
+                    self._matrix_ND[row] = self._matrix_ND[len(self._ids)]
+                    if self._half:
+                        self._floats_ND[row] = self._floats_ND[len(self._ids)]
+                    self._ids[row] = last
+                    self._rows[last] = row
+
+    def search(
+        self, queries_QD: NDArray[np.float32], *, k: int, allowed: frozenset[str] | None = None
+    ) -> list[list[tuple[str, float]]]:
+        """Return the ``k`` best ``(id, inner product)`` pairs for each query, best first, ties by id.
+
+        :param queries_QD: Unit vectors. *Shape:* ``(Q, D)``.
+        :param k: The most pairs for a query.
+        :param allowed: Only these ids may be found; ``None`` allows all.
+        :returns: One list per query, of ``min(k, allowed vectors)`` pairs.
+        :raises InputError: If ``k`` is below 1.
+        :raises EncoderError: If the queries are of another width or not finite.
+        """
+        require_k(k, where="TorchExactIndex.search")
+        queries_QD = checked_rows(queries_QD, dimension=self.dimension, where="TorchExactIndex.search")
+        torch = _torch()
+        with self._lock, torch.inference_mode():
+            rows = None
+            n_eligible = len(self._ids)
+            if allowed is not None:
+                known = sorted(self._rows[item_id] for item_id in allowed if item_id in self._rows)
+                rows, n_eligible = torch.tensor(known, dtype=torch.int64, device=self.device), len(known)
+            if not n_eligible or not len(queries_QD):
+                return [[] for _ in queries_QD]
+            on_device_QD = torch.from_numpy(queries_QD.copy()).to(self.device, self._matrix_ND.dtype)
+            nominees = self._nominees(on_device_QD, rows, min(k, n_eligible))
+            return [
+                ranked(self._taken(rows_M), [self._ids[row] for row in rows_M.tolist()], query_D, k=k)
+                for rows_M, query_D in zip(nominees, queries_QD, strict=True)
+            ]
+
+    def _scored(self, queries_QD: Any, rows: Any) -> Iterator[tuple[Any, int]]:
+        """Yield the scores of one block of eligible rows after the other, and where the block starts. ``(Q, B)``."""
+        n_eligible = len(self._ids) if rows is None else len(rows)
+        for start in range(0, n_eligible, self._block_rows):
+            end = min(n_eligible, start + self._block_rows)
+            block_BD = self._matrix_ND[start:end] if rows is None else self._matrix_ND[rows[start:end]]
+            yield (queries_QD @ block_BD.T).float(), start
+
+    def _nominees(self, queries_QD: Any, rows: Any, k: int) -> list[NDArray[np.int64]]:
+        """Return, for each query, all eligible rows that score within the margin of the ``k``-th best."""
+        torch = _torch()
+        margin = _HALF_MARGIN if self._half else MARGIN
+        best = torch.empty((len(queries_QD), 0), device=self.device)
+        kept: list[list[tuple[Any, Any]]] = [[] for _ in range(len(queries_QD))]
+        for scores_QB, start in self._scored(queries_QD, rows):
+            best = torch.cat([best, scores_QB.topk(min(k, scores_QB.shape[1]), dim=1).values], dim=1)
+            best = best.topk(min(k, best.shape[1]), dim=1).values
+            floor_Q1 = best[:, -1:] - margin if best.shape[1] == k else torch.full_like(best[:, :1], -torch.inf)
+            for found, scores_B, near_B in zip(kept, scores_QB, scores_QB >= floor_Q1, strict=True):
+                places = near_B.nonzero().squeeze(1)
+                found.append((places + start, scores_B[places]))
+        nominees = []
+        for found, worst in zip(kept, best[:, -1] - margin, strict=True):  # the bar rose since the first blocks
+            places, scores = torch.cat([part[0] for part in found]), torch.cat([part[1] for part in found])
+            places = places[scores >= worst]
+            near: NDArray[np.int64] = (places if rows is None else rows[places]).cpu().numpy()
+            nominees.append(near)
+        return nominees
+
+    def _taken(self, rows_M: NDArray[np.int64]) -> NDArray[np.float32]:
+        if self._half:
+            return self._floats_ND[rows_M]
+        taken_MD: NDArray[np.float32] = self._matrix_ND[_torch().from_numpy(rows_M).to(self.device)].cpu().numpy()
+        return taken_MD
+
+    def ids(self) -> frozenset[str]:
+        """Return the ids that are in the index."""
+        with self._lock:
+            return frozenset(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
+def _torch() -> Any:
+    return importlib.import_module("torch")
