@@ -106,6 +106,10 @@ class Parts(Protocol):
         """Return what counts the tokens of chunks."""
         ...
 
+    def encoder_state(self) -> tuple[str, str]:
+        """Say whether the text encoder can be used (``ok`` or ``broken``), and which it is."""
+        ...
+
 
 class Service:
     """Ingest, search, ask, complete, list and remove, for any workspace under one home folder.
@@ -343,6 +347,7 @@ class Service:
             "folder": str(opened.folder),
             "size_bytes": sum(file.stat().st_size for file in files),
             "record_version": opened.store.version(),
+            "encoder": ": ".join(part for part in self._wiring.encoder_state() if part != "ok"),
             **opened.store.statistics(),
         }
 

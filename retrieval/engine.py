@@ -133,7 +133,7 @@ class RetrievalEngine:
     def warm(self) -> None:
         """Load the encoder and every index now rather than with the first question."""
         self.refresh()
-        self._encoder.encode(["warm"])
+        self._encoder.encode_queries(["warm"])
 
     def search(
         self,
@@ -216,7 +216,7 @@ class RetrievalEngine:
         with clock.stage("open_dense"):
             index = self._derived.dense(catalog)
         with clock.stage("encode"):
-            query_1D = self._encoder.encode([text])
+            query_1D = self._encoder.encode_queries([text])
         with clock.stage("dense"):
             (pairs,) = index.search(query_1D, k=n_pool, allowed=allowed)
         return ScoredPool(pairs=_known(pairs, catalog), weight=self.config.dense_weight)

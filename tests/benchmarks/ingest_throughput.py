@@ -229,7 +229,7 @@ def compare_two_stages(wiring: Wiring, files: Sequence[RawFile], *, repeat: int)
 
 def float32_encoder(wiring: Wiring) -> ChunkEncoder:
     """Return what encodes chunks in the pipeline, without bfloat16."""
-    exact = Wiring(load_settings(overrides={"encoder_precision": "float32"}))
+    exact = Wiring(load_settings(overrides={"encoder": {"precision": "float32"}}))
     exact.warm()
     with tempfile.TemporaryDirectory() as folder:
         store = open_record(Path(folder) / "record.db")

@@ -1,0 +1,137 @@
+"""What makes vectors is chosen by settings, and what it needs is asked for in words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.doctor import examine
+from api.models.cache import MANIFEST
+from api.settings import load_settings
+from api.wiring import Wiring, build_service
+from kg.errors import ConfigError, ModelMissingError
+from retrieval.encoders.transformer import TransformerTextEncoder
+from retrieval.types import Query
+from tests.retrieval.encoders.test_folders import build, qwen3, xlm_roberta
+
+TEXT = b"The cat sat on the mat.\n\nThe dog sat on the cat."
+
+
+def settings(tmp_path: Path, **encoder: Any) -> Any:
+    given = {"home": tmp_path / "home", "cache": tmp_path / "cache", "encoder": encoder}
+    return load_settings(environ={}, overrides=given)
+
+
+def check(tmp_path: Path, **encoder: Any) -> tuple[str, str]:
+    (found,) = [c for c in examine(settings(tmp_path, **encoder), environ={}) if c.name == "encoder"]
+    return found.state, found.detail
+
+
+def pulled(tmp_path: Path, revision: str = "v1") -> Path:
+    folder = build(tmp_path / "cache" / "models" / "hf" / f"tiny--qwen3@{revision}", qwen3, pooling="lasttoken")
+    (folder / MANIFEST).write_text("{}")
+    return folder
+
+
+def test_a_variable_and_a_file_name_the_encoder(tmp_path: Path):
+    (tmp_path / "mmkg.yaml").write_text("encoder:\n  name: hf:a/b@c\n  passage_prompt: 'passage: '\n")
+    environ = {"MMKG_HOME": str(tmp_path), "MMKG_ENCODER__QUERY_PROMPT": "", "MMKG_ENCODER__MAX_LENGTH": "128"}
+
+    found = load_settings(environ=environ).encoder
+
+    assert (found.name, found.query_prompt, found.passage_prompt) == ("hf:a/b@c", "", "passage: ")
+    assert (found.max_length, found.precision, found.device) == (128, "auto", "")
+
+
+@pytest.mark.parametrize("wrong", [{"dtype": "int8"}, {"nam": "x"}, {"batch_tokens": 0}])
+def test_settings_that_do_not_fit_are_refused(tmp_path: Path, wrong: Any):
+    with pytest.raises(ConfigError, match=f"encoder.*{next(iter(wrong))}"):
+        settings(tmp_path, **wrong)
+
+
+@pytest.mark.parametrize("name", ["hf:tiny/qwen3@v1", "hf:tiny/qwen3"])
+def test_a_model_of_the_hub_goes_by_its_name(tmp_path: Path, name: str):
+    pulled(tmp_path)
+
+    assert Wiring(settings(tmp_path, name=name)).encoder().name == name
+    assert check(tmp_path, name=name, query_prompt="query: ") == (
+        "ok", f"{name}, 32 dimensions, texts up to 21 tokens, query prompt 'query: '",
+    )  # fmt: skip
+
+
+def test_two_revisions_of_one_model_must_be_told_apart(tmp_path: Path):
+    pulled(tmp_path), pulled(tmp_path, "v2")
+
+    with pytest.raises(ConfigError, match="name one of hf:tiny/qwen3@v1, hf:tiny/qwen3@v2"):
+        Wiring(settings(tmp_path, name="hf:tiny/qwen3")).encoder()
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("minilm", ModelMissingError, "mmkg models pull minilm"),
+        ("hf:org/none@v1", ModelMissingError, "mmkg models pull hf:org/none@v1"),
+        ("hf:org/none", ModelMissingError, "mmkg models pull hf:org/none@REVISION"),
+        ("nonsense", ConfigError, "known are minilm, hf:ORG/NAME@REVISION and the folder"),
+        (".", ModelMissingError, r"holds no config\.json"),
+    ],
+)
+def test_what_cannot_be_used_says_what_to_do(tmp_path: Path, name: str, error: Any, words: str):
+    with pytest.raises(error, match=words):
+        Wiring(settings(tmp_path, name=name)).encoder()
+    assert check(tmp_path, name=name)[0] == "broken"
+
+
+def test_the_settings_reach_the_encoder(tmp_path: Path):
+    folder = build(tmp_path / "mine", xlm_roberta)
+    given = {"max_length": 12, "passage_prompt": "passage: ", "query_prompt": "query: ", "device": "cpu"}
+
+    encoder = Wiring(settings(tmp_path, name=str(folder), **given)).encoder()
+
+    expected = TransformerTextEncoder(
+        folder, device="cpu", max_length=12, passage_prompt="passage: ", query_prompt="query: "
+    )
+    assert (encoder.fingerprint, encoder.max_tokens, encoder.name) == (expected.fingerprint, 12 - 2 - 2, "mine")
+    assert encoder.encode_queries(["the cat"]).tolist() == expected.encode_queries(["the cat"]).tolist()
+
+
+@pytest.mark.models
+def test_a_folder_of_another_network_serves_ingest_and_search(tmp_path: Path, model_cache: Path):
+    folder = build(tmp_path / "mine", xlm_roberta)
+    given = {"home": tmp_path / "home", "cache": model_cache, "encoder": {"name": str(folder), "device": "cpu"}}
+    service = build_service(load_settings(environ={}, overrides=given))
+
+    service.ingest_bytes("w", [("cats.txt", TEXT)])
+    found = service.search("w", Query(text="the dog sat"), mode="naive")
+    about = service.information("w")["encoder"]
+    service.close()
+
+    assert found.evidence[0].document.name == "cats.txt"
+    assert about == "mine, 32 dimensions, texts up to 22 tokens"
+
+
+def test_settings_and_wiring_load_no_torch_and_no_network(tmp_path: Path):
+    folder = build(tmp_path / "mine", xlm_roberta)
+    code = (
+        "import sys; import api.wiring, api.settings, api.encoders, api.doctor; "
+        "from pathlib import Path; from api.models.cache import ModelCache; "
+        f"given = api.settings.EncoderSettings(name={str(folder)!r}); cache = ModelCache(Path('none')); "
+        "assert api.encoders.check_encoder(given, cache)[0] == 'ok'; "
+        "assert api.encoders.make_encoder(given, cache).token_spans('the cat'); "
+        "assert not {'torch', 'transformers', 'httpx'} & set(sys.modules)"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_old_name_of_the_precision_is_refused_with_the_section(tmp_path: Path):
+    file = tmp_path / "a.yaml"
+    file.write_text(json.dumps({"encoder_precision": "float32"}))
+
+    with pytest.raises(ConfigError, match=r"'encoder_precision'.*encoder"):
+        load_settings(config=file, environ={})
