@@ -13,6 +13,7 @@ from api.reading import validation_text
 from kg.errors import (
     CompletionError,
     ConfigError,
+    EncoderBusyError,
     FetchError,
     GraphUnreachableError,
     InputError,
@@ -38,6 +39,7 @@ _STATUS: tuple[tuple[type[MmkgError], int], ...] = (
     (CompletionError, 422),
     (StoreBusyError, 503),
     (GraphUnreachableError, 503),
+    (EncoderBusyError, 503),
     (ModelMissingError, 503),
     (MissingExtraError, 503),
     (StoreFullError, 507),

@@ -90,21 +90,36 @@ class EncoderSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = "minilm"
-    """``minilm`` (packaged), ``hf:ORG/NAME@REVISION`` or the folder of a sentence encoder."""
+    """``minilm`` (packaged), ``hf:ORG/NAME@REVISION``, the folder of a sentence encoder, or ``openai``: a server."""
+    query_prompt: str | None = None
+    """Put before each question; unset takes what the model's folder says, empty puts nothing."""
+    passage_prompt: str | None = None
+    """The same for each chunk. Another one makes other vectors: see ``mmkg reindex``."""
+    max_length: int = Field(default=0, ge=0)
+    """The most tokens that are read of a text; 0 takes the model's own limit, 8,192 of a server's."""
+    batch_tokens: int = Field(default=0, ge=0)
+    """The most tokens in a batch, padding included; 0 takes 1,024, and 16,384 for a server."""
     device: str = ""
     """A torch device such as ``cuda``; empty takes CUDA where there is one, else the CPU."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """The two short ones are for accelerators, and their vectors are others than those of ``float32``."""
     precision: Literal["auto", "float32"] = "auto"
     """``auto`` encodes chunks in bfloat16 where the processor multiplies it natively; questions are not."""
-    query_prompt: str | None = None
-    """Put before each question; unset takes what the model's folder says, empty puts nothing."""
-    passage_prompt: str | None = None
-    """The same for each chunk. Another one makes other vectors."""
-    max_length: int = Field(default=0, ge=0)
-    """The most tokens that are read of a text; 0 takes the model's own limit."""
-    batch_tokens: int = Field(default=1024, ge=1)
-    """The most tokens in a batch, padding included."""
+    base_url: str = ""
+    """This and the following are for ``openai``: the address up to and without ``/embeddings``."""
+    model: str = ""
+    api_key: SecretStr = SecretStr("")
+    dimensions: int = Field(default=0, ge=0)
+    """The width to ask for, of models that can be cut; 0 takes what comes."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    concurrency: int = Field(default=4, ge=1, le=256)
+    batch_size: int = Field(default=128, ge=1, le=2048)
+    """The most texts in a request."""
+    price: float = Field(default=0.0, ge=0)
+    """Price of a million tokens, in whatever currency ``max_cost`` is."""
+    max_cost: float = Field(default=0.0, ge=0)
+    """No call is begun once this much was spent; 0 sets no limit. The same for ``max_tokens``."""
+    max_tokens: int = Field(default=0, ge=0)
 
 
 class VisionSettings(BaseModel):

@@ -121,7 +121,7 @@ def _stage(name: str, vision: VisionSettings, models: ModelCache) -> Captioner:
 
 def _server(vision: VisionSettings) -> Captioner:
     from generation.vision.openai_vision import OpenAiCaptioner
-    from generation.vision.accounting import Budget
+    from kg.servers.accounting import Budget
 
     _require_server(vision)
     return OpenAiCaptioner(

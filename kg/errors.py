@@ -15,6 +15,7 @@ __all__ = [
     "ConfigError",
     "CorruptFileError",
     "EmptyFileError",
+    "EncoderBusyError",
     "EncoderError",
     "EncryptedFileError",
     "ExtractionError",
@@ -31,8 +32,11 @@ __all__ = [
     "ModelError",
     "ModelMissingError",
     "NotFoundError",
+    "RequestRefusedError",
     "RetrievalError",
     "SchemaVersionError",
+    "ServerBusyError",
+    "ServerError",
     "StoreBusyError",
     "StoreError",
     "StoreFullError",
@@ -176,6 +180,24 @@ class GraphUnreachableError(StoreError):
     code = "graph_unreachable"
 
 
+class ServerError(MmkgError):
+    """A model server sent what cannot be read as a reply."""
+
+    code = "server"
+
+
+class ServerBusyError(ServerError):
+    """A model server did not answer in time, failed, or asked to come back later, at every attempt."""
+
+    code = "server_busy"
+
+
+class RequestRefusedError(ServerError):
+    """A model server will not take this request, however often it is made; another one it may."""
+
+    code = "request_refused"
+
+
 class ModelError(MmkgError):
     """A model's files are missing, damaged, or not what the code expects."""
 
@@ -204,6 +226,12 @@ class EncoderError(RetrievalError):
     """An encoder returned, or an index was given, vectors of the wrong width, not finite, or of another encoder."""
 
     code = "encoder"
+
+
+class EncoderBusyError(EncoderError):
+    """An encoder on a server did not answer in time, or asked to come back later."""
+
+    code = "encoder_busy"
 
 
 class VectorIndexError(RetrievalError):

@@ -12,12 +12,14 @@ import pytest
 
 from api.doctor import examine
 from api.models.cache import MANIFEST
+from api.service import Service
 from api.settings import load_settings
 from api.wiring import Wiring, build_service
 from kg.errors import ConfigError, ModelMissingError
 from retrieval.encoders.transformer import TransformerTextEncoder
 from retrieval.types import Query
 from tests.retrieval.encoders.test_folders import build, qwen3, xlm_roberta
+from tests.retrieval.encoders.test_server import embedding
 
 TEXT = b"The cat sat on the mat.\n\nThe dog sat on the cat."
 
@@ -48,7 +50,7 @@ def test_a_variable_and_a_file_name_the_encoder(tmp_path: Path):
     assert (found.max_length, found.precision, found.device) == (128, "auto", "")
 
 
-@pytest.mark.parametrize("wrong", [{"dtype": "int8"}, {"nam": "x"}, {"batch_tokens": 0}])
+@pytest.mark.parametrize("wrong", [{"dtype": "int8"}, {"nam": "x"}, {"batch_size": 0}])
 def test_settings_that_do_not_fit_are_refused(tmp_path: Path, wrong: Any):
     with pytest.raises(ConfigError, match=f"encoder.*{next(iter(wrong))}"):
         settings(tmp_path, **wrong)
@@ -77,7 +79,7 @@ def test_two_revisions_of_one_model_must_be_told_apart(tmp_path: Path):
         ("minilm", ModelMissingError, "mmkg models pull minilm"),
         ("hf:org/none@v1", ModelMissingError, "mmkg models pull hf:org/none@v1"),
         ("hf:org/none", ModelMissingError, "mmkg models pull hf:org/none@REVISION"),
-        ("nonsense", ConfigError, "known are minilm, hf:ORG/NAME@REVISION and the folder"),
+        ("nonsense", ConfigError, "known are minilm, openai, hf:ORG/NAME@REVISION and the folder"),
         (".", ModelMissingError, r"holds no config\.json"),
     ],
 )
@@ -113,6 +115,39 @@ def test_a_folder_of_another_network_serves_ingest_and_search(tmp_path: Path, mo
 
     assert found.evidence[0].document.name == "cats.txt"
     assert about == "mine, 32 dimensions, texts up to 22 tokens"
+
+
+@pytest.mark.models
+def test_a_server_serves_ingest_and_search_and_chunks_are_counted_by_the_packaged_tokenizer(
+    tmp_path: Path, model_cache: Path
+):
+    with embedding() as (url, server):
+        section = {"name": "openai", "base_url": url, "model": "tiny", "query_prompt": "q: ", "price": 1.0}
+        given = {"home": tmp_path / "home", "cache": model_cache, "encoder": section}
+        wiring = Wiring(load_settings(environ={}, overrides=given))
+        service = Service(wiring)
+        service.warm()
+        assert server.asked == []
+        service.ingest_bytes("w", [("cats.txt", TEXT)])
+        (passages,) = [body["input"] for _, body in server.asked]
+        found = service.search("w", Query(text="the dog sat"), mode="naive")
+        about = service.information("w")["encoder"]
+        service.close()
+    packaged = TransformerTextEncoder(model_cache / "models" / "minilm")
+
+    assert found.evidence[0].document.name == "cats.txt"
+    assert any("The cat sat on the mat." in text for text in passages)
+    assert server.asked[-1][1]["input"] == ["q: the dog sat"]
+    assert about == f"openai:tiny at {url}, dimensions as they come, texts up to 8190 tokens, query prompt 'q: '"
+    assert wiring.tokenizer().token_spans("unbelievably") == packaged.token_spans("unbelievably")
+
+
+@pytest.mark.models
+def test_a_server_needs_an_address_and_the_packaged_tokenizer(tmp_path: Path, model_cache: Path):
+    with pytest.raises(ConfigError, match="MMKG_ENCODER__BASE_URL and MMKG_ENCODER__MODEL"):
+        Wiring(settings(tmp_path, name="openai")).encoder()
+    with pytest.raises(ModelMissingError, match="mmkg models pull minilm"):
+        Wiring(settings(tmp_path, name="openai", base_url="http://127.0.0.1:1/v1", model="m")).encoder()
 
 
 def test_settings_and_wiring_load_no_torch_and_no_network(tmp_path: Path):
