@@ -25,6 +25,7 @@ from kg.errors import (
     NotFoundError,
     StoreBusyError,
     StoreFullError,
+    VectorsMissingError,
 )
 
 __all__ = ["install_problem_handlers", "status_of"]
@@ -40,6 +41,7 @@ _STATUS: tuple[tuple[type[MmkgError], int], ...] = (
     (StoreBusyError, 503),
     (GraphUnreachableError, 503),
     (EncoderBusyError, 503),
+    (VectorsMissingError, 503),
     (ModelMissingError, 503),
     (MissingExtraError, 503),
     (StoreFullError, 507),

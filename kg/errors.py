@@ -44,6 +44,7 @@ __all__ = [
     "UnsafePathError",
     "UnsupportedFileError",
     "VectorIndexError",
+    "VectorsMissingError",
 ]
 
 
@@ -238,6 +239,12 @@ class VectorIndexError(RetrievalError):
     """A vector or lexical index is damaged or was used in a way it does not allow."""
 
     code = "index"
+
+
+class VectorsMissingError(RetrievalError):
+    """So many chunks have no vector of the encoder in use that a search will not make them; `mmkg reindex` does."""
+
+    code = "vectors_missing"
 
 
 class FusionError(RetrievalError):

@@ -95,8 +95,8 @@ class ServerTextEncoder:
         if min(self.max_tokens, batch_size, batch_tokens) < 1 or dimensions < 0:
             raise ConfigError(
                 f"Text encoder openai:{model}: max_length={max_length} (less {max_length - self.max_tokens} tokens of "
-                f"the prompt), batch_size={batch_size} and batch_tokens={batch_tokens} must be at least 1, dimensions={dimensions} "
-                "not negative."
+                f"the prompt), batch_size={batch_size} and batch_tokens={batch_tokens} must be at least 1, "
+                f"dimensions={dimensions} not negative."
             )
         self.name = f"openai:{model}"
         self.query_prompt, self.passage_prompt = query_prompt, passage_prompt

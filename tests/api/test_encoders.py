@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from api.cli.app import app
 from api.doctor import examine
 from api.models.cache import MANIFEST
 from api.service import Service
@@ -140,6 +142,33 @@ def test_a_server_serves_ingest_and_search_and_chunks_are_counted_by_the_package
     assert server.asked[-1][1]["input"] == ["q: the dog sat"]
     assert about == f"openai:tiny at {url}, dimensions as they come, texts up to 8190 tokens, query prompt 'q: '"
     assert wiring.tokenizer().token_spans("unbelievably") == packaged.token_spans("unbelievably")
+
+
+@pytest.mark.models
+def test_a_change_of_encoder_is_reindexed_and_the_old_vectors_are_pruned(tmp_path: Path, model_cache: Path):
+    folder = build(tmp_path / "mine", xlm_roberta)
+    runner = CliRunner()
+    base = {"MMKG_HOME": str(tmp_path / "home"), "MMKG_CACHE": str(model_cache), "MMKG_WORKSPACE": "w"}
+    mine = {**base, "MMKG_ENCODER__NAME": str(folder), "MMKG_RETRIEVAL__MAX_ENCODED_BY_SEARCH": "0"}
+    (tmp_path / "cats.txt").write_bytes(TEXT)
+
+    def run(env: dict[str, str], *arguments: str, fails: bool = False) -> Any:
+        done = runner.invoke(app, [*arguments, "--json"], env=env)
+        assert done.exit_code == int(fails), done.output
+        return json.loads(done.stdout)
+
+    run(base, "ingest", str(tmp_path / "cats.txt"))
+    error = run(mine, "search", "the dog", fails=True)["error"]
+    assert error["code"] == "vectors_missing"
+    assert "mmkg reindex" in error["message"]
+    assert run(mine, "search", "the dog", "--mode", "bm25")["evidence"]
+
+    assert run(mine, "reindex") == {"workspace": "w", "n_encoded": 1, "n_vectors": 1, "n_pruned": 0, "n_others": 1}
+    about = run(mine, "info")
+    assert (about["encoder"][:4], about["vectors"], about["vectors_of_other_encoders"]) == ("mine", 1, 1)
+    assert run(mine, "search", "the dog")["evidence"]
+    assert run(mine, "reindex", "--all", "--prune")["n_pruned"] == 1
+    assert run(base, "info")["vectors"] == 0
 
 
 @pytest.mark.models
