@@ -285,8 +285,7 @@ class GraphService:
         delta = read_import(path, format_name=format_name, tokenizer=self._parts.tokenizer())
         opened = self._workspaces.get(workspace, create=True)
         status: IngestStatus = opened.store.apply(delta)
-        opened.engine.refresh()
-        warnings = self.follow(opened)
+        warnings = (*opened.engine.refresh(), *self.follow(opened))
         return FileOutcome(
             source=delta.document.source,
             name=delta.document.name,

@@ -188,8 +188,8 @@ class Jobs:
             self._progress.pop((workspace, job_id), None)
             self._live.pop(job_id, None)
         self._sweep(opened, jobs.get(job_id))
-        opened.engine.refresh()
-        return replace(report, warnings=(*report.warnings, *self._follow(opened)))
+        notes = opened.engine.refresh()
+        return replace(report, warnings=(*report.warnings, *notes, *self._follow(opened)))
 
     def _reader(self, opened: Workspace, job: Job) -> Callable[[JobItem], Iterable[RawFile | FileOutcome]]:
         if job.request.get("kind") == "uploads":

@@ -13,6 +13,7 @@ from api.reading import validation_text
 from kg.errors import (
     CompletionError,
     ConfigError,
+    EncoderBusyError,
     FetchError,
     GraphUnreachableError,
     InputError,
@@ -24,6 +25,7 @@ from kg.errors import (
     NotFoundError,
     StoreBusyError,
     StoreFullError,
+    VectorsMissingError,
 )
 
 __all__ = ["install_problem_handlers", "status_of"]
@@ -38,6 +40,8 @@ _STATUS: tuple[tuple[type[MmkgError], int], ...] = (
     (CompletionError, 422),
     (StoreBusyError, 503),
     (GraphUnreachableError, 503),
+    (EncoderBusyError, 503),
+    (VectorsMissingError, 503),
     (ModelMissingError, 503),
     (MissingExtraError, 503),
     (StoreFullError, 507),

@@ -18,6 +18,7 @@ from api.graph import GraphService
 from api.jobs import Found, Jobs
 from api.scope import Scope
 from api.settings import Settings
+from api.vectors import Reindexed, describe_vectors, reindex
 from api.workspaces import Workspace, Workspaces
 from generation.events import AnswerEvent
 from generation.types import Answer
@@ -106,6 +107,10 @@ class Parts(Protocol):
         """Return what counts the tokens of chunks."""
         ...
 
+    def encoder_state(self) -> tuple[str, str]:
+        """Say whether the text encoder can be used (``ok`` or ``broken``), and which it is."""
+        ...
+
 
 class Service:
     """Ingest, search, ask, complete, list and remove, for any workspace under one home folder.
@@ -189,8 +194,31 @@ class Service:
         """
         opened = self.workspaces.get(workspace, create=True)
         report = self._wiring.pipeline(opened.store, opened.folder).ingest(files, on_outcome=on_outcome)
-        opened.engine.refresh()
-        return replace(report, warnings=(*report.warnings, *self.graph.follow(opened)))
+        notes = opened.engine.refresh()
+        return replace(report, warnings=(*report.warnings, *notes, *self.graph.follow(opened)))
+
+    def reindex(
+        self,
+        workspace: str,
+        *,
+        everything: bool = False,
+        prune: bool = False,
+        on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> Reindexed:
+        """Make the vectors that the encoder in use has not made yet, as after a change of the encoder.
+
+        Vectors are written as they come: an interrupted run is taken up where it ended.
+
+        :param workspace: Its name.
+        :param everything: Make those anew that are there, too: the model behind a server was changed.
+        :param prune: Then delete the vectors of all other encoders.
+        :param on_progress: Told how many of how many chunks are done.
+        :returns: What was done.
+        :raises NotFoundError: If the workspace does not exist.
+        :raises EncoderError: If the encoder fails; nothing is pruned then.
+        """
+        opened = self.workspaces.get(workspace, create=False)
+        return reindex(opened, everything=everything, prune=prune, on_progress=on_progress)
 
     def engine(self, workspace: str) -> RetrievalEngine:
         """Return the retrieval engine of a workspace, for evaluation."""
@@ -344,6 +372,7 @@ class Service:
             "size_bytes": sum(file.stat().st_size for file in files),
             "record_version": opened.store.version(),
             **opened.store.statistics(),
+            **describe_vectors(opened, self._wiring.encoder_state()),
         }
 
     def health(self) -> dict[str, Any]:

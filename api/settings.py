@@ -27,7 +27,15 @@ from kg.ingest.config import IngestConfig
 from kg.limits import FetchLimits, LoadLimits
 from retrieval.config import RetrievalConfig
 
-__all__ = ["ENVIRONMENT_PREFIX", "GraphDatabase", "ModelServer", "Settings", "VisionSettings", "load_settings"]
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "EncoderSettings",
+    "GraphDatabase",
+    "ModelServer",
+    "Settings",
+    "VisionSettings",
+    "load_settings",
+]
 
 ENVIRONMENT_PREFIX = "MMKG_"
 _T = TypeVar("_T")
@@ -74,6 +82,44 @@ class ModelServer(BaseModel):
     api_key: SecretStr = SecretStr("")
     timeout_s: float = Field(default=120.0, gt=0)
     context_tokens: int = Field(default=8192, ge=512)
+
+
+class EncoderSettings(BaseModel):
+    """What turns chunks and questions into vectors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "minilm"
+    """``minilm`` (packaged), ``hf:ORG/NAME@REVISION``, the folder of a sentence encoder, or ``openai``: a server."""
+    query_prompt: str | None = None
+    """Put before each question; unset takes what the model's folder says, empty puts nothing."""
+    passage_prompt: str | None = None
+    """The same for each chunk. Another one makes other vectors: see ``mmkg reindex``."""
+    max_length: int = Field(default=0, ge=0)
+    """The most tokens that are read of a text; 0 takes the model's own limit, 8,192 of a server's."""
+    batch_tokens: int = Field(default=0, ge=0)
+    """The most tokens in a batch, padding included; 0 takes 1,024, and 16,384 for a server."""
+    device: str = ""
+    """A torch device such as ``cuda``; empty takes CUDA where there is one, else the CPU."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """The two short ones are for accelerators, and their vectors are others than those of ``float32``."""
+    precision: Literal["auto", "float32"] = "auto"
+    """``auto`` encodes chunks in bfloat16 where the processor multiplies it natively; questions are not."""
+    base_url: str = ""
+    """This and the following are for ``openai``: the address up to and without ``/embeddings``."""
+    model: str = ""
+    api_key: SecretStr = SecretStr("")
+    dimensions: int = Field(default=0, ge=0)
+    """The width to ask for, of models that can be cut; 0 takes what comes."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    concurrency: int = Field(default=4, ge=1, le=256)
+    batch_size: int = Field(default=128, ge=1, le=2048)
+    """The most texts in a request."""
+    price: float = Field(default=0.0, ge=0)
+    """Price of a million tokens, in whatever currency ``max_cost`` is."""
+    max_cost: float = Field(default=0.0, ge=0)
+    """No call is begun once this much was spent; 0 sets no limit. The same for ``max_tokens``."""
+    max_tokens: int = Field(default=0, ge=0)
 
 
 class VisionSettings(BaseModel):
@@ -145,8 +191,6 @@ class Settings(BaseModel):
     """The most rows of one document's tables that become statements; all rows are searched, whatever this is."""
     resolution: Literal["graph", "names"] = "graph"
     """``graph`` tells things of one name apart and links other names of one thing; ``names`` goes by names alone."""
-    encoder_precision: Literal["auto", "float32"] = "auto"
-    """``auto`` encodes chunks in bfloat16 where the processor multiplies it natively; questions are always float32."""
     k: int = Field(default=8, ge=1, le=200)
     """How many pieces of evidence a question gets."""
     threads: int = Field(default=0, ge=0, le=256)
@@ -159,6 +203,7 @@ class Settings(BaseModel):
     max_job_bytes: int = Field(default=2_000_000_000, ge=1)
     """The most bytes of all uploads of one job."""
     openai: ModelServer = ModelServer()
+    encoder: EncoderSettings = EncoderSettings()
     vision: VisionSettings = VisionSettings()
     neo4j: GraphDatabase = GraphDatabase()
     limits: Annotated[LoadLimits, BeforeValidator(_section(LoadLimits))] = LoadLimits()

@@ -76,12 +76,7 @@ def model_folder(name: str, models: ModelCache) -> Path:
             f"There is no captioner {name!r}: known are ocr, openai, cascade, hf:ORG/NAME@REVISION and the folder of a "
             "model."
         )
-    if "@" in name:
-        return models.path(name)
-    pulled = models.revisions(name)
-    if len(pulled) > 1:
-        raise ConfigError(f"{name} was pulled in several revisions; name one of {', '.join(pulled)}.")
-    return models.path(pulled[0] if pulled else f"{name}@REVISION")
+    return models.hub_path(name)
 
 
 def check_vision(vision: VisionSettings, models: ModelCache) -> tuple[str, str]:
@@ -125,8 +120,8 @@ def _stage(name: str, vision: VisionSettings, models: ModelCache) -> Captioner:
 
 
 def _server(vision: VisionSettings) -> Captioner:
-    from generation.vision.accounting import Budget
     from generation.vision.openai_vision import OpenAiCaptioner
+    from kg.servers.accounting import Budget
 
     _require_server(vision)
     return OpenAiCaptioner(

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from kg.jobs import JobStore
     from kg.loaders.discover import Candidate
     from kg.loaders.raw import FileFailure
-    from retrieval.encoders.transformer import TransformerTextEncoder
     from retrieval.engine import RetrievalEngine
+    from retrieval.types import TextEncoder
 
 __all__ = ["GENERATORS", "Wiring", "build_service"]
 
@@ -236,17 +236,25 @@ class Wiring:
 
     def warm(self) -> None:
         """Load what every question needs, so that the first one does not wait for it."""
-        self.encoder().warm()
+        from api.encoders import warm_encoder
 
-    def encoder(self) -> TransformerTextEncoder:
-        """Return the text encoder."""
+        warm_encoder(self.encoder())
 
-        def make() -> TransformerTextEncoder:
-            from retrieval.encoders.transformer import TransformerTextEncoder
+    def encoder(self) -> TextEncoder:
+        """Return the text encoder of the setting ``encoder``."""
 
-            return TransformerTextEncoder(self.models.path("minilm"), bulk=self.settings.encoder_precision)
+        def make() -> TextEncoder:
+            from api.encoders import make_encoder
+
+            return make_encoder(self.settings.encoder, self.models)
 
         return self._once("encoder", make)
+
+    def encoder_state(self) -> tuple[str, str]:
+        """Say whether the text encoder can be used (``ok`` or ``broken``), and which it is."""
+        from api.encoders import check_encoder
+
+        return check_encoder(self.settings.encoder, self.models)
 
     def describe_image(self, data: bytes) -> str:
         """Return the words on a picture that is used as a query."""

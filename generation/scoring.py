@@ -200,9 +200,9 @@ def _coverage(idf: dict[str, float], own: frozenset[str], around: frozenset[str]
 def _dense(
     question: Question, units: Sequence[Unit], evidence: Sequence[Evidence], encoder: TextEncoder
 ) -> list[float]:
-    texts = [question.text, *(_with_heading(unit, evidence[unit.index]) for unit in units)]
-    vectors_UD = encoder.encode(texts)
-    cosines = np.asarray(vectors_UD[1:] @ vectors_UD[0], dtype=np.float64)
+    query_D = encoder.encode_queries([question.text])[0]
+    vectors_UD = encoder.encode([_with_heading(unit, evidence[unit.index]) for unit in units])
+    cosines = np.asarray(vectors_UD @ query_D, dtype=np.float64)
     return [float(value) for value in np.clip(cosines, 0.0, 1.0)]
 
 

@@ -53,6 +53,10 @@ class HashingEncoder:
                 out_ND[row, 0] = 1.0
         return out_ND
 
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return what :meth:`encode` does."""
+        return self.encode(texts)
+
     def token_spans(self, text: str) -> list[Span]:
         """Return the spans of the words and marks of ``text``."""
         return [Span(start=m.start(), end=m.end()) for m in re.finditer(r"\w+|[^\w\s]", text)]

@@ -15,6 +15,7 @@ __all__ = [
     "ConfigError",
     "CorruptFileError",
     "EmptyFileError",
+    "EncoderBusyError",
     "EncoderError",
     "EncryptedFileError",
     "ExtractionError",
@@ -31,8 +32,11 @@ __all__ = [
     "ModelError",
     "ModelMissingError",
     "NotFoundError",
+    "RequestRefusedError",
     "RetrievalError",
     "SchemaVersionError",
+    "ServerBusyError",
+    "ServerError",
     "StoreBusyError",
     "StoreError",
     "StoreFullError",
@@ -40,6 +44,7 @@ __all__ = [
     "UnsafePathError",
     "UnsupportedFileError",
     "VectorIndexError",
+    "VectorsMissingError",
 ]
 
 
@@ -176,6 +181,24 @@ class GraphUnreachableError(StoreError):
     code = "graph_unreachable"
 
 
+class ServerError(MmkgError):
+    """A model server sent what cannot be read as a reply."""
+
+    code = "server"
+
+
+class ServerBusyError(ServerError):
+    """A model server did not answer in time, failed, or asked to come back later, at every attempt."""
+
+    code = "server_busy"
+
+
+class RequestRefusedError(ServerError):
+    """A model server will not take this request, however often it is made; another one it may."""
+
+    code = "request_refused"
+
+
 class ModelError(MmkgError):
     """A model's files are missing, damaged, or not what the code expects."""
 
@@ -206,10 +229,22 @@ class EncoderError(RetrievalError):
     code = "encoder"
 
 
+class EncoderBusyError(EncoderError):
+    """An encoder on a server did not answer in time, or asked to come back later."""
+
+    code = "encoder_busy"
+
+
 class VectorIndexError(RetrievalError):
     """A vector or lexical index is damaged or was used in a way it does not allow."""
 
     code = "index"
+
+
+class VectorsMissingError(RetrievalError):
+    """So many chunks have no vector of the encoder in use that a search will not make them; `mmkg reindex` does."""
+
+    code = "vectors_missing"
 
 
 class FusionError(RetrievalError):

@@ -80,6 +80,10 @@ class RetrievalConfig:
     n_explaining_entities: int = 5
     """The most entities that a piece of evidence names as its way through the graph, >= 0."""
 
+    max_encoded_by_search: int = 512
+    """The most chunks without a vector that a search encodes on its way, >= 0. Ingest makes vectors itself, so more of
+    them means another encoder: that takes minutes, or money, and is left to ``mmkg reindex``."""
+
     rrf_k: float = 60.0
     """Rank offset of reciprocal-rank fusion, > 0; the value of Cormack et al. 2009. Used by the baseline alone."""
 

@@ -6,7 +6,9 @@ built again.
 - ``vectors.index`` and ``bm25.index`` in the index folder hold the last state, checked when they are read. A missing,
   damaged or foreign file costs time, never correctness; one that is merely old is caught up by the difference in ids,
   which suffices because a chunk's id is a hash of what it holds.
-- Vectors are stored in the record under the encoder's fingerprint, so each chunk is encoded once.
+- Vectors are stored in the record under the encoder's fingerprint, so each chunk is encoded once. Another encoder has
+  vectors of its own, and those of the one before stay until they are pruned: to go back costs nothing. Where more than
+  ``RetrievalConfig.max_encoded_by_search`` are missing, a search refuses and names the command that makes them.
 - The encoder is touched by :meth:`DerivedState.dense` alone, SciPy by :meth:`DerivedState.graph` alone.
 
 Shape suffixes: N chunks, D vector width.
@@ -23,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kg.errors import NotFoundError, RetrievalError, VectorIndexError
+from kg.errors import EncoderError, NotFoundError, RetrievalError, VectorIndexError, VectorsMissingError
 from kg.ports import MentionRow, RecordStore
 from kg.types import Chunk, DocumentInfo, Modality
 from retrieval.config import RetrievalConfig
@@ -37,6 +39,8 @@ __all__ = ["Catalog", "DerivedState", "searchable_text", "vector_space"]
 
 _LOG = logging.getLogger(__name__)
 _READ_AT_ONCE = 1024
+_ENCODED_AT_ONCE = 512
+"""Chunks that are encoded before their vectors are written: what an interruption costs."""
 _ATTEMPTS = 5
 _SAVE_ALWAYS_UP_TO = 20_000
 _SAVE_SHARE = 0.02
@@ -198,6 +202,8 @@ class DerivedState:
 
         :param catalog: The chunks.
         :returns: The index, shared and safe between threads.
+        :raises VectorsMissingError: If more chunks must be encoded than a search may.
+        :raises EncoderError: If the encoder fails.
         """
         before, lock = self._dense, self._locks["dense"]
         if before is None:
@@ -221,6 +227,7 @@ class DerivedState:
         if index is None:
             index = FaissIndex(self._encoder.dimension, kind=choice.kind)
         stale, missing = _difference(index.ids(), catalog)
+        self._require_few_to_encode(missing)
         index.remove(stale)
         for start in range(0, len(missing), _READ_AT_ONCE):
             part = missing[start : start + _READ_AT_ONCE]
@@ -235,6 +242,59 @@ class DerivedState:
             self._n_unsaved = 0
         return index
 
+    def _require_few_to_encode(self, chunk_ids: Collection[str]) -> None:
+        """Refuse to encode what only another encoder can have left without vectors."""
+        limit = self._config.max_encoded_by_search
+        if len(chunk_ids) <= limit:
+            return
+        lacking = len(frozenset(chunk_ids).intersection(self._store.chunks_without_vector(encoder=self.vector_space)))
+        if lacking > limit:
+            raise VectorsMissingError(
+                f"Retrieval: {lacking} chunks have no vector of the encoder {self._encoder.name!r}, more than the "
+                f"{limit} that a search encodes on its way (retrieval.max_encoded_by_search). Make them with "
+                "`mmkg reindex --workspace NAME`; until then `--mode bm25` and `--mode local` search without vectors. "
+                "Or set encoder.name back to what the vectors were made with."
+            )
+
+    def reindex(self, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> int:
+        """Encode every chunk that has no vector of this encoder, and bring the index up to date.
+
+        Vectors are written as they come, so an interrupted run is taken up where it ended.
+
+        :param on_progress: Told how many of how many chunks are done, after each part and once before the first.
+        :returns: How many chunks were encoded.
+        :raises EncoderError: If the encoder fails; what was written before stays.
+        :raises RetrievalError: If the record keeps changing under it.
+        """
+        n_done = 0
+        for _ in range(_ATTEMPTS):
+            missing = self._store.chunks_without_vector(encoder=self.vector_space)
+            total = n_done + len(missing)
+            on_progress(n_done, total)
+            try:
+                for start in range(0, len(missing), _ENCODED_AT_ONCE):
+                    part = missing[start : start + _ENCODED_AT_ONCE]
+                    self._encoded(part, self.catalog())
+                    n_done += len(part)
+                    on_progress(n_done, total)
+                self.dense(self.catalog())
+            except (NotFoundError, KeyError):
+                continue  # a document went while its chunks were being encoded
+            return n_done
+        raise RetrievalError(f"Retrieval: the record changed {_ATTEMPTS} times. Run `mmkg reindex` after the ingest.")
+
+    def forget_vectors(self) -> None:
+        """Drop the vector index and its file, of which the record has no vectors any more."""
+        with self._locks["dense"]:
+            self._dense = None
+            (self._index_dir / "vectors.index").unlink(missing_ok=True)
+
+    def _encoded(self, chunk_ids: Sequence[str], catalog: Catalog) -> dict[str, NDArray[np.float32]]:
+        """Encode chunks and write their vectors to the record."""
+        rows = list(zip(chunk_ids, self._encoder.encode(self._texts(chunk_ids, catalog)), strict=True))
+        self._store.put_vectors(encoder=self.vector_space, rows=rows)
+        return dict(rows)
+
     def _load_dense(self) -> FaissIndex | None:
         try:
             return FaissIndex.load(self._index_dir / "vectors.index", encoder=self.vector_space)
@@ -247,10 +307,14 @@ class DerivedState:
         stored = self._store.vectors(encoder=self.vector_space, chunk_ids=chunk_ids)
         missing = [chunk_id for chunk_id in chunk_ids if chunk_id not in stored]
         if missing:
-            encoded_ND = self._encoder.encode(self._texts(missing, catalog))
-            rows = list(zip(missing, encoded_ND, strict=True))
-            self._store.put_vectors(encoder=self.vector_space, rows=rows)
-            stored = {**stored, **dict(rows)}
+            stored = {**stored, **self._encoded(missing, catalog)}
+        widths = sorted({len(vector) for vector in stored.values()})
+        if len(widths) > 1:
+            raise EncoderError(
+                f"Retrieval: the record holds vectors of {widths} numbers that all are said to be of the encoder "
+                f"{self._encoder.name!r}: its server has another model by now. Make all of them anew with "
+                "`mmkg reindex --all --workspace NAME`."
+            )
         return np.stack([stored[chunk_id] for chunk_id in chunk_ids])
 
     # ------------------------------------------------------------------ graph

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kg.errors import InputError, NotFoundError
+from kg.errors import ConfigError, EncoderError, InputError, NotFoundError, VectorsMissingError
 from kg.ports import RecordStore
 from kg.types import CaptionLine, Chunk, Modality, Span
 from retrieval.config import RetrievalConfig
@@ -117,23 +117,48 @@ class RetrievalEngine:
         self._describe_image = describe_image
         self._row_spans: dict[str, tuple[Span, ...]] = {}
 
-    def refresh(self) -> None:
-        """Catch every index up with the record, encoding the chunks that have no vector yet. Nothing to do is cheap."""
-        try:
-            self._catch_up()
-        except NotFoundError:  # a document went while its chunks were being read: what is left is caught up again
-            self._catch_up()
+    def refresh(self) -> tuple[str, ...]:
+        """Catch every index up with the record, encoding chunks that have no vector yet. Nothing to do is cheap.
 
-    def _catch_up(self) -> None:
+        :returns: Why vectors are missing still, in words for the user: there are too many to make on the way, or the
+            encoder failed. Empty where everything is up to date.
+        """
+        try:
+            return self._catch_up()
+        except NotFoundError:  # a document went while its chunks were being read: what is left is caught up again
+            return self._catch_up()
+
+    def _catch_up(self) -> tuple[str, ...]:
         catalog = self._derived.catalog()
         self._derived.lexical(catalog)
-        self._derived.dense(catalog)
         self._derived.graph(catalog)
+        try:
+            self._derived.dense(catalog)
+        except (ConfigError, EncoderError, VectorsMissingError) as error:  # a server may refuse its key by now
+            return (str(error),)
+        return ()
+
+    @property
+    def vector_space(self) -> str:
+        """The name under which the record keeps the vectors of this encoder."""
+        return self._derived.vector_space
+
+    def forget_vectors(self) -> None:
+        """Drop the vector index, of which the record has no vectors any more."""
+        self._derived.forget_vectors()
+
+    def reindex(self, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> int:
+        """Encode every chunk that has no vector of this encoder; see :meth:`DerivedState.reindex`.
+
+        :param on_progress: Told how many of how many chunks are done.
+        :returns: How many chunks were encoded.
+        """
+        return self._derived.reindex(on_progress)
 
     def warm(self) -> None:
         """Load the encoder and every index now rather than with the first question."""
         self.refresh()
-        self._encoder.encode(["warm"])
+        self._encoder.encode_queries(["warm"])
 
     def search(
         self,
@@ -154,6 +179,8 @@ class RetrievalEngine:
         :returns: Evidence, best first, ties by chunk id, ranks from 1; and how long each stage took, in seconds.
         :raises InputError: If ``k`` is below 1, the mode is unknown, or a picture is asked with and cannot be read.
         :raises NotFoundError: If the record keeps changing under the search.
+        :raises VectorsMissingError: If the mode needs vectors and many chunks have none of this encoder.
+        :raises EncoderError: If the mode needs vectors and the encoder fails.
         """
         if k < 1:
             raise InputError(f"search: k must be at least 1, got {k}.")
@@ -219,7 +246,7 @@ class RetrievalEngine:
         if choice is not None and choice.kind != "flat":
             clock.notes.append(f"the vector index is approximate: {choice.kind} ({choice.reason})")
         with clock.stage("encode"):
-            query_1D = self._encoder.encode([text])
+            query_1D = self._encoder.encode_queries([text])
         with clock.stage("dense"):
             (pairs,) = index.search(query_1D, k=n_pool, allowed=allowed)
         return ScoredPool(pairs=_known(pairs, catalog), weight=self.config.dense_weight)

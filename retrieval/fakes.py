@@ -48,6 +48,10 @@ class HashingTextEncoder:
         unit_ND: NDArray[np.float32] = vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True)
         return unit_ND
 
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return what :meth:`encode` does. *Shape:* ``(N, D)``."""
+        return self.encode(texts)
+
     def token_spans(self, text: str) -> list[Span]:
         """Return the span of each word."""
         return [Span(start=word.start(), end=word.end()) for word in _WORD.finditer(text)]

@@ -96,16 +96,28 @@ class Trace:
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """Turns texts into unit vectors."""
+    """Turns texts into unit vectors.
+
+    Some encoders put other words before a query than before a passage. Two passages, or two sentences, are compared by
+    their vectors as passages.
+    """
 
     name: str
     fingerprint: str
-    """Changes whenever the same text would get another vector: model, weights, pooling, prompt, length limit."""
-    dimension: int
+    """Changes whenever the same passage would get another vector: model, weights, pooling, prompt, length limit."""
     max_tokens: int
 
+    @property
+    def dimension(self) -> int:
+        """Width of the vectors."""
+        ...
+
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one unit row per text. *Shape:* ``(N, D)``, float32, ``(0, D)`` for no texts."""
+        """Return one unit row per passage. *Shape:* ``(N, D)``, float32, ``(0, D)`` for no texts."""
+        ...
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one unit row per query, to be compared with those of passages. *Shape:* ``(N, D)``, float32."""
         ...
 
     def token_spans(self, text: str) -> list[Span]:

@@ -11,9 +11,9 @@ import typer
 
 from api.cli.ingesting import Interruptible, report_ingest, shown_progress
 from api.cli.options import HomeOption, JsonOption, WorkspaceOption, service_of
-from api.cli.output import console, failures_explained, human_bytes, print_json, print_table
+from api.cli.output import console, failures_explained, human_bytes, print_json, print_table, progress
 
-__all__ = ["info", "ingest", "rm"]
+__all__ = ["info", "ingest", "reindex", "rm"]
 
 
 def ingest(
@@ -121,3 +121,39 @@ def info(
     if listed:
         rows = [(i.document_id, i.name, i.media_type, i.n_pages, i.n_chunks, i.n_assets, i.added_at) for i in listed]
         print_table("", ("id", "name", "type", "pages", "chunks", "pictures", "added"), rows)
+
+
+def reindex(
+    context: typer.Context,
+    workspace: WorkspaceOption = None,
+    home: HomeOption = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Make every vector anew: the model behind a server was changed.")
+    ] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Then delete the vectors of all other encoders.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the vectors that the encoder in use lacks, as after a change of encoder; run again, it goes on."""
+    with failures_explained(as_json=as_json):
+        service, settings = service_of(context, home=home, workspace=workspace)
+        done = 0
+        with progress("encode", quiet=as_json) as bar:
+
+            def shown(n_done: int, total: int) -> None:
+                nonlocal done
+                bar.set_total(total)
+                bar.advance(steps=n_done - done)
+                done = n_done
+
+            result = service.reindex(settings.workspace, everything=everything, prune=prune, on_progress=shown)
+        service.close()
+    if as_json:
+        from dataclasses import asdict
+
+        print_json({"workspace": settings.workspace, **asdict(result)})
+        return
+    console().print(
+        f"{result.n_encoded} chunks of workspace {settings.workspace!r} were encoded; {result.n_vectors} vectors are "
+        f"of this encoder, {result.n_others} of others, {result.n_pruned} were deleted.",
+        markup=False,
+    )

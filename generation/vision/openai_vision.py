@@ -1,8 +1,7 @@
 """A vision model behind any server that speaks the OpenAI chat protocol: vLLM, llama.cpp, Ollama, a paid service.
 
-Layer: ``generation``; imports httpx and tenacity.
-Source: OpenAI's chat completions reference (content parts of type ``image_url``, ``finish_reason``, ``usage``). Waits
-are exponential with full jitter, as tenacity documents them, unless the server's ``Retry-After`` is longer.
+Layer: ``generation``; httpx and tenacity come with ``kg.servers.client``.
+Source: OpenAI's chat completions reference (content parts of type ``image_url``, ``finish_reason``, ``usage``).
 
 A picture is one call. Calls run at once up to a limit that all threads share; a call that fails takes only its own
 picture with it. What every call took is added up, and no call begins once the budget is used up.
@@ -13,33 +12,26 @@ from __future__ import annotations
 import base64
 import io
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
 from PIL import Image
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from generation.vision.accounting import Budget, Ledger, Usage
 from generation.vision.prompts import caption_prompt
 from generation.vision.replies import caption_of_reply
 from kg.captioning.pixels import decode_picture
-from kg.errors import CaptionerBusyError, CaptionError, ConfigError
+from kg.errors import CaptionerBusyError, CaptionError, ConfigError, RequestRefusedError, ServerBusyError, ServerError
 from kg.ports import CaptionRequest
+from kg.servers.accounting import Budget, Ledger, Usage
+from kg.servers.client import ServerClient
 from kg.types import Caption
 
 __all__ = ["Described", "OpenAiCaptioner"]
 
 _log = logging.getLogger(__name__)
-_RETRIED_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-_REFUSED_STATUS = frozenset({401, 403, 404})
 _PIXELS_PER_TOKEN = 28 * 28
 _BYTES_PER_TOKEN = 3  # English has about 4 UTF-8 bytes a token, Chinese 3: rather count too many
 _MAX_PNG_BYTES = 1_000_000
@@ -56,14 +48,6 @@ class Described:
 
 class _PictureError(CaptionError):
     """A failure of one picture, which says nothing of the next."""
-
-
-class _TryAgainError(Exception):
-    """A failure that may pass."""
-
-    def __init__(self, reason: str, *, retry_after_s: float = 0.0) -> None:
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
 
 
 class OpenAiCaptioner:
@@ -104,31 +88,33 @@ class OpenAiCaptioner:
         proxy: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ConfigError(f"base_url must look like http://host:port/v1, got {base_url!r}.")
         if not model:
             raise ConfigError("model is empty: name the vision model that the server offers.")
-        if min(concurrency, max_attempts, max_new_tokens) < 1 or timeout_s <= 0 or max_pixels < 28 * 28:
+        if max_new_tokens < 1 or max_pixels < 28 * 28:
             raise ConfigError(
-                f"concurrency={concurrency}, max_attempts={max_attempts} and max_new_tokens={max_new_tokens} must be "
-                f"at least 1, timeout_s={timeout_s} positive and max_pixels={max_pixels} at least {28 * 28}."
+                f"max_new_tokens={max_new_tokens} must be at least 1 and max_pixels={max_pixels} at least {28 * 28}, "
+                "which is at least 1 token."
             )
         self.name = f"openai:{model}"
         self._model = model
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
         self._ledger = Ledger(budget or Budget())
         self._concurrency = concurrency
-        self._slots = threading.BoundedSemaphore(concurrency)
-        self._max_attempts = max_attempts
-        self._wait = wait_random_exponential(multiplier=backoff_s, max=max_wait_s)
-        self._max_wait_s = max_wait_s
         self._max_new_tokens = max_new_tokens
         self._max_pixels = max_pixels
-        self._sleep = sleep
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-        self._client = httpx.Client(timeout=timeout_s, headers=headers, proxy=proxy, trust_env=False, limits=limits)
+        self._client = ServerClient(
+            base_url,
+            "/chat/completions",
+            ledger=self._ledger,
+            settings="vision",
+            api_key=api_key,
+            timeout_s=timeout_s,
+            concurrency=concurrency,
+            max_attempts=max_attempts,
+            backoff_s=backoff_s,
+            max_wait_s=max_wait_s,
+            proxy=proxy,
+            sleep=sleep,
+        )
 
     @property
     def usage(self) -> Usage:
@@ -187,10 +173,10 @@ class OpenAiCaptioner:
             "max_tokens": self._max_new_tokens,
             "temperature": 0,
         }
-        with self._slots:
-            self._ledger.require_room(self.name)
+        with self._client.slot():
+            self._require_room()
             reply, n_retries = self._post(body)
-            text, is_truncated = _read(reply, where=self._url)
+            text, is_truncated = _read(reply, where=self._client.url)
             usage = self._ledger.add(_usage_of(reply, n_retries) or _estimate(image, prompt, text, n_retries))
         caption = caption_of_reply(request, text, self.name, is_truncated=is_truncated)
         return Described(caption=caption, usage=usage)
@@ -216,60 +202,24 @@ class OpenAiCaptioner:
         size = (max(1, int(image.width * factor)), max(1, int(image.height * factor)))
         return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
+    def _require_room(self) -> None:
+        spent = self._ledger.exhausted()
+        if spent is not None:
+            raise CaptionError(
+                f"{self.name}: {spent.text} ({self.usage.n_calls} pictures). The other pictures keep what OCR reads. "
+                f"Raise vision.{spent.limit} and ingest them again."
+            )
+
     def _post(self, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
         """Return the reply and the number of repetitions."""
-        attempts = 0
-
-        def attempt() -> dict[str, Any]:
-            nonlocal attempts
-            attempts += 1
-            return self._post_once(body)
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(_TryAgainError),
-            stop=stop_after_attempt(self._max_attempts),
-            wait=self._wait_for,
-            sleep=self._sleep,
-            reraise=True,
-        )
         try:
-            return retrying(attempt), attempts - 1
-        except _TryAgainError as error:
-            self._ledger.add(Usage(n_failed=1, n_retries=attempts - 1))
-            raise CaptionerBusyError(f"{self._url} failed {attempts} times, at last: {error}") from error
-        except (CaptionError, ConfigError):
-            self._ledger.add(Usage(n_failed=1, n_retries=attempts - 1))
-            raise
-
-    def _wait_for(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome is not None else None
-        asked = error.retry_after_s if isinstance(error, _TryAgainError) else 0.0
-        return min(self._max_wait_s, max(asked, float(self._wait(state))))
-
-    def _post_once(self, body: dict[str, Any]) -> dict[str, Any]:
-        try:
-            response = self._client.post(self._url, json=body)
-        except httpx.TimeoutException as error:
-            raise _TryAgainError(f"no reply within the time-out ({type(error).__name__})") from error
-        except httpx.TransportError as error:
-            raise _TryAgainError(f"the connection failed ({type(error).__name__}: {error})") from error
-        status = response.status_code
-        if status in _RETRIED_STATUS:
-            raise _TryAgainError(f"HTTP {status}: {_message(response)}", retry_after_s=_retry_after_s(response))
-        if status in _REFUSED_STATUS:
-            raise ConfigError(
-                f"{self._url} refused the key, the address or the model {self._model!r} "
-                f"(HTTP {status}: {_message(response)}). Check the settings of vision."
-            )
-        if status != httpx.codes.OK:
-            raise _PictureError(f"{self._url} refused the picture (HTTP {status}: {_message(response)}).")
-        try:
-            reply = response.json()
-        except ValueError as error:
-            raise CaptionError(f"{self._url} sent what is no JSON: {response.text[:200]!r}") from error
-        if not isinstance(reply, dict):
-            raise CaptionError(f"{self._url} sent what is no chat completion: {response.text[:200]!r}")
-        return reply
+            return self._client.post(body)
+        except ServerBusyError as error:
+            raise CaptionerBusyError(str(error)) from error
+        except RequestRefusedError as error:
+            raise _PictureError(str(error)) from error
+        except ServerError as error:
+            raise CaptionError(str(error)) from error
 
 
 def _data_uri(image: Image.Image) -> str:
@@ -319,25 +269,3 @@ def _estimate(image: Image.Image, prompt: str, text: str, n_retries: int) -> Usa
         completion_tokens=len(text.encode()) // _BYTES_PER_TOKEN,
         is_estimated=True,
     )
-
-
-def _retry_after_s(response: httpx.Response) -> float:
-    """Read ``Retry-After``: seconds or a date (RFC 9110, section 10.2.3); 0 where there is none."""
-    value = response.headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        when = parsedate_to_datetime(value)
-    except (ValueError, TypeError):
-        return 0.0
-    return max(0.0, (when - datetime.now(UTC)).total_seconds()) if when.tzinfo is not None else 0.0
-
-
-def _message(response: httpx.Response) -> str:
-    try:
-        error = response.json()["error"]
-        return str(error["message"] if isinstance(error, dict) else error)[:300]
-    except (ValueError, KeyError, TypeError):
-        return response.text[:300] or "no message"

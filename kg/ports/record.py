@@ -186,6 +186,18 @@ class RecordStore(Protocol):
         """Return the stored vectors of these chunks for this encoder; those that have none are left out."""
         ...
 
+    def chunks_without_vector(self, *, encoder: str) -> list[str]:
+        """Return the ids of the chunks that have no vector of this encoder, sorted."""
+        ...
+
+    def vector_counts(self) -> dict[str, int]:
+        """Count the vectors of each encoder that has any, by its fingerprint."""
+        ...
+
+    def remove_vectors(self, *, encoder: str) -> int:
+        """Delete all vectors of an encoder and return how many there were; the record's version stays."""
+        ...
+
     def statistics(self) -> dict[str, int]:
         """Count documents, pages, assets, tables, equations, chunks, mentions, entities, relations and triples."""
         ...

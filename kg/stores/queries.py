@@ -49,6 +49,7 @@ __all__ = [
     "tables_of",
     "to_triple_row",
     "triple_rows",
+    "vector_counts",
     "vectors_of",
     "whole_change",
 ]
@@ -293,6 +294,19 @@ def vectors_of(connection: Connection, *, encoder: str, chunk_ids: Sequence[str]
         for chunk_id, blob in connection.execute(query):
             found[chunk_id] = np.frombuffer(blob, dtype="<f4").astype(np.float32, copy=False)
     return {chunk_id: found[chunk_id] for chunk_id in chunk_ids if chunk_id in found}
+
+
+def chunks_without_vector(connection: Connection, *, encoder: str) -> list[str]:
+    """Return the ids of the chunks that have no vector of this encoder, sorted."""
+    v, c = vectors.c, chunks.c
+    has_one = select(v.chunk_id).where(v.chunk_id == c.chunk_id, v.encoder == encoder).exists()
+    return list(connection.execute(select(c.chunk_id).where(~has_one).order_by(c.chunk_id)).scalars())
+
+
+def vector_counts(connection: Connection) -> dict[str, int]:
+    """Count the vectors of each encoder, by its fingerprint."""
+    query = select(vectors.c.encoder, func.count()).group_by(vectors.c.encoder).order_by(vectors.c.encoder)
+    return {str(encoder): int(n) for encoder, n in connection.execute(query)}
 
 
 def statistics(connection: Connection) -> dict[str, int]:

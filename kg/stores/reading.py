@@ -177,6 +177,16 @@ class RecordReads(RecordSession):
         with self._read("read vectors") as connection:
             return queries.vectors_of(connection, encoder=encoder, chunk_ids=chunk_ids)
 
+    def chunks_without_vector(self, *, encoder: str) -> list[str]:
+        """Return the ids of the chunks that have no vector of this encoder, sorted."""
+        with self._read("look for missing vectors") as connection:
+            return queries.chunks_without_vector(connection, encoder=encoder)
+
+    def vector_counts(self) -> dict[str, int]:
+        """Count the vectors of each encoder that has any, by its fingerprint."""
+        with self._read("count vectors") as connection:
+            return queries.vector_counts(connection)
+
     def statistics(self) -> dict[str, int]:
         """Count documents, pages, assets, tables, equations, chunks, mentions, entities, relations and triples."""
         with self._read("count") as connection:

@@ -177,3 +177,11 @@ class SqlRecordStore(RecordCuration):
         """
         with self._write("store vectors") as connection:
             writes.put_vectors(connection, encoder=encoder, rows=rows)
+
+    def remove_vectors(self, *, encoder: str) -> int:
+        """Delete all vectors of an encoder and return how many there were; the record's version stays.
+
+        The file keeps its size, and what is written next takes the room that became free.
+        """
+        with self._write("remove vectors") as connection:
+            return writes.remove_vectors(connection, encoder=encoder)

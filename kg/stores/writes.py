@@ -23,7 +23,7 @@ from kg.stores.schema import assets, captions, chunks, documents, mentions, tabl
 from kg.stores.settle import settle
 from kg.types import GraphDelta, IngestStatus, Mention
 
-__all__ = ["apply_delta", "put_vectors", "remove_document"]
+__all__ = ["apply_delta", "put_vectors", "remove_document", "remove_vectors"]
 
 
 def apply_delta(
@@ -93,6 +93,11 @@ def put_vectors(connection: Connection, *, encoder: str, rows: Sequence[tuple[st
         connection.execute(delete(vectors).where(vectors.c.encoder == encoder, vectors.c.chunk_id.in_(known)))
         values = [{"chunk_id": chunk_id, "encoder": encoder, "vector": blobs[chunk_id]} for chunk_id in known]
         connection.execute(insert(vectors), values)
+
+
+def remove_vectors(connection: Connection, *, encoder: str) -> int:
+    """Delete all vectors of one encoder and return how many there were."""
+    return connection.execute(delete(vectors).where(vectors.c.encoder == encoder)).rowcount
 
 
 def _to_blob(chunk_id: str, vector: NDArray[np.float32]) -> bytes:

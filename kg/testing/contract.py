@@ -186,6 +186,27 @@ class _ReadingContract(Opened):
             store.apply(delta)
             assert store.vectors(encoder="one", chunk_ids=[first, second]) == {}
 
+    def test_missing_vectors_are_listed_and_an_encoders_vectors_are_counted_and_removed(self, tmp_path: Path) -> None:
+        delta = make_delta(CURIE)
+        first, second, third = sorted(chunk.chunk_id for chunk in delta.chunks)
+        vector = np.ones(3, dtype=np.float32)
+        with self.opened(tmp_path) as store:
+            assert store.chunks_without_vector(encoder="one") == []
+            assert store.vector_counts() == {}
+            store.apply(delta)
+            store.put_vectors(encoder="one", rows=[(second, vector)])
+            store.put_vectors(encoder="two", rows=[(first, vector), (second, vector), (third, vector)])
+
+            assert store.chunks_without_vector(encoder="one") == [first, third]
+            assert store.chunks_without_vector(encoder="two") == []
+            assert store.chunks_without_vector(encoder="three") == [first, second, third]
+            assert store.vector_counts() == {"one": 1, "two": 3}
+            assert store.remove_vectors(encoder="two") == 3
+            assert store.remove_vectors(encoder="two") == 0
+            assert store.vector_counts() == {"one": 1}
+            assert list(store.vectors(encoder="one", chunk_ids=[first, second])) == [second]
+            assert store.version() == 1
+
     def test_vectors_that_are_not_rows_of_finite_numbers_are_refused(self, tmp_path: Path) -> None:
         delta = make_delta(CURIE)
         chunk = delta.chunks[0].chunk_id

@@ -33,7 +33,7 @@ _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu"
 class BertEncoder:
     """The stack of BERT's layers, for inference.
 
-    :param config: The network's ``config.json``, for which :func:`retrieval.encoders.folder.is_plain_bert` holds.
+    :param config: The network's ``config.json``, where :attr:`EncoderFolder.is_plain_bert` holds.
     :param weights_file: Its ``model.safetensors``; memory-mapped on the CPU, so unused rows are never read.
     :param device: Where to compute.
     :param dtype: In what precision.

@@ -1,4 +1,4 @@
-"""An encoder's network and pooling on their device: batches of token ids to unit vectors.
+"""An encoder's network and pooling on their device: batches of token ids to unit vectors, by way of the head.
 
 Layer: ``retrieval``; torch comes with the first :class:`Network`, so importing this costs nothing.
 
@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kg.errors import ConfigError
-from retrieval.encoders.folder import EncoderFolder, Pooling, is_plain_bert
+from retrieval.encoders.folder import EncoderFolder, Pooling
+from retrieval.encoders.head import Head
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +46,7 @@ class Network:
     """The network and the pooling on their device. Safe between threads.
 
     :param folder: The encoder's folder.
+    :param head: What follows pooling.
     :param device: A torch device; ``None`` takes CUDA where there is one, else the CPU.
     :param dtype: The name of a torch dtype; on the CPU only ``"float32"``.
     :param network: ``"fast"``, ``"transformers"`` or ``"auto"``.
@@ -53,7 +55,9 @@ class Network:
     :raises ModelCorruptError: If the weights are damaged.
     """
 
-    def __init__(self, folder: EncoderFolder, *, device: str | None, dtype: str, network: str, name: str) -> None:
+    def __init__(
+        self, folder: EncoderFolder, head: Head, *, device: str | None, dtype: str, network: str, name: str
+    ) -> None:
         # oneDNN keeps each product it was ever asked for, by shape, with its work space: 1,024 of them are 600 MiB. In
         # a batch the layers share four shapes, so 32 lose nothing. It reads this before its first product.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
@@ -65,6 +69,7 @@ class Network:
             raise ConfigError(f"Text encoder {name}: {dtype} is for accelerators; on the CPU use float32.")
         self._pad_id = int(folder.config.get("pad_token_id") or 0)
         self._pool = _POOLS[folder.pooling]
+        self._head = head
         self._load = partial(_load_network, folder, network, device=self.device)
         self._states = self._load(dtype=getattr(torch, dtype))
         self._has_float32 = dtype == "float32"
@@ -122,9 +127,7 @@ class Network:
             mask = torch.from_numpy(mask_BT).to(self.device)
             states_BTD = states(torch.from_numpy(ids_BT).to(self.device), mask)
             pooled_BD = self._pool(states_BTD.float(), mask)
-            vectors_BD = torch.nn.functional.normalize(pooled_BD, dim=-1)
-        vectors: NDArray[np.float32] = vectors_BD.cpu().numpy()
-        return vectors
+        return self._head(pooled_BD.cpu().numpy())
 
 
 def _single_threaded(n_threads: int) -> Executor:
@@ -160,7 +163,7 @@ def _load_network(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     if network == "fast":
         require_plain_bert(folder, network)
-    if is_plain_bert(folder.config) and network != "transformers":
+    if folder.is_plain_bert and network != "transformers":
         from retrieval.encoders.bert import BertEncoder
 
         return BertEncoder(folder.config, folder.weights_file, device=device, dtype=dtype)
@@ -179,7 +182,7 @@ def require_plain_bert(folder: EncoderFolder, network: str) -> None:
     :param network: What was asked for.
     :raises ConfigError: If it holds another network than plain BERT.
     """
-    if not is_plain_bert(folder.config):
+    if not folder.is_plain_bert:
         raise ConfigError(
             f"Text encoder: network={network!r} computes plain BERT, but {folder.path} holds "
             f"{folder.config.get('model_type')!r}. Use 'auto'."

@@ -1,13 +1,12 @@
 """BERT's encoder in NumPy: a question's vector without importing torch.
 
 Layer: ``retrieval``; NumPy, safetensors and ``kg.errors`` only.
-Source: Devlin et al. 2019, arXiv:1810.04805; tensor names as in transformers' ``BertModel``. ``erf`` is the rational
-approximation that Eigen and XLA use for float32 (``generic_fast_erf_float``), within 3e-7 of the true function.
+Source: Devlin et al. 2019, arXiv:1810.04805; tensor names as in transformers' ``BertModel``.
 
 Why it exists: importing torch is most of what is left between the prompt and the first vector, and one question needs
 none of it. ``tests/retrieval/encoders`` holds this to transformers' own network within 1e-6, as the torch one is.
 
-Shape suffixes: T tokens, D model width, H heads, P points.
+Shape suffixes: T tokens, D model width, H heads.
 """
 
 from __future__ import annotations
@@ -18,59 +17,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from kg.errors import ModelCorruptError
 from retrieval.encoders.folder import Pooling
+from retrieval.encoders.head import gelu, relu
+from retrieval.encoders.tensors import read_float32
 
-__all__ = ["NumpyBert", "erf"]
+__all__ = ["NumpyBert"]
 
 _Array = NDArray[np.float32]
-_ERF_ABOVE = (
-    -2.72614225801306e-10,
-    2.77068142495902e-08,
-    -2.10102402082508e-06,
-    -5.69250639462346e-05,
-    -7.34990630326855e-04,
-    -2.95459980854025e-03,
-    -1.60960333262415e-02,
-)
-_ERF_BELOW = (
-    -1.45660718464996e-05,
-    -2.13374055278905e-04,
-    -1.68282697438203e-03,
-    -7.37332916720468e-03,
-    -1.42647390514189e-02,
-)
-
-
-def erf(x_P: _Array) -> _Array:
-    """Return the error function of each point, within 3e-7. *Shape:* any, kept."""
-    x_P = np.clip(x_P, -4.0, 4.0)
-    square_P = x_P * x_P
-    erf_P: _Array = (x_P * _polynomial(_ERF_ABOVE, square_P) / _polynomial(_ERF_BELOW, square_P)).astype(np.float32)
-    return erf_P
-
-
-def _polynomial(coefficients: Sequence[float], x_P: _Array) -> _Array:
-    value_P = np.full_like(x_P, coefficients[0])
-    for coefficient in coefficients[1:]:
-        value_P = value_P * x_P + np.float32(coefficient)
-    return value_P
-
-
-def _gelu(x_P: _Array) -> _Array:
-    return np.float32(0.5) * x_P * (np.float32(1.0) + erf(x_P * np.float32(0.5**0.5)))
-
-
-def _relu(x_P: _Array) -> _Array:
-    return np.maximum(x_P, np.float32(0.0))
 
 
 class NumpyBert:
     """BERT and its pooling, for one text at a time, so there is no padding and no mask.
 
-    :param config: The network's ``config.json``, for which :func:`retrieval.encoders.folder.is_plain_bert` holds.
+    :param config: The network's ``config.json``, where :attr:`EncoderFolder.is_plain_bert` holds.
     :param weights_file: Its ``model.safetensors``.
     :param pooling: How token states become one vector.
     :raises ModelCorruptError: If the file is damaged or lacks a tensor.
@@ -79,15 +41,15 @@ class NumpyBert:
     def __init__(self, config: Mapping[str, Any], weights_file: Path, *, pooling: Pooling) -> None:
         self._n_heads = int(config["num_attention_heads"])
         self._eps = np.float32(config["layer_norm_eps"])
-        self._activation = _gelu if config["hidden_act"] == "gelu" else _relu
+        self._activation = gelu if config["hidden_act"] == "gelu" else relu
         self._pooling = pooling
         try:
-            with safe_open(weights_file, framework="numpy") as file:
-                weights = {
-                    name.removeprefix("bert."): file.get_tensor(name).astype(np.float32, copy=False)
-                    for name in file.keys()  # noqa: SIM118 - safe_open is not a mapping
-                    if not name.endswith("position_ids")
-                }
+            weights = {
+                name.removeprefix("bert."): tensor
+                for name, tensor in read_float32(
+                    weights_file, is_wanted=lambda name: not name.endswith("position_ids")
+                ).items()
+            }
             self._words = weights["embeddings.word_embeddings.weight"]
             self._positions_TD = (
                 weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
@@ -104,24 +66,22 @@ class NumpyBert:
             ) from error
 
     def __call__(self, tokens: Sequence[Sequence[int]]) -> _Array:
-        """Return one unit vector per text.
+        """Return each text's pooled states.
 
         :param tokens: Each text's token ids, special tokens included.
-        :returns: Unit rows. *Shape:* ``(len(tokens), D)``.
+        :returns: One row per text, of any length. *Shape:* ``(len(tokens), D)``.
         """
         return np.stack([self._vector(ids) for ids in tokens])
 
     def _vector(self, ids: Sequence[int]) -> _Array:
         states_TD = self.states(ids)
         if self._pooling is Pooling.MEAN:
-            pooled_D = states_TD.mean(axis=0)
+            pooled_D: _Array = states_TD.mean(axis=0)
         elif self._pooling is Pooling.MAX:
             pooled_D = states_TD.max(axis=0)
         else:
             pooled_D = states_TD[0 if self._pooling is Pooling.CLS else -1]
-        length = np.sqrt(pooled_D @ pooled_D)
-        unit_D: _Array = pooled_D / max(length, np.float32(1e-12))
-        return unit_D
+        return pooled_D
 
     def states(self, ids: Sequence[int]) -> _Array:
         """Return the last layer's token states of one text. *Shape:* ``(T, D)``."""

@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 
 from kg.errors import ConfigError, EncoderError, InputError, ModelCorruptError
 from kg.types import Span
-from retrieval.encoders.folder import EncoderFolder, is_plain_bert, read_encoder_folder
+from retrieval.encoders.folder import EncoderFolder, read_encoder_folder
+from retrieval.encoders.head import DenseStage, Head
 from retrieval.encoders.network import Network, require_plain_bert
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ class TransformerTextEncoder:
         1024 was the fastest on two CPU cores, 5 % before 4096 (``tests/benchmarks/encoder_speed.py``).
     :param max_length: The most tokens that are read of a text, special tokens and prompt included; ``None`` takes the
         folder's own limit. Longer texts are cut at the end.
-    :param prompt: Put before each text, for encoders that were trained with one (``"query: "``).
+    :param query_prompt: Put before each query, for encoders that were trained with one (``"query: "``); ``None`` takes
+        the folder's own, the empty string none.
+    :param passage_prompt: The same for passages.
     :param network: ``"numpy"`` and ``"fast"`` (torch) compute BERT here, ``"transformers"`` loads any network.
         ``"auto"`` takes NumPy for small requests until a large one has loaded torch, and transformers where the network
         is no plain BERT. All agree within 1e-6, so they share a fingerprint.
@@ -79,14 +82,16 @@ class TransformerTextEncoder:
         bulk: Literal["auto", "float32"] = "float32",
         batch_tokens: int = 1024,
         max_length: int | None = None,
-        prompt: str = "",
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
         network: Literal["auto", "numpy", "fast", "transformers"] = "auto",
         name: str | None = None,
     ) -> None:
         folder = read_encoder_folder(model_path)
         self.name = model_path.name if name is None else name
         self.dimension = folder.dimension
-        self.prompt = prompt
+        self.query_prompt = folder.query_prompt if query_prompt is None else query_prompt
+        self.passage_prompt = folder.passage_prompt if passage_prompt is None else passage_prompt
         self._folder = folder
         self._device = device
         self._dtype = dtype
@@ -96,10 +101,11 @@ class TransformerTextEncoder:
         self._lock = threading.Lock()
         self._model: Network | None = None
         self._numpy: NumpyBert | None = None
+        self._head = Head(folder.stages)
         self._tokenizer = _load_tokenizer(folder)
         self._before, self._after = _special_ids(self._tokenizer)
         self._length = min(folder.max_length, max_length or folder.max_length)
-        n_prompt = len(self._token_ids([prompt])[0]) if prompt else 0
+        n_prompt = max(len(ids) for ids in self._token_ids([self.query_prompt, self.passage_prompt]))
         self.max_tokens = self._length - len(self._before) - len(self._after) - n_prompt
         """The longest text, counted by :meth:`token_spans`, that is read to its end."""
         if self.max_tokens < 1 or batch_tokens < 1:
@@ -110,7 +116,13 @@ class TransformerTextEncoder:
         self.fingerprint = self._fingerprint()
 
     def _fingerprint(self) -> str:
-        parts = [self._folder.digest, str(self._folder.pooling), self._length, self.prompt, self._dtype]
+        folder = self._folder
+        parts: list[str | int] = [folder.digest, str(folder.pooling), self._length, self.passage_prompt, self._dtype]
+        if folder.is_lower_case:
+            parts.append("lower case")
+        # Scaling to length one comes last in any case, so only what stands between dense layers makes a difference.
+        if any(isinstance(stage, DenseStage) for stage in folder.stages):
+            parts += ["dense" if isinstance(stage, DenseStage) else "normalize" for stage in folder.stages]
         return "te_" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
 
     def token_spans(self, text: str) -> list[Span]:
@@ -123,23 +135,31 @@ class TransformerTextEncoder:
         return [Span(start=start, end=end) for start, end in encoding.offsets]
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one unit vector per text, in the order of the texts.
+        """Return one unit vector per passage, in the order of the texts.
 
         :param texts: Any texts; what lies past the length limit of one is not read.
         :returns: Unit rows. *Shape:* ``(N, D)``, float32, ``(0, D)`` for no texts.
         :raises InputError: If ``texts`` is one string.
         :raises EncoderError: If the network returns values that are not finite.
         """
+        return self._encode(texts, self.passage_prompt)
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one unit vector per query, to be compared with those of passages; otherwise as :meth:`encode`."""
+        return self._encode(texts, self.query_prompt)
+
+    def _encode(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
         if isinstance(texts, str):
             raise InputError("Text encoder: encode takes a sequence of texts, got one string. Put it in a list.")
         vectors_ND = np.empty((len(texts), self.dimension), dtype=np.float32)
         if not texts:
             return vectors_ND
-        tokens = self._tokens(texts)
+        tokens = self._tokens(texts, prompt)
         batches = list(_batches([len(ids) for ids in tokens], budget_tokens=self._batch_tokens))
         texts_of = [[tokens[row] for row in rows] for rows in batches]
         if self._is_small(tokens):
-            found: Iterable[NDArray[np.float32]] = map(self._small(), texts_of)
+            small = self._small()
+            found: Iterable[NDArray[np.float32]] = (self._head(small(batch)) for batch in texts_of)
         else:
             bulk = self._bulk == "auto" and _n_tokens(tokens) > SMALL_REQUEST
             found = self._loaded().vectors(texts_of, bulk=bulk)
@@ -159,21 +179,23 @@ class TransformerTextEncoder:
 
     def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         clean = [_SURROGATE.sub("\ufffd", text) for text in texts]
+        if self._folder.is_lower_case:
+            clean = [text.lower() for text in clean]
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)]
 
-    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+    def _tokens(self, texts: Sequence[str], prompt: str) -> list[list[int]]:
         room = self._length - len(self._before) - len(self._after)
         tokens: list[list[int]] = []
         for start in range(0, len(texts), _TOKENISED_AT_ONCE):
-            part = [self.prompt + text for text in texts[start : start + _TOKENISED_AT_ONCE]]
+            part = [prompt + text for text in texts[start : start + _TOKENISED_AT_ONCE]]
             tokens += [[*self._before, *ids[:room], *self._after] for ids in self._token_ids(part)]
-        return tokens
+        return [ids or [0] for ids in tokens]  # an empty text of a tokenizer without special tokens
 
     def _is_small(self, tokens: Sequence[Sequence[int]]) -> bool:
         """Tell whether NumPy is the quicker way: a question, asked before torch was needed for anything larger."""
         if self._network == "numpy":
             return True
-        fits = self._network == "auto" and self._dtype == "float32" and is_plain_bert(self._folder.config)
+        fits = self._network == "auto" and self._dtype == "float32" and self._folder.is_plain_bert
         return fits and self._model is None and _n_tokens(tokens) <= SMALL_REQUEST
 
     def _small(self) -> NumpyBert:
@@ -191,7 +213,12 @@ class TransformerTextEncoder:
             with self._lock:
                 if self._model is None:
                     self._model = Network(
-                        self._folder, device=self._device, dtype=self._dtype, network=self._network, name=self.name
+                        self._folder,
+                        self._head,
+                        device=self._device,
+                        dtype=self._dtype,
+                        network=self._network,
+                        name=self.name,
                     )
                 model = self._model
         return model

@@ -28,6 +28,8 @@ EXPECTED = {
     "model_missing": 503,
     "store_busy": 503,
     "graph_unreachable": 503,
+    "encoder_busy": 503,
+    "vectors_missing": 503,
     "store_full": 507,
 }
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, MmkgError)]

@@ -100,7 +100,7 @@ class TimedWiring(Wiring):
         self.watch = Stopwatch()
 
     def encoder(self) -> TextEncoder:
-        encoder: TextEncoder = Timed(super().encoder(), self.watch, {"encode": "encode"})  # type: ignore[assignment]
+        encoder: TextEncoder = Timed(super().encoder(), self.watch, {"encode": "encode", "encode_queries": "encode"})  # type: ignore[assignment]
         return encoder
 
     def pipeline(self, store: RecordStore, folder: Path | None = None) -> IngestPipeline:

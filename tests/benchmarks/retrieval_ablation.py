@@ -67,10 +67,13 @@ class _Remembering:
         self._known: dict[str, NDArray[np.float32]] = {}
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self.encoder.encode(texts)
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if len(texts) != 1:
-            return self.encoder.encode(texts)
+            return self.encoder.encode_queries(texts)
         if texts[0] not in self._known:
-            self._known[texts[0]] = self.encoder.encode(texts)
+            self._known[texts[0]] = self.encoder.encode_queries(texts)
         return self._known[texts[0]]
 
     def token_spans(self, text: str) -> list[Span]:

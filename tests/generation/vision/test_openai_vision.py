@@ -16,11 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from PIL import Image
 
-from generation.vision.accounting import Budget
 from generation.vision.openai_vision import OpenAiCaptioner
 from kg.captioning.cascade import CascadeCaptioner
 from kg.errors import CaptionError, ConfigError, InputError
 from kg.ports import Captioner
+from kg.servers.accounting import Budget
 from tests.generation.vision.pictures import png
 from tests.kg.captioning.helpers import Saying, make_request
 

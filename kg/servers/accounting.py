@@ -1,6 +1,6 @@
 """What calls to a paid server cost, and the limit at which they stop.
 
-Layer: ``generation``; the standard library only.
+Layer: ``kg``; the standard library only.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, replace
 
-from kg.errors import CaptionError, InputError
+from kg.errors import InputError
 
-__all__ = ["Budget", "Ledger", "Usage"]
+__all__ = ["Budget", "Exhausted", "Ledger", "Usage"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +67,20 @@ class Budget:
         if min(self.prompt_price, self.completion_price, self.max_cost, self.max_tokens) < 0:
             raise InputError(f"Budget: prices and limits must not be negative, got {self}.")
         if self.max_cost and not (self.prompt_price or self.completion_price):
-            raise InputError("Budget: max_cost says nothing without prices. Set prompt_price and completion_price.")
+            raise InputError("Budget: max_cost says nothing without prices. Set them as well.")
 
     def priced(self, usage: Usage) -> Usage:
         """Return the usage with its cost."""
         cost = usage.prompt_tokens * self.prompt_price + usage.completion_tokens * self.completion_price
         return replace(usage, cost=cost / 1_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exhausted:
+    """A limit that was reached: its name in :class:`Budget`, and the words that say how far."""
+
+    limit: str
+    text: str
 
 
 class Ledger:
@@ -94,23 +102,14 @@ class Ledger:
         with self._lock:
             return self._total
 
-    def require_room(self, captioner: str) -> None:
-        """Let a call begin.
-
-        :param captioner: Who calls, for the message.
-        :raises CaptionError: If the budget is used up.
-        """
+    def exhausted(self) -> Exhausted | None:
+        """Return the limit that forbids another call; ``None`` where there is room."""
         total, budget = self.total, self._budget
         if budget.max_cost and total.cost >= budget.max_cost:
-            raise CaptionError(
-                f"{captioner}: {total.cost:.4f} of max_cost {budget.max_cost:g} is spent ({total.n_calls} pictures). "
-                "The other pictures keep what OCR reads. Raise vision.max_cost and ingest them again."
-            )
+            return Exhausted(limit="max_cost", text=f"{total.cost:.4f} of max_cost {budget.max_cost:g} is spent")
         if budget.max_tokens and total.tokens >= budget.max_tokens:
-            raise CaptionError(
-                f"{captioner}: {total.tokens} of max_tokens {budget.max_tokens} are used ({total.n_calls} pictures). "
-                "The other pictures keep what OCR reads. Raise vision.max_tokens and ingest them again."
-            )
+            return Exhausted(limit="max_tokens", text=f"{total.tokens} of max_tokens {budget.max_tokens} are used")
+        return None
 
     def add(self, usage: Usage) -> Usage:
         """Add a call and return it with its cost."""
