@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from kg.ports import RecordStore
 from retrieval.exact_questions.columns import ReadyTable, ready
+from retrieval.exact_questions.graph_plan import answer_from_graph
 from retrieval.exact_questions.recognise import recognise
 from retrieval.exact_questions.table_answer import answer_from_table
 from retrieval.exact_questions.table_plan import TablePlan, plan_table
@@ -63,7 +64,10 @@ class ExactQuestions:
             raise UnclearQuestionError(f"it fits {titles}")
         if plans:
             return answer_from_table(plans[0], plans[0].run(), self._store)
-        raise UnclearQuestionError(objections[0] if objections else "no table speaks of what it asks for")
+        try:
+            return answer_from_graph(asked, self._store, None if document_ids is None else sorted(document_ids))
+        except UnclearQuestionError as error:
+            raise UnclearQuestionError("; ".join((*objections[:1], str(error)))) from None
 
     def _ready(self) -> tuple[ReadyTable, ...]:
         version = self._store.version()

@@ -19,10 +19,10 @@ from retrieval.exact_questions.types import AskedExactly, ExactKind, UnclearQues
 from retrieval.exact_questions.values import is_blank
 from retrieval.exact_questions.words import FRAME, stem
 
-__all__ = ["Finding", "TablePlan", "plan_table"]
+__all__ = ["OWN_MEASURES", "Finding", "TablePlan", "plan_table"]
 
 _ROW_NOUNS = frozenset(stem(word) for word in ("rows", "entries", "records", "items", "lines"))
-_OWN_MEASURES: dict[str, frozenset[str]] = {
+OWN_MEASURES: dict[str, frozenset[str]] = {
     word: frozenset(stem(name) for name in names.split())
     for words, names in {
         "longest shortest": "length long duration",
@@ -200,7 +200,7 @@ def _by_itself(asked: AskedExactly, columns: Sequence[Column], *, is_time: bool)
     """Find the column that a superlative measures without its being named."""
     lower = [word.lower() for word in asked.words]
     word = "cheapest" if {"expensive", "cheap"} & set(lower) else asked.superlative
-    own = _OWN_MEASURES.get(word, frozenset())
+    own = OWN_MEASURES.get(word, frozenset())
     top = [column for column in columns if column.stems & own and column.kind is not ColumnKind.TEXT]
     if not top and is_time:
         top = [column for column in columns if column.kind is ColumnKind.DATE]

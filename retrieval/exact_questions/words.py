@@ -22,15 +22,15 @@ _IRREGULAR = {
     "grew": "grow", "bought": "buy", "cost": "cost", "costs": "cost", "lengths": "length",
 }  # fmt: skip
 FRAME = word_set(
-    "a an the of in on at for to from by with and or as is are was were be been being has have had do does did there "
-    "that which who whom whose what when where how many much all any every each both list name show give enumerate me "
-    "us please tell count find number total sum average mean altogether combined overall highest largest biggest "
-    "greatest most maximum longest tallest heaviest oldest newest youngest earliest latest first last lowest smallest "
-    "least fewest minimum shortest lightest cheapest fastest slowest deepest widest hottest coldest recent more than "
-    "less fewer over above under below before after since until exactly between up no later earlier it its their them "
-    "they these those this one ones can contain contains include includes included exist according table tables column "
-    "columns row rows data sheet spreadsheet document documents file files listed recorded shown given mentioned "
-    "different distinct unique"
+    "a an the of in on at for to from by with and or as is are was were be been being has have had do does did "
+    "there that which who whom whose what when where how many much all any every each both list name show give "
+    "enumerate me us please tell count find number total sum average mean altogether combined overall highest "
+    "largest biggest greatest most maximum longest tallest heaviest oldest newest youngest earliest latest first "
+    "last lowest smallest least fewest minimum shortest lightest cheapest fastest slowest deepest widest hottest "
+    "coldest recent recently more than less fewer over above under below before after since until exactly between "
+    "up no later earlier it its their them they these those this one ones can contain contains include includes "
+    "included exist according table tables column columns row rows data sheet spreadsheet document documents file "
+    "files listed recorded shown given mentioned different distinct unique"
 )
 """Words that make a question and say nothing of its subject."""
 
