@@ -7,7 +7,9 @@ built again.
   damaged or foreign file costs time, never correctness; one that is merely old is caught up by the difference in ids,
   which suffices because a chunk's id is a hash of what it holds.
 - Vectors are stored in the record under the encoder's fingerprint, so each chunk is encoded once.
-- The encoder is touched by :meth:`DerivedState.dense` alone, SciPy by :meth:`DerivedState.graph` alone.
+- ``communities.npz`` holds the communities of one version of the record; it is found anew when that changes.
+- The encoder is touched by :meth:`DerivedState.dense` and :meth:`DerivedState.themes` alone, SciPy by
+  :meth:`DerivedState.graph` alone.
 
 Shape suffixes: N chunks, D vector width.
 """
@@ -26,6 +28,7 @@ from numpy.typing import NDArray
 from kg.errors import NotFoundError, RetrievalError, VectorIndexError
 from kg.ports import MentionRow, RecordStore
 from kg.types import Chunk, DocumentInfo, Modality
+from retrieval.communities import ThemeIndex, load_or_build
 from retrieval.config import RetrievalConfig
 from retrieval.graph_search import EntityGraph
 from retrieval.indexes.faiss_cpu import FaissIndex, FaissKind, choose_faiss_kind
@@ -112,11 +115,12 @@ class DerivedState:
         self._encoder = encoder
         self._config = config
         self._index_dir = index_dir
-        self._locks = {part: threading.RLock() for part in ("catalog", "dense", "lexical", "graph")}
+        self._locks = {part: threading.RLock() for part in ("catalog", "dense", "lexical", "graph", "themes")}
         self._catalog: Catalog | None = None
         self._dense: tuple[int, FaissIndex] | None = None
         self._lexical: tuple[int, Bm25Index] | None = None
         self._graph: tuple[int, EntityGraph] | None = None
+        self._themes: tuple[int, ThemeIndex] | None = None
 
     def catalog(self) -> Catalog:
         """Return the chunks of the record as it is now."""
@@ -252,6 +256,22 @@ class DerivedState:
                 )
                 self._graph = (catalog.version, graph)
             return self._graph[1]
+
+    # ------------------------------------------------------------------ communities
+
+    def themes(self, catalog: Catalog) -> ThemeIndex:
+        """Return the communities of the graph with a vector of what each is about."""
+        with self._locks["themes"]:
+            if self._themes is None or self._themes[0] != catalog.version:
+                index = load_or_build(
+                    self._store,
+                    self._encoder,
+                    self._index_dir / "communities.npz",
+                    version=catalog.version,
+                    chunk_ids=catalog.chunk_ids,
+                )
+                self._themes = (catalog.version, index)
+            return self._themes[1]
 
     # ------------------------------------------------------------------ shared
 

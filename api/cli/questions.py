@@ -26,7 +26,9 @@ __all__ = ["ask", "complete", "search"]
 SNIPPET_CHARACTERS = 240
 
 KOption = Annotated[int | None, typer.Option("--k", help="How many pieces of evidence to find.", show_default=False)]
-ModeOption = Annotated[str, typer.Option("--mode", help="How to search: auto, naive, bm25, graph, hybrid or mix.")]
+ModeOption = Annotated[
+    str, typer.Option("--mode", help="How to search: auto, naive, local, global, hybrid, mix or bm25.")
+]
 DocumentOption = Annotated[
     list[str] | None, typer.Option("--document", "-d", help="Search this document only (may be repeated).")
 ]
