@@ -171,6 +171,11 @@ class RetrievalEngine:
             clock.notes.append("the record changed; searched again")
             return self._search(request, clock), clock.trace()
 
+    def entities_of(self, text: str) -> list[str]:
+        """Return the ids of the entities that a text names, as graph search recognises them, in their order there."""
+        graph = self._derived.graph(self._derived.catalog())
+        return [graph.entity_ids[column] for column in graph.recognise(text)]
+
     def _words(self, query: Query, clock: _Clock) -> str:
         if query.image is None:
             return query.text
