@@ -122,6 +122,7 @@ def evidence_payload(item: Evidence) -> dict[str, Any]:
         "document_id": chunk.document_id,
         "contributions": [dataclasses.asdict(contribution) for contribution in item.contributions],
         "entities": list(item.entities),
+        "community": item.community,
     }
 
 

@@ -36,17 +36,21 @@ class _Out(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class RetrieveRequest(_In):
-    """A search."""
-
+class _SearchRequest(_In):
     question: str = Field(min_length=1, max_length=100_000, description="What to look for.")
     k: int | None = Field(default=None, ge=1, le=200, description="The most pieces of evidence.")
-    mode: str = Field(default="auto", description="auto, naive, bm25, graph, hybrid or mix.")
+    mode: str = Field(default="auto", description="auto, naive, local, global, hybrid, mix or bm25.")
     documents: list[str] = Field(default_factory=list, description="Ids, names or sources; empty: all.")
     modalities: list[str] = Field(default_factory=list, description="text, image, chart, table, page; empty: all.")
 
 
-class QueryRequest(RetrieveRequest):
+class RetrieveRequest(_SearchRequest):
+    """A search."""
+
+    explain: bool = Field(default=False, description="Whether to add the ways through the graph to each hit.")
+
+
+class QueryRequest(_SearchRequest):
     """A question."""
 
     generator: str | None = Field(default=None, description="extractive, lm, moe or openai; default: the setting.")

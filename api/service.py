@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from api.curation import Curation
+from api.exact import Answered, try_exact
 from api.extraction import forget_replies
 from api.graph import GraphService
 from api.jobs import Found, Jobs
@@ -20,7 +21,7 @@ from api.scope import Scope
 from api.settings import Settings
 from api.vectors import Reindexed, describe_vectors, reindex
 from api.workspaces import Workspace, Workspaces
-from generation.events import AnswerEvent
+from generation.events import AnswerEvent, EventKind
 from generation.types import Answer
 from kg.errors import InputError, NotFoundError
 from kg.ports import RecordStore, Tokenizer, WritableGraphStore
@@ -279,6 +280,9 @@ class Service:
     ) -> Iterator[SearchResult | AnswerEvent]:
         """Answer a question, handing on each stage as it is ready: first the evidence, then pieces, last the answer.
 
+        A database-like question ("how many …") is worked out from the tables and the graph where it can be planned in
+        one way only and ``mode`` is ``auto``; the trace says why where it is not.
+
         :param workspace: Its name.
         :param question: What is asked.
         :param k: The most pieces of evidence; ``None`` takes the setting.
@@ -290,22 +294,31 @@ class Service:
         opened = self.workspaces.get(workspace, create=False)
         chosen = generator or self.settings.generator
         answerer = self._wiring.answerer(chosen)
+        exact = Answered() if mode != "auto" else try_exact(opened, question, ids=self._ids(opened, scope), scope=scope)
+        if exact.answer is not None:
+            yield SearchResult(evidence=exact.answer.evidence, trace=exact.answer.trace)
+            yield AnswerEvent(kind=EventKind.FINAL, answer=exact.answer)
+            return
         evidence, trace = self._search(opened, Query(text=question), k=k, mode=mode, scope=scope)
+        trace = exact.before(trace)
         yield SearchResult(evidence=tuple(evidence), trace=trace)
         yield from answerer.stream(question, evidence, generator=chosen, mentions=opened.store.mentions, trace=trace)
 
     def _search(
         self, opened: Workspace, query: Query, *, k: int | None, mode: str, scope: Scope | None
     ) -> tuple[list[Evidence], Trace]:
-        wanted = scope or Scope()
-        ids = [self._find_document(opened, name).document_id for name in wanted.documents]
         return opened.engine.search(
             query,
             k=self.settings.k if k is None else k,
             mode=mode,
-            document_ids=ids or None,
-            modalities=wanted.modalities or None,
+            document_ids=self._ids(opened, scope),
+            modalities=(scope or Scope()).modalities or None,
         )
+
+    def _ids(self, opened: Workspace, scope: Scope | None) -> list[str] | None:
+        """Return the ids of a scope's documents, ``None`` for all."""
+        names = (scope or Scope()).documents
+        return [self._find_document(opened, name).document_id for name in names] or None
 
     # ------------------------------------------------------------------ complete
 

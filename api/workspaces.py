@@ -18,6 +18,7 @@ from kg.ports import RecordStore
 if TYPE_CHECKING:
     from kg.graph.record_graph import RecordGraph
     from retrieval.engine import RetrievalEngine
+    from retrieval.exact_questions import ExactQuestions
 
 __all__ = ["RECORD_FILE", "Workspace", "Workspaces"]
 
@@ -43,6 +44,7 @@ class Workspace:
         self._make_engine = make_engine
         self._engine: RetrievalEngine | None = None
         self._graph: RecordGraph | None = None
+        self._exact: ExactQuestions | None = None
         self._lock = threading.Lock()
 
     @property
@@ -52,6 +54,16 @@ class Workspace:
             if self._engine is None:
                 self._engine = self._make_engine()
             return self._engine
+
+    @property
+    def exact(self) -> ExactQuestions:
+        """What answers database-like questions from the record."""
+        from retrieval.exact_questions import ExactQuestions
+
+        with self._lock:
+            if self._exact is None:
+                self._exact = ExactQuestions(self.store)
+            return self._exact
 
     @property
     def graph(self) -> RecordGraph:

@@ -8,7 +8,9 @@ JSON of an answer (version 1; fields are added, never renamed or dropped)::
     citations: [{number, source, name, page, is_paged, row (of a table) or null, quote, asset (asset id or null),
                  modality, span: [start, end], box: [x0, y0, x1, y1] or null, chunk_id, document_id}],
     sentences: [{text, citations: [n], support, is_supported}], dropped: the same, notes: [text],
-    trace: {stages: [{stage, seconds}], notes: [text]}
+    trace: {stages: [{stage, seconds}], notes: [text]},
+    exact: null, or for an answer that was worked out {kind, short, source, notes: [text],
+            rows: [{label, value, row (of a table) or null, span: [start, end], chunk_id, document_id}]}
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from generation.types import Answer, AnswerSentence, AnswerStatus, Citation
 from generation.units import picture_noun
 from generation.words import collapse
 from kg.types import Modality
+from retrieval.exact_questions.types import ExactAnswer
 
 __all__ = ["answer_to_json", "citation_line", "citation_to_json", "render_answer", "render_references"]
 
@@ -82,6 +85,7 @@ def answer_to_json(answer: Answer) -> dict[str, object]:
             "stages": [{"stage": stage, "seconds": round(seconds, 6)} for stage, seconds in answer.trace.stages],
             "notes": list(answer.trace.notes),
         },
+        "exact": None if answer.exact is None else _exact(answer.exact),
     }
 
 
@@ -102,6 +106,27 @@ def citation_to_json(citation: Citation) -> dict[str, object]:
         "box": None if box is None else [box.x0, box.y0, box.x1, box.y1],
         "chunk_id": citation.chunk_id,
         "document_id": citation.document_id,
+    }
+
+
+def _exact(found: ExactAnswer) -> dict[str, object]:
+    rows = [
+        {
+            "label": row.label,
+            "value": row.value,
+            "row": row.row or None,
+            "span": [row.span.start, row.span.end],
+            "chunk_id": row.chunk_id,
+            "document_id": row.document_id,
+        }
+        for row in found.rows
+    ]
+    return {
+        "kind": found.kind.value,
+        "short": found.short,
+        "source": found.source,
+        "rows": rows,
+        "notes": list(found.notes),
     }
 
 

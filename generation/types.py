@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
 from kg.types import Box, Modality, Origin, Span
+from retrieval.exact_questions.types import ExactAnswer
 from retrieval.types import Evidence, Trace
 
 __all__ = [
@@ -126,6 +127,7 @@ class Answer:
 
     ``text`` holds the supported sentences with their ``[n]`` marks; ``short_answer`` is the span that answers, empty
     where none was found. ``dropped`` keeps what a model wrote and the evidence did not support.
+    ``exact`` is set where the answer was worked out from the graph or a table.
     """
 
     question: str
@@ -139,6 +141,7 @@ class Answer:
     dropped: tuple[AnswerSentence, ...] = ()
     notes: tuple[str, ...] = ()
     trace: Trace = Trace()
+    exact: ExactAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,9 @@ built again.
 - Vectors are stored in the record under the encoder's fingerprint, so each chunk is encoded once. Another encoder has
   vectors of its own, and those of the one before stay until they are pruned: to go back costs nothing. Where more than
   ``RetrievalConfig.max_encoded_by_search`` are missing, a search refuses and names the command that makes them.
-- The encoder is touched by :meth:`DerivedState.dense` alone, SciPy by :meth:`DerivedState.graph` alone.
+- ``communities.npz`` holds the communities of one version of the record; it is found anew when that changes.
+- The encoder is touched by :meth:`DerivedState.dense` and :meth:`DerivedState.themes` alone, SciPy by
+  :meth:`DerivedState.graph` alone.
 
 Shape suffixes: N chunks, D vector width.
 """
@@ -28,6 +30,7 @@ from numpy.typing import NDArray
 from kg.errors import EncoderError, NotFoundError, RetrievalError, VectorIndexError, VectorsMissingError
 from kg.ports import MentionRow, RecordStore
 from kg.types import Chunk, DocumentInfo, Modality
+from retrieval.communities import ThemeIndex, load_or_build
 from retrieval.config import RetrievalConfig
 from retrieval.graph_search import EntityGraph
 from retrieval.indexes.faiss_cpu import FaissIndex
@@ -121,7 +124,7 @@ class DerivedState:
         self._encoder = encoder
         self._config = config
         self._index_dir = index_dir
-        self._locks = {part: threading.RLock() for part in ("catalog", "dense", "lexical", "graph")}
+        self._locks = {part: threading.RLock() for part in ("catalog", "dense", "lexical", "graph", "themes")}
         self._catalog: Catalog | None = None
         self._dense: tuple[int, FaissIndex] | None = None
         self._n_unsaved = 0
@@ -129,6 +132,7 @@ class DerivedState:
         """Which kind of vector index is in use, and why; ``None`` before the first."""
         self._lexical: tuple[int, Bm25Index] | None = None
         self._graph: tuple[int, EntityGraph] | None = None
+        self._themes: tuple[int, ThemeIndex] | None = None
 
     def catalog(self) -> Catalog:
         """Return the chunks of the record as it is now."""
@@ -331,6 +335,22 @@ class DerivedState:
                 )
                 self._graph = (catalog.version, graph)
             return self._graph[1]
+
+    # ------------------------------------------------------------------ communities
+
+    def themes(self, catalog: Catalog) -> ThemeIndex:
+        """Return the communities of the graph with a vector of what each is about."""
+        with self._locks["themes"]:
+            if self._themes is None or self._themes[0] != catalog.version:
+                index = load_or_build(
+                    self._store,
+                    self._encoder,
+                    self._index_dir / "communities.npz",
+                    version=catalog.version,
+                    chunk_ids=catalog.chunk_ids,
+                )
+                self._themes = (catalog.version, index)
+            return self._themes[1]
 
     # ------------------------------------------------------------------ shared
 

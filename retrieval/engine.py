@@ -8,6 +8,9 @@ Modes
 - ``hybrid``: both, fused by standard scores.
 - ``local``: a walk through the graph from the entities that the query names; where it names none that are known, from
   the best lexical hits. Needs no encoder. ``graph`` is another name for it.
+- ``global``: for questions about the whole ("what are the main themes?"): the communities of the graph, ranked by what
+  they are about (by size where the question names no subject), and of the best ones the chunks that support each, the
+  nearest first. Where the graph has no communities it is ``hybrid``.
 - ``mix``: the fused list of ``hybrid``, carried through the graph: the walk starts at its best chunks and at the
   query's entities, and the share of the walk that a chunk gets is its score.
 - ``auto``: the mode that measured best on multi-hop, chat, chart and long-document questions alike: ``mix``.
@@ -20,7 +23,6 @@ from __future__ import annotations
 
 import math
 import time
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,28 +30,31 @@ from pathlib import Path
 
 from kg.errors import ConfigError, EncoderError, InputError, NotFoundError, VectorsMissingError
 from kg.ports import RecordStore
-from kg.types import CaptionLine, Chunk, Modality, Span
+from kg.types import Modality
+from retrieval.communities import rank_themes
 from retrieval.config import RetrievalConfig
 from retrieval.derived import Catalog, DerivedState
+from retrieval.evidence import EvidenceReader, FoundChunk
 from retrieval.fusion import FusedItem, ScoredPool, fuse_standard_scores
-from retrieval.types import Contribution, Evidence, Query, TableRow, TextEncoder, Trace
+from retrieval.types import Evidence, Query, TextEncoder, Trace
 
 __all__ = ["MODES", "RetrievalEngine"]
 
-MODES: tuple[str, ...] = ("auto", "bm25", "graph", "hybrid", "local", "mix", "naive")
+MODES: tuple[str, ...] = ("auto", "bm25", "global", "graph", "hybrid", "local", "mix", "naive")
 """The modes of :meth:`RetrievalEngine.search`, sorted."""
 
 _RETRIEVERS: Mapping[str, frozenset[str]] = {
     "auto": frozenset({"dense", "bm25", "graph"}),
     "bm25": frozenset({"bm25"}),
+    "global": frozenset({"dense", "bm25"}),
     "graph": frozenset({"bm25", "graph"}),
     "hybrid": frozenset({"dense", "bm25"}),
     "local": frozenset({"bm25", "graph"}),
     "mix": frozenset({"dense", "bm25", "graph"}),
     "naive": frozenset({"dense"}),
 }
-_TABLES_KEPT = 64
-"""Tables whose rows' places are kept between searches: some tens of megabytes, where each has 20,000 rows."""
+_N_THEMES = 5
+"""The most communities whose chunks are evidence for a global question."""
 _LOCAL = frozenset({"graph", "local"})
 
 
@@ -70,16 +75,6 @@ class _Clock:
 
     def trace(self) -> Trace:
         return Trace(stages=tuple(self.stages), notes=tuple(self.notes))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """A chunk on its way to become evidence."""
-
-    chunk_id: str
-    score: float
-    shares: Mapping[str, float]
-    entities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +110,7 @@ class RetrievalEngine:
         self._encoder = encoder
         self._derived = DerivedState(store, encoder, config, index_dir)
         self._describe_image = describe_image
-        self._row_spans: dict[str, tuple[Span, ...]] = {}
+        self._reader = EvidenceReader(store)
 
     def refresh(self) -> tuple[str, ...]:
         """Catch every index up with the record, encoding chunks that have no vector yet. Nothing to do is cheap.
@@ -203,6 +198,11 @@ class RetrievalEngine:
             clock.notes.append("the record changed; searched again")
             return self._search(request, clock), clock.trace()
 
+    def entities_of(self, text: str) -> list[str]:
+        """Return the ids of the entities that a text names, as graph search recognises them, in their order there."""
+        graph = self._derived.graph(self._derived.catalog())
+        return [graph.entity_ids[column] for column in graph.recognise(text)]
+
     def _words(self, query: Query, clock: _Clock) -> str:
         if query.image is None:
             return query.text
@@ -222,20 +222,24 @@ class RetrievalEngine:
         used = _RETRIEVERS[request.mode]
         n_pool = min(n_items, max(self.config.pool_size, request.k))
         pools: dict[str, ScoredPool] = {}
+        themed = self._themes(request, catalog, allowed, clock) if request.mode == "global" else []
+        used = frozenset() if themed else used
         if "dense" in used:
             pools["dense"] = self._dense_pool(request.text, catalog, allowed, n_pool, clock)
         if "bm25" in used:
             pools["bm25"] = self._lexical_pool(request.text, catalog, allowed, n_pool, clock)
-        if "graph" in used:
+        if themed:
+            found = themed
+        elif "graph" in used:
             found = self._walk(request, catalog, allowed, pools, n_items, clock)
         elif len(pools) == 1:
             ((name, pool),) = pools.items()
-            found = [_Found(chunk_id=item, score=score, shares={name: 1.0}) for item, score in pool.pairs]
+            found = [FoundChunk(chunk_id=item, score=score, shares={name: 1.0}) for item, score in pool.pairs]
         else:
             with clock.stage("fuse"):
                 found = [_found(item) for item in self._fuse(pools, n_items)]
         with clock.stage("read"):
-            return self._evidence(found[: request.k], pools, catalog)
+            return self._reader.read(found[: request.k], pools, catalog)
 
     def _dense_pool(
         self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: _Clock
@@ -263,6 +267,40 @@ class RetrievalEngine:
     def _fuse(self, pools: Mapping[str, ScoredPool], n_items: int) -> list[FusedItem]:
         return fuse_standard_scores(pools, pool_size=min(self.config.pool_size, n_items))
 
+    def _themes(
+        self, request: _Request, catalog: Catalog, allowed: frozenset[str] | None, clock: _Clock
+    ) -> list[FoundChunk]:
+        """Return chunks of the best communities, an equal number of each; none where the graph has no communities."""
+        with clock.stage("open_communities"):
+            themes = self._derived.themes(catalog)
+        with clock.stage("communities"):
+            ranked, by_size = rank_themes(request.text, themes, self._encoder, allowed=allowed)
+        best = ranked[: min(_N_THEMES, request.k)]
+        if not best:
+            clock.notes.append("the graph has no communities: searched as hybrid")
+            return []
+        with clock.stage("open_dense"):
+            index = self._derived.dense(catalog)
+        with clock.stage("dense"):
+            query_1D = self._encoder.encode_queries([request.text])
+            found: dict[str, FoundChunk] = {}
+            for place, (theme, score) in enumerate(best):
+                own = frozenset(theme.chunk_ids).intersection(catalog.document_of).difference(found)
+                own = own if allowed is None else own & allowed
+                n_wanted = -(-(request.k - len(found)) // (len(best) - place))
+                (pairs,) = index.search(query_1D, k=n_wanted, allowed=own) if own and n_wanted > 0 else ([],)
+                for chunk_id, likeness in _known(pairs, catalog):
+                    found[chunk_id] = FoundChunk(
+                        chunk_id=chunk_id,
+                        score=(score + likeness) / 2,
+                        shares={"community": 1.0},
+                        entities=theme.entities[: self.config.n_explaining_entities],
+                        community=theme.name,
+                    )
+        how = "by size" if by_size else "by likeness to the question"
+        clock.notes.append(f"communities {how}: " + "; ".join(f"{theme.name} ({score:.3f})" for theme, score in best))
+        return sorted(found.values(), key=lambda item: (-item.score, item.chunk_id))
+
     def _walk(
         self,
         request: _Request,
@@ -271,7 +309,7 @@ class RetrievalEngine:
         pools: Mapping[str, ScoredPool],
         n_items: int,
         clock: _Clock,
-    ) -> list[_Found]:
+    ) -> list[FoundChunk]:
         with clock.stage("open_graph"):
             graph = self._derived.graph(catalog)
         with clock.stage("graph"):
@@ -285,7 +323,7 @@ class RetrievalEngine:
             clock.notes.append(f"entities of the query: {', '.join(names)}")
         parts = {item.item_id: item.parts for item in starts}
         found = [
-            _Found(
+            FoundChunk(
                 chunk_id=chunk_id,
                 score=score,
                 shares=_walk_shares(score, walk.restarts[chunk_id], parts.get(chunk_id, {})),
@@ -296,73 +334,7 @@ class RetrievalEngine:
         found.sort(key=lambda item: (-item.score, item.chunk_id))
         reached = walk.scores.keys()
         rest = [] if starts == [] else [item for item in fused if item.item_id not in reached]
-        return found + [_Found(chunk_id=item.item_id, score=0.0, shares={}) for item in rest]
-
-    def _evidence(self, found: Sequence[_Found], pools: Mapping[str, ScoredPool], catalog: Catalog) -> list[Evidence]:
-        ranks = {
-            name: {item: (rank, score) for rank, (item, score) in enumerate(pool.pairs, start=1)}
-            for name, pool in pools.items()
-        }
-        evidence = []
-        chunks = self._store.chunks([item.chunk_id for item in found])
-        for rank, (item, chunk) in enumerate(zip(found, chunks, strict=True), start=1):
-            contributions = [
-                Contribution(retriever=name, rank=by_id[item.chunk_id][0], score=by_id[item.chunk_id][1], share=share)
-                for name, by_id in ranks.items()
-                if item.chunk_id in by_id
-                for share in [item.shares.get(name, 0.0)]
-            ]
-            if "graph" in item.shares:
-                contributions.append(
-                    Contribution(retriever="graph", rank=rank, score=item.score, share=item.shares["graph"])
-                )
-            evidence.append(
-                Evidence(
-                    rank=rank,
-                    score=item.score,
-                    chunk=chunk,
-                    document=catalog.documents[chunk.document_id],
-                    contributions=tuple(contributions),
-                    entities=item.entities,
-                    lines=self._lines(chunk),
-                    rows=self._rows(chunk),
-                    n_parts=self._n_parts(chunk),
-                )
-            )
-        return evidence
-
-    def _lines(self, chunk: Chunk) -> tuple[CaptionLine, ...]:
-        caption = None if chunk.asset_id is None else self._store.caption(chunk.asset_id)
-        if caption is None:
-            return ()
-        first, last = chunk.span.start, chunk.span.end
-        return tuple(line for line in caption.lines if line.span.start < last and first < line.span.end)
-
-    def _n_parts(self, chunk: Chunk) -> int:
-        """Count the rows of a chunk's table, or the lines that were read off its picture."""
-        if chunk.table_id is not None:
-            return len(self._spans_of_rows(chunk.table_id))
-        caption = None if chunk.asset_id is None else self._store.caption(chunk.asset_id)
-        return 0 if caption is None else sum(line.source in ("ocr", "table") for line in caption.lines)
-
-    def _spans_of_rows(self, table_id: str) -> tuple[Span, ...]:
-        """Return the places of a table's rows. A table never changes under its id, so they are kept."""
-        spans = self._row_spans.get(table_id)
-        if spans is None:
-            spans = self._store.table(table_id).row_spans
-            if len(self._row_spans) >= _TABLES_KEPT:
-                self._row_spans.clear()
-            self._row_spans[table_id] = spans
-        return spans
-
-    def _rows(self, chunk: Chunk) -> tuple[TableRow, ...]:
-        """Return the rows of a table that a chunk holds."""
-        if chunk.table_id is None:
-            return ()
-        spans = self._spans_of_rows(chunk.table_id)
-        first = bisect_right(spans, chunk.span.start, key=lambda span: span.end)
-        stop = bisect_left(spans, chunk.span.end, key=lambda span: span.start)
-        return tuple(TableRow(number=index + 1, span=spans[index]) for index in range(first, stop))
+        return found + [FoundChunk(chunk_id=item.item_id, score=0.0, shares={}) for item in rest]
 
 
 def _known(pairs: Sequence[tuple[str, float]], catalog: Catalog) -> list[tuple[str, float]]:
@@ -375,8 +347,8 @@ def _softmax(items: Sequence[FusedItem], *, sharpness: float) -> dict[str, float
     return {item.item_id: math.exp(sharpness * (item.score - items[0].score)) for item in items}
 
 
-def _found(item: FusedItem) -> _Found:
-    return _Found(chunk_id=item.item_id, score=item.score, shares=_positive_shares(item.parts))
+def _found(item: FusedItem) -> FoundChunk:
+    return FoundChunk(chunk_id=item.item_id, score=item.score, shares=_positive_shares(item.parts))
 
 
 def _positive_shares(parts: Mapping[str, float]) -> dict[str, float]:

@@ -85,6 +85,7 @@ class EntityGraph:
         self.config = config
         self.chunk_ids = tuple(chunk_ids)
         self.names = tuple(entity.name for entity in entities)
+        self.entity_ids = tuple(entity.entity_id for entity in entities)
         self._rows = {chunk_id: row for row, chunk_id in enumerate(self.chunk_ids)}
         columns = {entity.entity_id: column for column, entity in enumerate(entities)}
         counts: dict[tuple[int, int], float] = defaultdict(float)

@@ -75,6 +75,8 @@ class Evidence:
     contributions: tuple[Contribution, ...] = ()
     entities: tuple[str, ...] = ()
     """Names of the entities through which graph search reached the chunk, strongest first."""
+    community: str = ""
+    """Of evidence for a global question: the name of the community that it supports."""
     lines: tuple[CaptionLine, ...] = ()
     """Of a picture's chunk: its caption's lines, in the coordinates of ``chunk.span``. Their ``source`` tells the words
     that stand on the picture (``ocr``) from what the document says of it (``caption``, ``alt``) and the words around it

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api.cli.explained import print_explanation
 from api.cli.options import HomeOption, JsonOption, WorkspaceOption, service_of
 from api.cli.output import console, failures_explained, print_json, print_table
 
@@ -26,7 +27,9 @@ __all__ = ["ask", "complete", "search"]
 SNIPPET_CHARACTERS = 240
 
 KOption = Annotated[int | None, typer.Option("--k", help="How many pieces of evidence to find.", show_default=False)]
-ModeOption = Annotated[str, typer.Option("--mode", help="How to search: auto, naive, bm25, graph, hybrid or mix.")]
+ModeOption = Annotated[
+    str, typer.Option("--mode", help="How to search: auto, naive, local, global, hybrid, mix or bm25.")
+]
 DocumentOption = Annotated[
     list[str] | None, typer.Option("--document", "-d", help="Search this document only (may be repeated).")
 ]
@@ -58,7 +61,7 @@ def ask(
 ) -> None:
     """Answer a question, with numbered citations that were checked against their source."""
     if no_generate:
-        search(context, question, None, workspace, home, k, mode, document, modality, False, as_json)
+        search(context, question, None, workspace, home, k, mode, document, modality, False, None, as_json)
         return
     with failures_explained(as_json=as_json):
         from api.scope import scope_of
@@ -124,12 +127,17 @@ def search(
     document: DocumentOption = None,
     modality: ModalityOption = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show which retriever found what, and how long it took.")
+        bool, typer.Option("--explain", help="Show who found what, the ways through the graph to it, and the times.")
     ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Draw the ways to the hits: .png, .svg, .pdf or .html.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the evidence for a question: rank, score, kind, source, page and snippet. Nothing is generated."""
     with failures_explained(as_json=as_json):
+        from api.explain import draw_explanation, explain_search, explanation_payload
         from api.scope import scope_of
         from kg.errors import InputError
         from retrieval.types import Query
@@ -141,13 +149,20 @@ def search(
         found = service.search(
             settings.workspace, query, k=k, mode=mode, scope=scope_of(document or (), modality or ())
         )
+        explanation = explain_search(service, settings.workspace, question, found) if explain or plot else None
+        drawn = draw_explanation(explanation, plot, question=question) if explanation and plot else None
         service.close()
     if as_json:
         from api.payloads import search_payload
 
-        print_json(search_payload(found, question=question))
-    else:
-        print_evidence(found, explain=explain)
+        body = search_payload(found, question=question)
+        print_json(body if explanation is None else {**body, "explanation": explanation_payload(explanation)})
+        return
+    print_evidence(found, explain=explain)
+    if explain and explanation is not None:
+        print_explanation(found, explanation)
+    if drawn is not None:
+        console().print(f"drawn: {drawn.path} ({drawn.n_entities} nodes, {drawn.n_relations} edges)", markup=False)
 
 
 def print_evidence(found: SearchResult, *, explain: bool) -> None:
@@ -160,10 +175,6 @@ def print_evidence(found: SearchResult, *, explain: bool) -> None:
         place = f"{item.document.name}, p. {item.chunk.page_first}" if item.document.is_paged else item.document.name
         out.print(f"{item.rank:>3}  {item.score:.3f}  {item.chunk.modality:<6} {place}", markup=False, style="bold")
         out.print(_indented(_snippet(item.chunk.text)), markup=False, soft_wrap=True)
-        if explain:
-            voices = ", ".join(f"{c.retriever} #{c.rank} ({c.score:.3f})" for c in item.contributions)
-            through = f"; through {', '.join(item.entities[:4])}" if item.entities else ""
-            out.print(_indented(f"found by {voices}{through}"), markup=False, style="dim", soft_wrap=True)
     out.print("")
     if explain:
         stages = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in found.trace.stages)

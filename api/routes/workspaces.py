@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Response, UploadFile
 from fastapi.responses import StreamingResponse
 
+from api.explain import explain_search, explanation_payload
 from api.payloads import answer_payload, completion_payload, document_payload, report_payload, search_payload
 from api.schemas import (
     AnswerOut,
@@ -96,7 +97,10 @@ def _add_questions(router: APIRouter, service: Service) -> None:
         found = service.search(
             workspace, Query(text=request.question), k=request.k, mode=request.mode, scope=_scope(request)
         )
-        return search_payload(found, question=request.question)
+        body = search_payload(found, question=request.question)
+        if request.explain:
+            body["explanation"] = explanation_payload(explain_search(service, workspace, request.question, found))
+        return body
 
     @router.post("/complete", response_model=CompleteResponse, summary="Predict links")
     def complete(workspace: str, request: CompleteRequest) -> dict[str, Any]:
@@ -107,7 +111,7 @@ def _add_questions(router: APIRouter, service: Service) -> None:
         return completion_payload(result)
 
 
-def _scope(request: RetrieveRequest) -> Scope:
+def _scope(request: RetrieveRequest | QueryRequest) -> Scope:
     return scope_of(request.documents, request.modalities)
 
 

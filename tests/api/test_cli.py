@@ -91,11 +91,35 @@ def test_a_question_that_the_documents_do_not_answer_is_not_answered(home):
     assert body["citations"] == []
 
 
-def test_search_explains_who_found_what(home):
-    output = mmkg("search", "harbour bell", "--explain")
+def test_search_explains_who_found_what_and_the_ways_to_it(home, tmp_path):
+    picture = tmp_path / "ways.png"
+
+    output = mmkg("search", "Who founded the Velmara Ferry Company?", "--explain", "--plot", picture)
 
     assert "found by" in output
     assert "ms" in output
+    assert "the question names: " in output
+    assert "Velmara Ferry Company —mentioned in→ #" in output
+    assert f"drawn: {picture}" in output.replace("\n", "")
+    with Image.open(picture) as drawn:
+        assert min(drawn.size) > 200
+
+
+def test_an_explanation_is_part_of_the_json(home):
+    body = json.loads(mmkg("search", "Who founded the Velmara Ferry Company?", "--explain", "--json", "--k", 3))
+
+    assert "Velmara Ferry Company" in [one["name"] for one in body["explanation"]["entities"]]
+    assert [one["chunk_id"] for one in body["explanation"]["paths"]] == [one["chunk_id"] for one in body["evidence"]]
+    (way, *_) = body["explanation"]["paths"][0]["ways"]
+    assert way[-1]["end_id"] == body["evidence"][0]["chunk_id"]
+
+
+def test_a_picture_of_no_ways_is_refused(home, tmp_path):
+    result = runner.invoke(app, ["search", "of the and", "--plot", str(tmp_path / "ways.svg")])
+
+    assert result.exit_code == 1
+    assert "nothing to draw" in " ".join(result.stderr.split())
+    assert not (tmp_path / "ways.svg").exists()
 
 
 def test_a_picture_can_be_the_query(home, sample_corpus):

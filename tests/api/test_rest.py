@@ -66,6 +66,17 @@ def test_retrieve_returns_ranked_evidence_and_a_filter_binds_it(client):
     assert len(body["evidence"]) <= 3
 
 
+def test_a_search_is_explained_where_that_is_asked_for(client):
+    question = {"question": "Who founded the Velmara Ferry Company?", "k": 3}
+    plain = client.post("/workspaces/demo/retrieve", json=question).json()
+    body = client.post("/workspaces/demo/retrieve", json={**question, "explain": True}).json()
+
+    assert "explanation" not in plain
+    assert body["evidence"] == plain["evidence"]
+    assert [one["chunk_id"] for one in body["explanation"]["paths"]] == [one["chunk_id"] for one in body["evidence"]]
+    assert client.post("/workspaces/demo/query", json={**question, "explain": True}).status_code == 422
+
+
 def test_a_stream_gives_the_evidence_first_and_the_answer_last(client):
     with client.stream(
         "POST", "/workspaces/demo/query/stream", json={"question": "Who was the first keeper?"}

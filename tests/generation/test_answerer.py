@@ -213,7 +213,9 @@ def test_the_json_of_an_answer_is_plain_and_complete():
     chart = make_evidence("Goats\n21%\nSheep\n40%", name="farm.pdf", page=14, modality=Modality.CHART)
     found = json.loads(json.dumps(answer_to_json(answerer("").answer("What percentage are goats?", [chart]))))
 
-    assert " ".join(found) == ("question status answer short_answer generator citations sentences dropped notes trace")
+    assert " ".join(found) == (
+        "question status answer short_answer generator citations sentences dropped notes trace exact"
+    )
     (citation,) = found["citations"]
     assert citation == {
         "number": 1,
