@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from api.curation import Curation
 from api.exact import Answered, try_exact
 from api.extraction import forget_replies
 from api.graph import GraphService
 from api.jobs import Found, Jobs
+from api.parts import CompletionResult, Parts
 from api.scope import Scope
 from api.settings import Settings
 from api.vectors import Reindexed, describe_vectors, reindex
@@ -24,15 +25,12 @@ from api.workspaces import Workspace, Workspaces
 from generation.events import AnswerEvent, EventKind
 from generation.types import Answer
 from kg.errors import InputError, NotFoundError
-from kg.ports import RecordStore, Tokenizer, WritableGraphStore
 from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, RawFile
 from retrieval.types import Evidence, Query, Trace
 
 if TYPE_CHECKING:  # named in signatures only; their packages are loaded by what uses them
-    from generation.answerer import Answerer
-    from generation.completion.predict import Prediction
-    from kg.ingest import Cancellation, IngestPipeline, IngestProgress
-    from kg.jobs import Job, JobStore
+    from kg.ingest import Cancellation, IngestProgress
+    from kg.jobs import Job
     from retrieval.engine import RetrievalEngine
 
 __all__ = ["CompletionResult", "Found", "Parts", "SearchResult", "Service"]
@@ -44,73 +42,6 @@ class SearchResult:
 
     evidence: tuple[Evidence, ...]
     trace: Trace
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompletionResult:
-    """Predicted links with what calls for caution about them, and the size of what the model learned from."""
-
-    prediction: Prediction
-    n_train: int
-    n_entities: int
-    n_relations: int
-
-
-class Parts(Protocol):
-    """What the service is made of; :class:`api.wiring.Wiring` supplies it."""
-
-    settings: Settings
-    version: str
-
-    def open_workspace(self, name: str, folder: Path) -> Workspace:
-        """Open the workspace of a name in a folder that exists."""
-        ...
-
-    def warm(self) -> None:
-        """Load what every question needs."""
-        ...
-
-    def discover(self, paths: Sequence[str | Path]) -> Sequence[Found]:
-        """Find the files that paths, folders and patterns name, without reading them."""
-        ...
-
-    def uploaded(self, name: str, data: bytes) -> Iterable[RawFile | FileOutcome]:
-        """Turn an upload into files, or into the outcome that says why it cannot be read."""
-        ...
-
-    def reopen(self, source: str, root: str) -> Sequence[Found]:
-        """Find one file again, which was found before under this root."""
-        ...
-
-    def jobs(self, store: RecordStore) -> JobStore:
-        """Return the jobs that are written down in a record."""
-        ...
-
-    def pipeline(self, store: RecordStore, folder: Path | None = None) -> IngestPipeline:
-        """Return the road from files into one record."""
-        ...
-
-    def answerer(self, generator: str) -> Answerer:
-        """Return what can write with ``generator``."""
-        ...
-
-    def complete(
-        self, workspace: Workspace, *, head: str | None, relation: str, tail: str | None, k: int
-    ) -> CompletionResult:
-        """Predict links of a workspace's own graph."""
-        ...
-
-    def graph_copy(self, workspace: str) -> WritableGraphStore | None:
-        """Connect to the copy of a workspace's graph in the graph database; ``None`` where none is configured."""
-        ...
-
-    def tokenizer(self) -> Tokenizer:
-        """Return what counts the tokens of chunks."""
-        ...
-
-    def encoder_state(self) -> tuple[str, str]:
-        """Say whether the text encoder can be used (``ok`` or ``broken``), and which it is."""
-        ...
 
 
 class Service:
