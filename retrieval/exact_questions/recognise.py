@@ -54,7 +54,6 @@ _RANKS = re.compile(
     re.I,
 )
 """Ranks further down, shares, and what is worked out of several values: not what these plans work out."""
-_BOUND = re.compile(r"\bat (?:most|least)\b", re.I)
 _NOUN_ENDS = word_set(
     "is are was were be been do does did has have had can could will would should may might in on at of for with by "
     "from to that who which whose where when than over above under below before after since until between there more "
@@ -74,7 +73,9 @@ def recognise(text: str) -> AskedExactly | None:
     found = cut(flat)
     if not found or len(found) > _MAX_WORDS or _STARTS.search(flat) is None or re.search(r"[.?!]\s+\w", flat):
         return None
-    superlative = _superlative(flat)
+    words = tuple(word for word, _, _ in found)
+    lower = [word.lower() for word in words]
+    superlative = _superlative(lower)
     kind = _kind(flat, superlative)
     if kind is None:
         return None
@@ -82,8 +83,6 @@ def recognise(text: str) -> AskedExactly | None:
         raise UnclearQuestionError("it holds a negation")
     if _RANKS.search(flat):
         raise UnclearQuestionError("it asks for a rank further down, a share or a change")
-    words = tuple(word for word, _, _ in found)
-    lower = [word.lower() for word in words]
     is_extreme = kind in (ExactKind.MAX, ExactKind.MIN)
     return AskedExactly(
         text=flat,
@@ -96,9 +95,12 @@ def recognise(text: str) -> AskedExactly | None:
     )
 
 
-def _superlative(text: str) -> str:
-    words = re.findall(r"\w+", _BOUND.sub(" ", text).lower())
-    return next((word for word in words if word in MOST or word in LEAST), "")
+def _superlative(lower: list[str]) -> str:
+    """Return the first superlative that is a word of its own ("first", not "first-ever") and no bound ("at least")."""
+    before = ["", *lower]
+    return next(
+        (word for word, previous in zip(lower, before, strict=False) if word in MOST | LEAST and previous != "at"), ""
+    )
 
 
 def _kind(text: str, superlative: str) -> ExactKind | None:
