@@ -108,7 +108,7 @@ def test_search_explains_who_found_what_and_the_ways_to_it(home, tmp_path):
 def test_an_explanation_is_part_of_the_json(home):
     body = json.loads(mmkg("search", "Who founded the Velmara Ferry Company?", "--explain", "--json", "--k", 3))
 
-    assert "Velmara Ferry Company" in [one["name"] for one in body["explanation"]["entities"]]
+    assert "The Velmara Ferry Company" in [one["name"] for one in body["explanation"]["entities"]]
     assert [one["chunk_id"] for one in body["explanation"]["paths"]] == [one["chunk_id"] for one in body["evidence"]]
     (way, *_) = body["explanation"]["paths"][0]["ways"]
     assert way[-1]["end_id"] == body["evidence"][0]["chunk_id"]
