@@ -36,10 +36,10 @@ from kg.errors import ConfigError
 
 __all__ = [
     "FLAT_UP_TO",
+    "SQ8_UP_TO",
     "FaissKind",
     "FaissParameters",
     "KindChoice",
-    "SQ8_UP_TO",
     "choose_faiss_kind",
     "code_error",
     "faiss_module",

@@ -39,7 +39,7 @@ class FakeEngine:
     """Nothing is searched here."""
 
     def refresh(self):
-        pass
+        return ()
 
 
 class SmallWiring(Wiring):
