@@ -47,17 +47,17 @@ def try_exact(opened: Workspace, question: str, *, ids: Sequence[str] | None, sc
     """
     if scope is not None and scope.modalities and not set(scope.modalities) >= _SPOKEN:
         return Answered()
-    from generation.exact import write_exact
-    from retrieval.exact_questions.evidence import evidence_of
-
     started = time.perf_counter()
     try:
         outcome = opened.exact.ask(question, document_ids=ids)
-        evidence = [] if outcome.answer is None else evidence_of(opened.store, outcome.answer)
+        if outcome.answer is None:
+            return Answered(reason=outcome.reason, seconds=time.perf_counter() - started)
+        from generation.exact import write_exact
+        from retrieval.exact_questions.evidence import evidence_of
+
+        evidence = evidence_of(opened.store, outcome.answer)
     except NotFoundError:  # a document went meanwhile: the search that follows sees the record as it is now
         return Answered(reason="not answered exactly: the record changed", seconds=time.perf_counter() - started)
     seconds = time.perf_counter() - started
-    if outcome.answer is None:
-        return Answered(reason=outcome.reason, seconds=seconds)
     trace = Trace(stages=(("exact", seconds),), notes=(f"answered from {outcome.answer.source}",))
     return Answered(answer=write_exact(question, outcome.answer, evidence, trace=trace), seconds=seconds)

@@ -18,7 +18,7 @@ from kg.ports import RecordStore
 if TYPE_CHECKING:
     from kg.graph.record_graph import RecordGraph
     from retrieval.engine import RetrievalEngine
-    from retrieval.exact_questions import ExactQuestions
+    from retrieval.exact_questions.answerer import ExactQuestions
 
 __all__ = ["RECORD_FILE", "Workspace", "Workspaces"]
 
@@ -58,7 +58,7 @@ class Workspace:
     @property
     def exact(self) -> ExactQuestions:
         """What answers database-like questions from the record."""
-        from retrieval.exact_questions import ExactQuestions
+        from retrieval.exact_questions.answerer import ExactQuestions
 
         with self._lock:
             if self._exact is None:

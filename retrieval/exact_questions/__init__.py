@@ -1,9 +1,6 @@
 """Database-like questions ("how many …", "which is the largest …", "list all …"), answered exactly from the record.
 
 Layer: ``retrieval``. ``question → recognise → plan (a table, or the graph) → run → rows with their places``.
+:class:`retrieval.exact_questions.answerer.ExactQuestions` does all of it; nothing is imported here, because every
+command loads the types of its answers and few ask such a question.
 """
-
-from retrieval.exact_questions.answerer import ExactQuestions
-from retrieval.exact_questions.types import ExactAnswer, ExactKind, ExactOutcome, ExactRow
-
-__all__ = ["ExactAnswer", "ExactKind", "ExactOutcome", "ExactQuestions", "ExactRow"]

@@ -16,7 +16,7 @@ from kg.loaders.raw import raw_from_bytes
 from kg.loaders.registry import LoaderRegistry, default_loaders
 from kg.stores.record import open_record
 from kg.testing import CapitalisedWordExtractor, NameResolver, WordTokenizer
-from retrieval.exact_questions import ExactQuestions
+from retrieval.exact_questions.answerer import ExactQuestions
 
 SHIPS = """Ship,Home port,Launched,Seats,Length (m)
 Kestrel,Bergen,12 January 2001,180,64
