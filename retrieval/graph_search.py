@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kg.ports import MentionRow
+from kg.resolution.names import COMMON_LABELS
 from kg.types import Entity
 from retrieval.analysis import ENGLISH_STOP_WORDS
 from retrieval.config import RetrievalConfig
@@ -47,7 +48,6 @@ _QUESTION_WORDS = frozenset(
 )
 _LEAST_FLOW = 1e-9
 _LEAST_SHARE = 0.02  # An entity that brings less than this part of what the strongest brings explains nothing.
-_CONCEPT = "CONCEPT"  # the label of a noun phrase that is no name
 _NOT_NAMES = ENGLISH_STOP_WORDS | _QUESTION_WORDS
 
 
@@ -91,7 +91,7 @@ class EntityGraph:
         counts: dict[tuple[int, int], float] = defaultdict(float)
         for row in mentions:
             if row.chunk_id in self._rows and row.entity_id in columns:
-                weight = config.concept_mention if row.label == _CONCEPT else 1.0
+                weight = config.concept_mention if row.label in COMMON_LABELS else 1.0
                 counts[self._rows[row.chunk_id], columns[row.entity_id]] += weight
         self._edges, self.specificity_E = _weigh(counts, len(self.chunk_ids), len(entities), config=config)
         self._steps = _Steps.of(self._edges)

@@ -19,8 +19,6 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # oneDNN keeps a work space for each shape of product it ever made, 1,024 of them; texts have many lengths.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
-    # onnxruntime, which reads words off pictures, reports its use to its makers unless this is set before it is loaded.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     from api.cli.app import app
 
     app()

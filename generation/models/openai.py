@@ -1,6 +1,6 @@
 """A language model behind any server that speaks the OpenAI chat protocol: vLLM, llama.cpp, Ollama, a paid service.
 
-Layer: ``generation``; imports httpx only here.
+Layer: ``generation``; httpx comes with ``kg.servers.client``, whose client does not stream.
 Source: OpenAI's chat completions reference (``stream``) and the server-sent events of the HTML standard.
 """
 
@@ -10,13 +10,13 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from generation.models.streaming import clean_stream
 from generation.types import Message
 from kg.errors import ConfigError, GenerationError, InputError
+from kg.servers.client import server_message, server_url
 
 __all__ = ["OpenAiLanguageModel"]
 
@@ -56,9 +56,7 @@ class OpenAiLanguageModel:
         proxy: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ConfigError(f"base_url must look like http://host:port/v1, got {base_url!r}.")
+        url = server_url(base_url, "/chat/completions")
         if not model:
             raise ConfigError("model is empty: name the model that the server offers.")
         if context_tokens < 1 or max_retries < 0 or timeout_s <= 0 or backoff_s < 0:
@@ -68,7 +66,7 @@ class OpenAiLanguageModel:
             )
         self.name = model
         self.context_tokens = context_tokens
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._url = url
         self._max_retries = max_retries
         self._backoff_s = backoff_s
         self._count = token_counter
@@ -147,7 +145,7 @@ class OpenAiLanguageModel:
         if response.status_code == 200:
             return
         response.read()
-        said = _server_message(response)
+        said = server_message(response, limit=500)
         if response.status_code in (401, 403):
             raise ConfigError(f"{self._url} refused the API key (HTTP {response.status_code}): {said}")
         if response.status_code == 404:
@@ -191,11 +189,3 @@ def _retry_after_s(response: httpx.Response) -> float | None:
         return max(0.0, float(response.headers["retry-after"]))
     except (KeyError, ValueError):
         return None
-
-
-def _server_message(response: httpx.Response) -> str:
-    try:
-        error = response.json()["error"]
-        return str(error["message"] if isinstance(error, dict) else error)[:500]
-    except (ValueError, KeyError, TypeError):
-        return response.text[:500] or "no message"

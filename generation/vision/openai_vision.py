@@ -12,11 +12,10 @@ from __future__ import annotations
 import base64
 import io
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from PIL import Image
 
@@ -26,7 +25,7 @@ from kg.captioning.pixels import decode_picture
 from kg.errors import CaptionerBusyError, CaptionError, ConfigError, RequestRefusedError, ServerBusyError, ServerError
 from kg.ports import CaptionRequest
 from kg.servers.accounting import Budget, Ledger, Usage
-from kg.servers.client import ServerClient
+from kg.servers.client import CallOptions, ServerClient
 from kg.types import Caption
 
 __all__ = ["Described", "OpenAiCaptioner"]
@@ -57,17 +56,10 @@ class OpenAiCaptioner:
     :param model: Name of the model on that server.
     :param api_key: Sent as a bearer token; never shown in an error or a log. Empty sends none.
     :param budget: Prices and limits.
-    :param timeout_s: The longest to wait for the connection, and for the next bytes of a reply.
-    :param concurrency: The most calls at once, over all threads, >= 1.
-    :param max_attempts: How often a call is made in all: 408, 409, 425, 429, 5xx, time-outs and broken connections are
-        tried again, other refusals are not.
-    :param backoff_s: The longest wait before the second attempt; it doubles each time.
-    :param max_wait_s: The longest wait before any attempt, whatever the server's ``Retry-After`` asks for.
     :param max_new_tokens: The most tokens of a description, >= 1.
     :param max_pixels: Larger pictures are scaled down to this many pixels. 1,003,520 is 1,280 of the 28 × 28 pixel
         patches that Qwen-VL counts as a token.
-    :param proxy: Address of an HTTP proxy. The environment is not asked.
-    :param sleep: Waits for a number of seconds.
+    :param **options: See :class:`kg.servers.client.CallOptions`.
     :raises ConfigError: If a setting is malformed.
     """
 
@@ -78,15 +70,9 @@ class OpenAiCaptioner:
         *,
         api_key: str = "",
         budget: Budget | None = None,
-        timeout_s: float = 60.0,
-        concurrency: int = 4,
-        max_attempts: int = 5,
-        backoff_s: float = 1.0,
-        max_wait_s: float = 60.0,
         max_new_tokens: int = 512,
         max_pixels: int = 1_003_520,
-        proxy: str | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        **options: Unpack[CallOptions],
     ) -> None:
         if not model:
             raise ConfigError("model is empty: name the vision model that the server offers.")
@@ -98,22 +84,10 @@ class OpenAiCaptioner:
         self.name = f"openai:{model}"
         self._model = model
         self._ledger = Ledger(budget or Budget())
-        self._concurrency = concurrency
         self._max_new_tokens = max_new_tokens
         self._max_pixels = max_pixels
         self._client = ServerClient(
-            base_url,
-            "/chat/completions",
-            ledger=self._ledger,
-            settings="vision",
-            api_key=api_key,
-            timeout_s=timeout_s,
-            concurrency=concurrency,
-            max_attempts=max_attempts,
-            backoff_s=backoff_s,
-            max_wait_s=max_wait_s,
-            proxy=proxy,
-            sleep=sleep,
+            base_url, "/chat/completions", ledger=self._ledger, settings="vision", api_key=api_key, **options
         )
 
     @property
@@ -136,7 +110,7 @@ class OpenAiCaptioner:
         """
         if not requests:
             return []
-        with ThreadPoolExecutor(max_workers=min(self._concurrency, len(requests))) as pool:
+        with ThreadPoolExecutor(max_workers=min(self._client.concurrency, len(requests))) as pool:
             outcomes = list(pool.map(self._outcome, requests))
         total = self.usage
         _log.info(

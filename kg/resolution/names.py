@@ -23,6 +23,7 @@ __all__ = [
     "is_common_noun",
     "name_and_rest",
     "normalise_name",
+    "singular",
 ]
 
 VALUE_LABELS = frozenset({"DATE", "TIME", "MONEY", "QUANTITY", "PERCENT", "CARDINAL", "ORDINAL"})
@@ -86,7 +87,7 @@ def entity_key(name: str, label: str) -> str:
         return f"{label.lower()}:{key}"
     if label in COMMON_LABELS:
         *words, last = key.split(" ")
-        return " ".join([*words, _singular(last)])
+        return " ".join([*words, singular(last)])
     return key
 
 
@@ -106,7 +107,8 @@ def name_and_rest(text: str) -> tuple[str, str]:
     return (bare, text[len(bare) :]) if bracket and bare else (text, "")
 
 
-def _singular(word: str) -> str:
+def singular(word: str) -> str:
+    """Return the singular of an English noun in lower case; a word that is none comes back as it is."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     if len(word) < 4 or not word.endswith("s") or word in _SAME_SINGULAR or word.endswith(("ss", "us", "is")):

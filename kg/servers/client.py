@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,7 +22,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from kg.errors import ConfigError, RequestRefusedError, ServerBusyError, ServerError
 from kg.servers.accounting import Ledger, Usage
 
-__all__ = ["ServerClient"]
+__all__ = ["CallOptions", "ServerClient", "server_message", "server_url"]
 
 _RETRIED_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _REFUSED_STATUS = frozenset({401, 403, 404})
@@ -36,6 +36,28 @@ class _TryAgainError(Exception):
         self.retry_after_s = retry_after_s
 
 
+class CallOptions(TypedDict, total=False):
+    """How calls are made: what every adapter of a server takes and hands on to :class:`ServerClient`.
+
+    - ``timeout_s``: the longest to wait for the connection, and for the next bytes of a reply; 60 by default
+    - ``concurrency``: the most calls at once, over all threads, >= 1; 4 by default; see :meth:`ServerClient.slot`
+    - ``max_attempts``: how often a call is made in all, 5 by default: 408, 409, 425, 429, 5xx, time-outs and broken
+      connections are tried again, other refusals are not
+    - ``backoff_s``: the longest wait before the second attempt, 1 by default; it doubles each time
+    - ``max_wait_s``: the longest wait before any attempt, 60 by default, whatever the server's ``Retry-After`` asks for
+    - ``proxy``: address of an HTTP proxy; the environment is not asked
+    - ``sleep``: waits for a number of seconds
+    """
+
+    timeout_s: float
+    concurrency: int
+    max_attempts: int
+    backoff_s: float
+    max_wait_s: float
+    proxy: str | None
+    sleep: Callable[[float], None]
+
+
 class ServerClient:
     """Posts JSON to one address of a server. Safe between threads.
 
@@ -44,14 +66,7 @@ class ServerClient:
     :param ledger: Where calls that failed are written down; the caller adds those that did not.
     :param settings: The section of settings that a person would correct, for messages.
     :param api_key: Sent as a bearer token; never shown in an error or a log. Empty sends none.
-    :param timeout_s: The longest to wait for the connection, and for the next bytes of a reply.
-    :param concurrency: The most calls at once, over all threads, >= 1; see :meth:`slot`.
-    :param max_attempts: How often a call is made in all: 408, 409, 425, 429, 5xx, time-outs and broken connections are
-        tried again, other refusals are not.
-    :param backoff_s: The longest wait before the second attempt; it doubles each time.
-    :param max_wait_s: The longest wait before any attempt, whatever the server's ``Retry-After`` asks for.
-    :param proxy: Address of an HTTP proxy. The environment is not asked.
-    :param sleep: Waits for a number of seconds.
+    :param **options: See :class:`CallOptions`.
     :raises ConfigError: If a setting is malformed.
     """
 
@@ -63,32 +78,27 @@ class ServerClient:
         ledger: Ledger,
         settings: str,
         api_key: str = "",
-        timeout_s: float = 60.0,
-        concurrency: int = 4,
-        max_attempts: int = 5,
-        backoff_s: float = 1.0,
-        max_wait_s: float = 60.0,
-        proxy: str | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        **options: Unpack[CallOptions],
     ) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ConfigError(f"base_url must look like http://host:port/v1, got {base_url!r}.")
+        self.url = server_url(base_url, path)
+        self.concurrency = concurrency = options.get("concurrency", 4)
+        timeout_s, max_attempts = options.get("timeout_s", 60.0), options.get("max_attempts", 5)
+        max_wait_s = options.get("max_wait_s", 60.0)
         if min(concurrency, max_attempts) < 1 or timeout_s <= 0:
             raise ConfigError(
                 f"concurrency={concurrency} and max_attempts={max_attempts} must be at least 1, timeout_s={timeout_s} "
                 "positive."
             )
-        self.url = f"{base_url.rstrip('/')}{path}"
         self._ledger = ledger
         self._settings = settings
         self._slots = threading.BoundedSemaphore(concurrency)
         self._max_attempts = max_attempts
-        self._wait = wait_random_exponential(multiplier=backoff_s, max=max_wait_s)
+        self._wait = wait_random_exponential(multiplier=options.get("backoff_s", 1.0), max=max_wait_s)
         self._max_wait_s = max_wait_s
-        self._sleep = sleep
+        self._sleep = options.get("sleep", time.sleep)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+        proxy = options.get("proxy")
         self._client = httpx.Client(timeout=timeout_s, headers=headers, proxy=proxy, trust_env=False, limits=limits)
 
     def close(self) -> None:
@@ -151,14 +161,14 @@ class ServerClient:
             raise _TryAgainError(f"the connection failed ({type(error).__name__}: {error})") from error
         status = response.status_code
         if status in _RETRIED_STATUS:
-            raise _TryAgainError(f"HTTP {status}: {_message(response)}", retry_after_s=_retry_after_s(response))
+            raise _TryAgainError(f"HTTP {status}: {server_message(response)}", retry_after_s=_retry_after_s(response))
         if status in _REFUSED_STATUS:
             raise ConfigError(
                 f"{self.url} refused the key, the address or the model {body.get('model')!r} "
-                f"(HTTP {status}: {_message(response)}). Check the settings of {self._settings}."
+                f"(HTTP {status}: {server_message(response)}). Check the settings of {self._settings}."
             )
         if status != httpx.codes.OK:
-            raise RequestRefusedError(f"{self.url} refused the request (HTTP {status}: {_message(response)}).")
+            raise RequestRefusedError(f"{self.url} refused the request (HTTP {status}: {server_message(response)}).")
         try:
             reply = response.json()
         except ValueError as error:
@@ -182,9 +192,29 @@ def _retry_after_s(response: httpx.Response) -> float:
     return max(0.0, (when - datetime.now(UTC)).total_seconds()) if when.tzinfo is not None else 0.0
 
 
-def _message(response: httpx.Response) -> str:
+def server_message(response: httpx.Response, *, limit: int = 300) -> str:
+    """Return what a server says of a failure, at most ``limit`` characters of it.
+
+    :param response: The reply, which was read.
+    :param limit: The most characters.
+    :returns: The message of OpenAI's error object, else the text.
+    """
     try:
         error = response.json()["error"]
-        return str(error["message"] if isinstance(error, dict) else error)[:300]
+        return str(error["message"] if isinstance(error, dict) else error)[:limit]
     except (ValueError, KeyError, TypeError):
-        return response.text[:300] or "no message"
+        return response.text[:limit] or "no message"
+
+
+def server_url(base_url: str, path: str) -> str:
+    """Put an address together.
+
+    :param base_url: The server's address, e.g. ``http://127.0.0.1:8000/v1``.
+    :param path: The rest, e.g. ``/chat/completions``.
+    :returns: Both.
+    :raises ConfigError: If ``base_url`` is no address of the web.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ConfigError(f"base_url must look like http://host:port/v1, got {base_url!r}.")
+    return f"{base_url.rstrip('/')}{path}"

@@ -16,10 +16,9 @@ import json
 import logging
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 from kg.errors import ConfigError, EncoderBusyError, EncoderError, InputError, ServerBusyError, ServerError
 from kg.ports import Tokenizer
 from kg.servers.accounting import Budget, Ledger, Usage
-from kg.servers.client import ServerClient
+from kg.servers.client import CallOptions, ServerClient
 from kg.types import Span
 
 __all__ = ["ServerTextEncoder"]
@@ -54,13 +53,7 @@ class ServerTextEncoder:
     :param batch_size: The most texts in a request, >= 1. OpenAI takes 2,048.
     :param batch_tokens: The most tokens in a request, >= 1; a text longer than that goes alone.
     :param budget: Prices and limits.
-    :param timeout_s: The longest to wait for the connection, and for the next bytes of a reply.
-    :param concurrency: The most calls at once, over all threads, >= 1.
-    :param max_attempts: How often a call is made in all; see :class:`kg.servers.client.ServerClient`.
-    :param backoff_s: The longest wait before the second attempt; it doubles each time.
-    :param max_wait_s: The longest wait before any attempt, whatever the server's ``Retry-After`` asks for.
-    :param proxy: Address of an HTTP proxy. The environment is not asked.
-    :param sleep: Waits for a number of seconds.
+    :param **options: See :class:`kg.servers.client.CallOptions`.
     :raises ConfigError: If a setting is malformed.
     """
 
@@ -78,13 +71,7 @@ class ServerTextEncoder:
         batch_size: int = 128,
         batch_tokens: int = 16_384,
         budget: Budget | None = None,
-        timeout_s: float = 60.0,
-        concurrency: int = 4,
-        max_attempts: int = 5,
-        backoff_s: float = 1.0,
-        max_wait_s: float = 60.0,
-        proxy: str | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        **options: Unpack[CallOptions],
     ) -> None:
         if not model:
             raise ConfigError("model is empty: name the embedding model that the server offers.")
@@ -105,22 +92,10 @@ class ServerTextEncoder:
         self._dimensions = dimensions
         self._width = dimensions
         self._batch_size, self._batch_tokens = batch_size, batch_tokens
-        self._concurrency = concurrency
         self._ledger = Ledger(budget or Budget())
         self._lock = threading.Lock()
         self._client = ServerClient(
-            base_url,
-            "/embeddings",
-            ledger=self._ledger,
-            settings="encoder",
-            api_key=api_key,
-            timeout_s=timeout_s,
-            concurrency=concurrency,
-            max_attempts=max_attempts,
-            backoff_s=backoff_s,
-            max_wait_s=max_wait_s,
-            proxy=proxy,
-            sleep=sleep,
+            base_url, "/embeddings", ledger=self._ledger, settings="encoder", api_key=api_key, **options
         )
         # Another address may hold another model of the same name, and nobody would notice vectors that do not match.
         parts = [self._client.url, model, dimensions, passage_prompt, max_length]
@@ -170,7 +145,7 @@ class ServerTextEncoder:
         batches = list(self._batches([self._prepared(text, prompt) for text in texts]))
         if len(batches) == 1:
             return self._vectors(*batches[0])
-        pool = ThreadPoolExecutor(max_workers=min(self._concurrency, len(batches)), thread_name_prefix="embed")
+        pool = ThreadPoolExecutor(max_workers=min(self._client.concurrency, len(batches)), thread_name_prefix="embed")
         try:
             found = list(pool.map(lambda batch: self._vectors(*batch), batches))
         finally:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from kg.extraction.labels import label_of_kind
 from kg.extraction.values import VALUE_LABELS
 from kg.ports import RecordStore
+from kg.resolution.names import singular
 from kg.types import Entity, Relation
 from retrieval.exact_questions.types import AskedExactly, UnclearQuestionError
 from retrieval.exact_questions.words import stem, stems_of
@@ -121,25 +122,16 @@ class GraphView:
             return stems[-1] in ("year", "date", "day") and entity.type == "DATE"
         if entity.type == "CONCEPT":
             # "twelve ships" is no one thing, and "a bakery" may be a company: neither is counted nor left out.
-            own = label_of_kind(_singular(entity.name.split()[-1]))
-            asked = label_of_kind(_singular(noun[-1])) or next(iter(_CLASSES.get(stems[-1], ())), "")
+            own = label_of_kind(singular(entity.name.split()[-1].lower()))
+            asked = label_of_kind(singular(noun[-1].lower())) or next(iter(_CLASSES.get(stems[-1], ())), "")
             return False if own and asked and own != asked else None
         labels = _CLASSES.get(stems[-1]) if len(stems) == 1 else None
         if labels is not None:
             is_other = stems[-1] in _BROAD and self._said_otherwise(kinds)
             return (entity.type in labels) if not is_other else None if entity.type in labels else False
-        label = label_of_kind(_singular(noun[-1]))
+        label = label_of_kind(singular(noun[-1].lower()))
         return False if label and entity.type not in (label, "MISC") else None
 
     @staticmethod
     def _said_otherwise(kinds: Collection[tuple[str, ...]]) -> bool:
         return any(label_of_kind(kind[-1]) == "ORG" and kind[-1] not in _BROAD for kind in kinds if kind)
-
-
-def _singular(noun: str) -> str:
-    lower = noun.lower()
-    if lower.endswith("ies"):
-        return lower[:-3] + "y"
-    if lower.endswith(("sses", "xes", "ches", "shes")):
-        return lower[:-2]
-    return lower.removesuffix("s")
