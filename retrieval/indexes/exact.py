@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kg.errors import VectorIndexError
-from retrieval.indexes.rows import MARGIN, checked_ids, checked_rows, ranked
+from retrieval.indexes.rows import MARGIN, DenseRows, checked_ids, checked_rows, ranked
 from retrieval.indexes.storage import IndexFile, read_index_file, write_index_file
 from retrieval.indexes.topk import require_k
 
@@ -40,8 +40,7 @@ class ExactIndex:
         self.record_version = 0
         """The version of the record that a loaded index was saved at."""
         self._lock = threading.RLock()
-        self._ids: list[str] = []
-        self._rows: dict[str, int] = {}
+        self._rows = DenseRows()
         self._matrix_ND = np.empty((0, dimension), dtype=np.float32)
 
     def add(self, ids: Sequence[str], vectors_ND: NDArray[np.float32]) -> None:
@@ -55,32 +54,22 @@ class ExactIndex:
         vectors_ND = checked_rows(vectors_ND, dimension=self.dimension, where="ExactIndex.add")
         checked_ids(ids, n_vectors=len(vectors_ND), where="ExactIndex.add")
         with self._lock:
-            self._reserve(len(self._ids) + len(ids))
-            for item_id, vector_D in zip(ids, vectors_ND, strict=True):
-                row = self._rows.setdefault(item_id, len(self._ids))
-                if row == len(self._ids):
-                    self._ids.append(item_id)
-                self._matrix_ND[row] = vector_D
+            rows_N = self._rows.take(ids)
+            self._reserve(len(self._rows))
+            self._matrix_ND[rows_N] = vectors_ND
 
     def _reserve(self, n_rows: int) -> None:
         """Make room by doubling, so that adding one by one costs no more than adding at once."""
         if n_rows > len(self._matrix_ND):
             grown_ND = np.empty((max(n_rows, 2 * len(self._matrix_ND)), self.dimension), dtype=np.float32)
-            grown_ND[: len(self._ids)] = self._matrix_ND[: len(self._ids)]
+            grown_ND[: len(self._matrix_ND)] = self._matrix_ND
             self._matrix_ND = grown_ND
 
     def remove(self, ids: Sequence[str]) -> None:
         """Take vectors out; unknown ids are ignored. The last row moves into each gap."""
         with self._lock:
-            for item_id in ids:
-                row = self._rows.pop(item_id, None)
-                if row is None:
-                    continue
-                last = self._ids.pop()
-                if last != item_id:
-                    self._matrix_ND[row] = self._matrix_ND[len(self._ids)]
-                    self._ids[row] = last
-                    self._rows[last] = row
+            for gap, last in self._rows.give(ids):
+                self._matrix_ND[gap] = self._matrix_ND[last]
 
     def search(
         self, queries_QD: NDArray[np.float32], *, k: int, allowed: frozenset[str] | None = None
@@ -97,27 +86,25 @@ class ExactIndex:
         require_k(k, where="ExactIndex.search")
         queries_QD = checked_rows(queries_QD, dimension=self.dimension, where="ExactIndex.search")
         with self._lock:
-            matrix_ND = self._matrix_ND[: len(self._ids)]
-            rows_N = np.arange(len(self._ids))
-            if allowed is not None:
-                rows_N = np.array(sorted(map(self._rows.__getitem__, self._rows.keys() & allowed)), dtype=np.intp)
+            matrix_ND = self._matrix_ND[: len(self._rows)]
+            rows_N = np.arange(len(self._rows)) if allowed is None else self._rows.among(allowed)
             if len(rows_N) > _GATHER_SHARE * len(matrix_ND):
                 scores_QN = (queries_QD @ matrix_ND.T)[:, rows_N]
             else:
                 scores_QN = queries_QD @ matrix_ND[rows_N].T
             nominees = [rows_N[_nominees(scores_N, k)] for scores_N in scores_QN]
             return [
-                ranked(matrix_ND[rows], [self._ids[row] for row in rows.tolist()], query_D, k=k)
+                ranked(matrix_ND[rows], [self._rows.ids[row] for row in rows.tolist()], query_D, k=k)
                 for rows, query_D in zip(nominees, queries_QD, strict=True)
             ]
 
     def ids(self) -> frozenset[str]:
         """Return the ids that are in the index."""
         with self._lock:
-            return frozenset(self._ids)
+            return frozenset(self._rows.ids)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._rows)
 
     def save(self, path: Path, *, encoder: str, record_version: int) -> None:
         """Write the index to a file, whole or not at all.
@@ -129,8 +116,8 @@ class ExactIndex:
         """
         with self._lock:
             sections = {
-                "ids": json.dumps(self._ids).encode(),
-                "vectors": self._matrix_ND[: len(self._ids)].tobytes(),
+                "ids": json.dumps(self._rows.ids).encode(),
+                "vectors": self._matrix_ND[: len(self._rows)].tobytes(),
             }
         details = {"dimension": self.dimension}
         file = IndexFile(

@@ -12,7 +12,7 @@ Shape suffixes: N vectors, K nominees, Q queries, D vector width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,54 @@ from numpy.typing import NDArray
 from kg.errors import EncoderError, VectorIndexError
 from retrieval.indexes.topk import best_first
 
-__all__ = ["MARGIN", "checked_ids", "checked_rows", "ranked"]
+__all__ = ["MARGIN", "DenseRows", "checked_ids", "checked_rows", "ranked"]
 
 MARGIN = 1e-5
 """How far a float32 inner product of unit vectors may be from the true one: ten times the error seen at D = 384."""
+
+
+class DenseRows:
+    """Which row of a matrix holds which id, without gaps. The matrix is the caller's, and so is the lock."""
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self.ids = list(ids)
+        """The id of each row."""
+        self.of = {item_id: row for row, item_id in enumerate(self.ids)}
+        """The row of each id."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the rows of ids, new ones behind the last.
+
+        :param ids: Ids, each once.
+        :returns: One row an id. *Shape:* ``(N,)``.
+        """
+        for item_id in ids:
+            if self.of.setdefault(item_id, len(self.ids)) == len(self.ids):
+                self.ids.append(item_id)
+        return np.array([self.of[item_id] for item_id in ids], dtype=np.int64)
+
+    def give(self, ids: Iterable[str]) -> Iterator[tuple[int, int]]:
+        """Give up the rows of ids; unknown ones are ignored.
+
+        :param ids: Ids.
+        :yields: ``(gap, last)``: the caller must move the last row into the gap before it asks for more.
+        """
+        for item_id in ids:
+            row = self.of.pop(item_id, None)
+            if row is None:
+                continue
+            last = self.ids.pop()
+            if last != item_id:
+                self.ids[row] = last
+                self.of[last] = row
+                yield row, len(self.ids)
+
+    def among(self, allowed: frozenset[str]) -> NDArray[np.int64]:
+        """Return the rows of the ids that are there, in order."""
+        return np.array(sorted(self.of[item_id] for item_id in self.of.keys() & allowed), dtype=np.int64)
 
 
 def checked_rows(vectors_ND: NDArray[np.float32], *, dimension: int, where: str) -> NDArray[np.float32]:

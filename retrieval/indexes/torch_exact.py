@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kg.errors import ConfigError
-from retrieval.indexes.rows import MARGIN, checked_ids, checked_rows, ranked
+from retrieval.indexes.rows import MARGIN, DenseRows, checked_ids, checked_rows, ranked
 from retrieval.indexes.topk import require_k
 
 __all__ = ["TorchExactIndex"]
@@ -64,8 +64,7 @@ class TorchExactIndex:
         self._half = half
         self._block_rows = block_rows
         self._lock = threading.RLock()
-        self._ids: list[str] = []
-        self._rows: dict[str, int] = {}
+        self._rows = DenseRows()
         self._matrix_ND = self._empty(0)
         self._floats_ND = np.empty((0, dimension if half else 0), dtype=np.float32)
 
@@ -88,11 +87,8 @@ class TorchExactIndex:
             return
         torch = _torch()
         with self._lock:
-            for item_id in ids:
-                if self._rows.setdefault(item_id, len(self._ids)) == len(self._ids):
-                    self._ids.append(item_id)
-            self._reserve(len(self._ids))
-            rows_N = np.array([self._rows[item_id] for item_id in ids], dtype=np.int64)
+            rows_N = self._rows.take(ids)
+            self._reserve(len(self._rows))
             moved_ND = torch.from_numpy(vectors_ND.copy()).to(self.device, self._matrix_ND.dtype)
             self._matrix_ND[torch.from_numpy(rows_N).to(self.device)] = moved_ND
             if self._half:
@@ -113,17 +109,10 @@ class TorchExactIndex:
     def remove(self, ids: Sequence[str]) -> None:
         """Take vectors out; unknown ids are ignored. The last row moves into each gap."""
         with self._lock:
-            for item_id in ids:
-                row = self._rows.pop(item_id, None)
-                if row is None:
-                    continue
-                last = self._ids.pop()
-                if last != item_id:
-                    self._matrix_ND[row] = self._matrix_ND[len(self._ids)]
-                    if self._half:
-                        self._floats_ND[row] = self._floats_ND[len(self._ids)]
-                    self._ids[row] = last
-                    self._rows[last] = row
+            for gap, last in self._rows.give(ids):
+                self._matrix_ND[gap] = self._matrix_ND[last]
+                if self._half:
+                    self._floats_ND[gap] = self._floats_ND[last]
 
     def search(
         self, queries_QD: NDArray[np.float32], *, k: int, allowed: frozenset[str] | None = None
@@ -142,22 +131,22 @@ class TorchExactIndex:
         torch = _torch()
         with self._lock, torch.inference_mode():
             rows = None
-            n_eligible = len(self._ids)
+            n_eligible = len(self._rows)
             if allowed is not None:
-                known = sorted(self._rows[item_id] for item_id in allowed if item_id in self._rows)
-                rows, n_eligible = torch.tensor(known, dtype=torch.int64, device=self.device), len(known)
+                known_N = self._rows.among(allowed)
+                rows, n_eligible = torch.from_numpy(known_N).to(self.device), len(known_N)
             if not n_eligible or not len(queries_QD):
                 return [[] for _ in queries_QD]
             on_device_QD = torch.from_numpy(queries_QD.copy()).to(self.device, self._matrix_ND.dtype)
             nominees = self._nominees(on_device_QD, rows, min(k, n_eligible))
             return [
-                ranked(self._taken(rows_M), [self._ids[row] for row in rows_M.tolist()], query_D, k=k)
+                ranked(self._taken(rows_M), [self._rows.ids[row] for row in rows_M.tolist()], query_D, k=k)
                 for rows_M, query_D in zip(nominees, queries_QD, strict=True)
             ]
 
     def _scored(self, queries_QD: Any, rows: Any) -> Iterator[tuple[Any, int]]:
         """Yield the scores of one block of eligible rows after the other, and where the block starts. ``(Q, B)``."""
-        n_eligible = len(self._ids) if rows is None else len(rows)
+        n_eligible = len(self._rows) if rows is None else len(rows)
         for start in range(0, n_eligible, self._block_rows):
             end = min(n_eligible, start + self._block_rows)
             block_BD = self._matrix_ND[start:end] if rows is None else self._matrix_ND[rows[start:end]]
@@ -193,10 +182,10 @@ class TorchExactIndex:
     def ids(self) -> frozenset[str]:
         """Return the ids that are in the index."""
         with self._lock:
-            return frozenset(self._ids)
+            return frozenset(self._rows.ids)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._rows)
 
 
 def _torch() -> Any:
