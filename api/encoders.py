@@ -47,12 +47,8 @@ def encoder_folder(name: str, models: ModelCache) -> Path:
     :raises ModelMissingError: If it was never pulled.
     :raises ConfigError: If the name means nothing, or several revisions.
     """
-    if name == PACKAGED:
-        return models.path(name)
-    if name.startswith("hf:"):
-        return models.hub_path(name)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = models.path(name) if name == PACKAGED else models.named_folder(name)
+    if folder is not None:
         return folder
     raise ConfigError(
         f"There is no text encoder {name!r}: known are {PACKAGED}, {SERVER}, hf:ORG/NAME@REVISION and the folder of a "

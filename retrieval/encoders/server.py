@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,16 +22,16 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from kg.errors import ConfigError, EncoderBusyError, EncoderError, InputError, ServerBusyError, ServerError
+from kg.errors import ConfigError, EncoderBusyError, EncoderError, ServerBusyError, ServerError
 from kg.ports import Tokenizer
 from kg.servers.accounting import Budget, Ledger, Usage
 from kg.servers.client import CallOptions, ServerClient
 from kg.types import Span
+from retrieval.encoders.texts import require_texts, without_surrogates
 
 __all__ = ["ServerTextEncoder"]
 
 _log = logging.getLogger(__name__)
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _EMPTY = "."
 """What is sent for a text without a letter: servers refuse empty ones."""
 
@@ -138,8 +137,7 @@ class ServerTextEncoder:
         return self._encode(texts, self.query_prompt)
 
     def _encode(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
-        if isinstance(texts, str):
-            raise InputError("Text encoder: encode takes a sequence of texts, got one string. Put it in a list.")
+        require_texts(texts)
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
         batches = list(self._batches([self._prepared(text, prompt) for text in texts]))
@@ -159,7 +157,7 @@ class ServerTextEncoder:
 
     def _prepared(self, text: str, prompt: str) -> tuple[str, int]:
         """Return what is sent of a text, and about how many tokens that is."""
-        clean = _SURROGATE.sub("\ufffd", text)
+        clean = without_surrogates(text)
         spans = self._tokenizer.token_spans(clean)
         room = self._max_length - self._n_prompt[prompt]
         if len(spans) > room:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,11 +28,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kg.errors import ConfigError, EncoderError, InputError, ModelCorruptError
+from kg.errors import ConfigError, EncoderError, ModelCorruptError
 from kg.types import Span
 from retrieval.encoders.folder import EncoderFolder, read_encoder_folder
 from retrieval.encoders.head import DenseStage, Head
 from retrieval.encoders.network import Network, require_plain_bert
+from retrieval.encoders.texts import require_texts, without_surrogates
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SMALL_REQUEST", "TransformerTextEncoder"]
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _TOKENISED_AT_ONCE = 4096
 SMALL_REQUEST = 2048
 """Tokens, special ones included, up to which NumPy answers sooner than torch can be imported and do it. Measured on two
@@ -131,7 +130,7 @@ class TransformerTextEncoder:
         :param text: Any text.
         :returns: One span per token. Two tokens may share a span where one character is several tokens.
         """
-        encoding = self._tokenizer.encode(_SURROGATE.sub("\ufffd", text), add_special_tokens=False)
+        encoding = self._tokenizer.encode(without_surrogates(text), add_special_tokens=False)
         return [Span(start=start, end=end) for start, end in encoding.offsets]
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -149,8 +148,7 @@ class TransformerTextEncoder:
         return self._encode(texts, self.query_prompt)
 
     def _encode(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
-        if isinstance(texts, str):
-            raise InputError("Text encoder: encode takes a sequence of texts, got one string. Put it in a list.")
+        require_texts(texts)
         vectors_ND = np.empty((len(texts), self.dimension), dtype=np.float32)
         if not texts:
             return vectors_ND
@@ -178,7 +176,7 @@ class TransformerTextEncoder:
         self._loaded()
 
     def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        clean = [_SURROGATE.sub("\ufffd", text) for text in texts]
+        clean = [without_surrogates(text) for text in texts]
         if self._folder.is_lower_case:
             clean = [text.lower() for text in clean]
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)]
