@@ -28,25 +28,7 @@ Robert wrote to Brahms about Clara and her concert."""
 LONELY = """Notes
 
 nothing here has a name at all."""
-
-
-@pytest.fixture
-def store(tmp_path):
-    opened = open_record(tmp_path / "record.sqlite")
-    for name, text in (("sea.txt", SEA), ("music.txt", MUSIC), ("notes.txt", LONELY)):
-        opened.apply(make_delta(text, name=name))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def encoder():
-    return HashingTextEncoder()
-
-
-@pytest.fixture
-def engine(store, encoder, tmp_path):
-    return RetrievalEngine(store, encoder, RetrievalConfig(), tmp_path / "index")
+TEXTS = {"sea.txt": SEA, "music.txt": MUSIC, "notes.txt": LONELY}
 
 
 def ask(engine, text, **options):

@@ -29,25 +29,7 @@ FISH = """Fish
 Herring swim in cold water all winter.
 
 [picture: Chart of herring caught by year]"""
-
-
-@pytest.fixture
-def store(tmp_path):
-    opened = open_record(tmp_path / "record.sqlite")
-    for name, text in (("curie.txt", BRIDGE), ("warsaw.txt", CITY), ("fish.txt", FISH)):
-        opened.apply(make_delta(text, name=name))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def encoder():
-    return HashingTextEncoder()
-
-
-@pytest.fixture
-def engine(store, encoder, tmp_path):
-    return RetrievalEngine(store, encoder, RetrievalConfig(), tmp_path / "index")
+TEXTS = {"curie.txt": BRIDGE, "warsaw.txt": CITY, "fish.txt": FISH}
 
 
 def texts(evidence):

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from kg.stores.record import open_record
-from kg.testing.builders import make_delta
-from retrieval.config import RetrievalConfig
-from retrieval.engine import RetrievalEngine
-from retrieval.fakes import HashingTextEncoder
 from retrieval.paths import explain_hits
 from retrieval.types import Query
 
 CURIE = "Curie\n\nMarie Curie was born in Warsaw."
 CITY = "City\n\nnear Warsaw flows the Vistula."
 FISH = "Fish\n\nHerring swim in cold water."
+TEXTS = {"curie.txt": CURIE, "city.txt": CITY, "fish.txt": FISH}
 
 
 @pytest.fixture
-def store(tmp_path):
-    opened = open_record(tmp_path / "record.sqlite")
-    for name, text in (("curie.txt", CURIE), ("city.txt", CITY), ("fish.txt", FISH)):
-        opened.apply(make_delta(text, name=name))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def explained(store, tmp_path):
-    engine = RetrievalEngine(store, HashingTextEncoder(), RetrievalConfig(), tmp_path / "index")
+def explained(store, engine):
     evidence, _ = engine.search(Query(text="Where was Marie Curie born?"), k=10)
     return evidence, explain_hits(store, engine.entities_of("Where was Marie Curie born?"), evidence)
 
