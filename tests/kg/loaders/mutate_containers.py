@@ -18,7 +18,7 @@ import zipfile
 import zlib
 
 from tests.kg.loaders.mutate_bytes import BYTE_MUTATORS, Mutator, flip
-from tests.kg.loaders.packing import dateless_zip
+from tests.kg.loaders.packing import dateless_zip, tar_bytes
 
 __all__ = [
     "change_chunk",
@@ -61,7 +61,7 @@ def change_member(data: bytes, rng: random.Random, *, inner: Mutator) -> bytes:
         members[rng.choice(("../../x", "/etc/x", "a" * 300, "x\\y:z", ".x", "con", "a/\x01", name.upper()))] = (
             members.pop(name)
         )
-    return dateless_zip(members) if is_zip else _tar(members)
+    return dateless_zip(members) if is_zip else tar_bytes(members)
 
 
 def _zip_members(data: bytes) -> dict[str, bytes]:
@@ -72,16 +72,6 @@ def _zip_members(data: bytes) -> dict[str, bytes]:
 def _tar_members(data: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
         return {member.name: content.read() for member in archive if (content := archive.extractfile(member))}
-
-
-def _tar(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def change_compressed(data: bytes, rng: random.Random, *, inner: Mutator) -> bytes:

@@ -1,13 +1,14 @@
-"""Zip archives that are the same whenever they are made: no times of day in them."""
+"""Zip and tar archives that are the same whenever they are made: no times of day in them."""
 
 from __future__ import annotations
 
 import io
 import re
+import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-__all__ = ["dateless", "dateless_zip"]
+__all__ = ["dateless", "dateless_zip", "tar_bytes"]
 
 _STATED_TIME = re.compile(rb"(<dcterms:(?:created|modified)[^>]*>)[^<]*")
 
@@ -18,6 +19,21 @@ def dateless_zip(members: Mapping[str, bytes]) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in members.items():
             archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def tar_bytes(members: Mapping[str, bytes], *, links: Iterable[tuple[str, bytes]] = ()) -> bytes:
+    """Return a tar archive; ``links`` are names and types of members that point out of it."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        for name, kind in links:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            archive.addfile(member)
     return buffer.getvalue()
 
 

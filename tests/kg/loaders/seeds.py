@@ -10,7 +10,6 @@ import base64
 import gzip
 import io
 import json
-import tarfile
 from collections.abc import Callable
 from email.message import EmailMessage
 
@@ -22,7 +21,7 @@ from reportlab.pdfgen.canvas import Canvas
 from tests.kg.loaders.conftest import picture_bytes
 from tests.kg.loaders.data_seeds import DATA_SEEDS
 from tests.kg.loaders.more_seeds import MORE_SEEDS
-from tests.kg.loaders.packing import dateless, dateless_zip
+from tests.kg.loaders.packing import dateless, dateless_zip, tar_bytes
 
 __all__ = ["FORMATS", "SEEDS"]
 
@@ -200,13 +199,7 @@ def frames(kind: str) -> bytes:
 
 
 def tar() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in {"a/notes.txt": plain(), "b/page.html": html(), "c/inner.zip": packed()}.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return buffer.getvalue()
+    return tar_bytes({"a/notes.txt": plain(), "b/page.html": html(), "c/inner.zip": packed()})
 
 
 def packed() -> bytes:

@@ -1,6 +1,5 @@
 import bz2
 import gzip
-import io
 import lzma
 import tarfile
 
@@ -10,23 +9,10 @@ from kg.limits import LoadLimits
 from kg.loaders.discover import discover, expand, raw_from_bytes
 from kg.types import RawFile
 from tests.kg.loaders.conftest import picture_bytes, zip_bytes
+from tests.kg.loaders.packing import tar_bytes
 
 LIMITS = LoadLimits()
 PACK = {"gz": lambda data: gzip.compress(data, mtime=0), "bz2": bz2.compress, "xz": lzma.compress}
-
-
-def tar_bytes(members, *, links=()):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-        for name, kind in links:
-            member = tarfile.TarInfo(name)
-            member.type, member.linkname = kind, "/etc/passwd"
-            archive.addfile(member)
-    return buffer.getvalue()
 
 
 def found(name, data, *, limits=LIMITS):
