@@ -26,6 +26,7 @@ from kg.graph.communities import Community, CommunitySettings, find_communities,
 from kg.graph.files import atomic_path
 from kg.graph.record_graph import RecordGraph
 from kg.ports import RecordStore
+from kg.types import Relation
 from kg.wordlists import word_set
 from retrieval.analysis import Analyzer
 from retrieval.types import TextEncoder
@@ -84,6 +85,11 @@ def build_themes(store: RecordStore, settings: CommunitySettings | None = None) 
     parents = {one.parent for one in found}
     leaves = [one for one in found if one.number not in parents and len(one.entity_ids) >= _LEAST_SIZE]
     home = {entity_id: one.number for one in leaves for entity_id in one.entity_ids}
+    inside: dict[int, list[Relation]] = {one.number: [] for one in leaves}
+    for relation in relations:
+        number = home.get(relation.head_id)
+        if number is not None and number == home.get(relation.tail_id):
+            inside[number].append(relation)
     support: dict[int, Counter[str]] = {one.number: Counter() for one in leaves}
     for row in store.triple_rows():
         number = home.get(row.head_id)
@@ -92,8 +98,7 @@ def build_themes(store: RecordStore, settings: CommunitySettings | None = None) 
     themes = []
     for one in leaves:
         if support[one.number]:
-            inside = [r for r in relations if home.get(r.head_id) == one.number == home.get(r.tail_id)]
-            summary = summarise(graph, one, relations=inside, n_entities=_MAX_NAMES)
+            summary = summarise(graph, one, relations=inside[one.number], n_entities=_MAX_NAMES)
             names = tuple(ranked.entity.name for ranked in summary.entities)
             said = " ".join(" ".join(statement.quote.split()) for statement in summary.sentences)
             themes.append(_theme(one, summary.name, names, said, support[one.number]))
@@ -161,20 +166,20 @@ def _load(file: Path, stamp: str) -> ThemeIndex | None:
 
 
 def rank_themes(
-    question: str, index: ThemeIndex, encoder: TextEncoder, *, allowed: Collection[str] | None = None
+    question: str, index: ThemeIndex, query_D: NDArray[np.float32], *, allowed: Collection[str] | None = None
 ) -> tuple[list[tuple[Theme, float]], bool]:
     """Rank themes for a question: by likeness of its words to theirs, or by size where it names no subject.
 
     :param question: The question.
     :param index: The themes.
-    :param encoder: Gives the question its vector.
+    :param query_D: The question's vector. *Shape:* ``(D,)``.
     :param allowed: Only themes that one of these chunks supports; ``None`` allows all.
     :returns: Themes with their scores, best first, ties by number; and whether they are ranked by size.
     """
     terms = {term for term in Analyzer(language=None).terms(question) if term not in _NO_SUBJECT}
     most = max((theme.n_statements for theme in index.themes), default=1)
     if terms:
-        scores: Sequence[float] = (index.vectors @ encoder.encode_queries([question])[0]).tolist()
+        scores: Sequence[float] = (index.vectors @ query_D).tolist()
     else:
         scores = [theme.n_statements / most for theme in index.themes]
     fits = [

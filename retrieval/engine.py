@@ -31,7 +31,7 @@ from pathlib import Path
 from kg.errors import ConfigError, EncoderError, InputError, NotFoundError, VectorsMissingError
 from kg.ports import RecordStore
 from kg.types import Modality
-from retrieval.communities import rank_themes
+from retrieval.communities import Theme, rank_themes
 from retrieval.config import RetrievalConfig
 from retrieval.derived import Catalog, DerivedState
 from retrieval.evidence import EvidenceReader, FoundChunk
@@ -273,16 +273,19 @@ class RetrievalEngine:
         """Return chunks of the best communities, an equal number of each; none where the graph has no communities."""
         with clock.stage("open_communities"):
             themes = self._derived.themes(catalog)
-        with clock.stage("communities"):
-            ranked, by_size = rank_themes(request.text, themes, self._encoder, allowed=allowed)
-        best = ranked[: min(_N_THEMES, request.k)]
+        best: list[tuple[Theme, float]] = []
+        if themes.themes:
+            with clock.stage("encode"):
+                query_1D = self._encoder.encode_queries([request.text])
+            with clock.stage("communities"):
+                ranked, by_size = rank_themes(request.text, themes, query_1D[0], allowed=allowed)
+            best = ranked[: min(_N_THEMES, request.k)]
         if not best:
             clock.notes.append("the graph has no communities: searched as hybrid")
             return []
         with clock.stage("open_dense"):
             index = self._derived.dense(catalog)
         with clock.stage("dense"):
-            query_1D = self._encoder.encode_queries([request.text])
             found: dict[str, FoundChunk] = {}
             for place, (theme, score) in enumerate(best):
                 own = frozenset(theme.chunk_ids).intersection(catalog.document_of).difference(found)
