@@ -26,6 +26,7 @@ from generation.events import AnswerEvent, EventKind
 from generation.types import Answer
 from kg.errors import InputError, NotFoundError
 from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, RawFile
+from retrieval.options import Refinement
 from retrieval.types import Evidence, Query, Trace
 
 if TYPE_CHECKING:  # named in signatures only; their packages are loaded by what uses them
@@ -159,7 +160,14 @@ class Service:
     # ------------------------------------------------------------------ search and ask
 
     def search(
-        self, workspace: str, query: Query, *, k: int | None = None, mode: str = "auto", scope: Scope | None = None
+        self,
+        workspace: str,
+        query: Query,
+        *,
+        k: int | None = None,
+        mode: str = "auto",
+        scope: Scope | None = None,
+        refinement: Refinement | None = None,
     ) -> SearchResult:
         """Find evidence.
 
@@ -168,11 +176,12 @@ class Service:
         :param k: The most pieces of evidence; ``None`` takes the setting.
         :param mode: One of :data:`retrieval.engine.MODES`.
         :param scope: Which documents and kinds of evidence to search.
+        :param refinement: The steps around the search; ``None`` takes none.
         :returns: Evidence, best first, with the trace of the search.
         :raises NotFoundError: If the workspace or a document of the scope does not exist.
         """
         opened = self.workspaces.get(workspace, create=False)
-        evidence, trace = self._search(opened, query, k=k, mode=mode, scope=scope)
+        evidence, trace = self._search(opened, query, k=k, mode=mode, scope=scope, refinement=refinement)
         return SearchResult(evidence=tuple(evidence), trace=trace)
 
     def ask(
@@ -184,6 +193,7 @@ class Service:
         mode: str = "auto",
         generator: str | None = None,
         scope: Scope | None = None,
+        refinement: Refinement | None = None,
     ) -> Answer:
         """Answer a question with verified citations.
 
@@ -193,10 +203,13 @@ class Service:
         :param mode: How evidence is found.
         :param generator: Who writes; ``None`` takes the setting.
         :param scope: Which documents and kinds of evidence to use.
+        :param refinement: The steps around the search; ``None`` takes none.
         :returns: The answer; its status says whether the evidence carried one.
         :raises NotFoundError: If the workspace does not exist.
         """
-        events = self.ask_events(workspace, question, k=k, mode=mode, generator=generator, scope=scope)
+        events = self.ask_events(
+            workspace, question, k=k, mode=mode, generator=generator, scope=scope, refinement=refinement
+        )
         return next(event.answer for event in events if isinstance(event, AnswerEvent) and event.answer is not None)
 
     def ask_events(
@@ -208,6 +221,7 @@ class Service:
         mode: str = "auto",
         generator: str | None = None,
         scope: Scope | None = None,
+        refinement: Refinement | None = None,
     ) -> Iterator[SearchResult | AnswerEvent]:
         """Answer a question, handing on each stage as it is ready: first the evidence, then pieces, last the answer.
 
@@ -220,6 +234,7 @@ class Service:
         :param mode: How evidence is found.
         :param generator: Who writes; ``None`` takes the setting.
         :param scope: Which documents and kinds of evidence to use.
+        :param refinement: The steps around the search; ``None`` takes none.
         :yields: One :class:`SearchResult`, then answer events; the last one carries the :class:`Answer`.
         """
         opened = self.workspaces.get(workspace, create=False)
@@ -230,20 +245,30 @@ class Service:
             yield SearchResult(evidence=exact.answer.evidence, trace=exact.answer.trace)
             yield AnswerEvent(kind=EventKind.FINAL, answer=exact.answer)
             return
-        evidence, trace = self._search(opened, Query(text=question), k=k, mode=mode, scope=scope)
+        evidence, trace = self._search(
+            opened, Query(text=question), k=k, mode=mode, scope=scope, refinement=refinement
+        )
         trace = exact.before(trace)
         yield SearchResult(evidence=tuple(evidence), trace=trace)
         yield from answerer.stream(question, evidence, generator=chosen, mentions=opened.store.mentions, trace=trace)
 
     def _search(
-        self, opened: Workspace, query: Query, *, k: int | None, mode: str, scope: Scope | None
+        self,
+        opened: Workspace,
+        query: Query,
+        *,
+        k: int | None,
+        mode: str,
+        scope: Scope | None,
+        refinement: Refinement | None,
     ) -> tuple[list[Evidence], Trace]:
-        return opened.engine.search(
+        return opened.retriever.search(
             query,
             k=self.settings.k if k is None else k,
             mode=mode,
             document_ids=self._ids(opened, scope),
             modalities=(scope or Scope()).modalities or None,
+            refinement=refinement,
         )
 
     def _ids(self, opened: Workspace, scope: Scope | None) -> list[str] | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kg.graph.record_graph import RecordGraph
     from retrieval.engine import RetrievalEngine
     from retrieval.exact_questions.answerer import ExactQuestions
+    from retrieval.retriever import Retriever
 
 __all__ = ["RECORD_FILE", "Workspace", "Workspaces"]
 
@@ -64,6 +65,13 @@ class Workspace:
             if self._exact is None:
                 self._exact = ExactQuestions(self.store)
             return self._exact
+
+    @property
+    def retriever(self) -> Retriever:
+        """The whole road of a request: the engine, and the steps around it."""
+        from retrieval.retriever import Retriever
+
+        return Retriever(self.engine)
 
     @property
     def graph(self) -> RecordGraph:
