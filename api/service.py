@@ -245,9 +245,7 @@ class Service:
             yield SearchResult(evidence=exact.answer.evidence, trace=exact.answer.trace)
             yield AnswerEvent(kind=EventKind.FINAL, answer=exact.answer)
             return
-        evidence, trace = self._search(
-            opened, Query(text=question), k=k, mode=mode, scope=scope, refinement=refinement
-        )
+        evidence, trace = self._search(opened, Query(text=question), k=k, mode=mode, scope=scope, refinement=refinement)
         trace = exact.before(trace)
         yield SearchResult(evidence=tuple(evidence), trace=trace)
         yield from answerer.stream(question, evidence, generator=chosen, mentions=opened.store.mentions, trace=trace)

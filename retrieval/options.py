@@ -20,7 +20,7 @@ class Refinement:
     n_candidates: int = 50
     """How many candidates are reranked, >= 1; what stands behind them keeps its order."""
     diversity: float = 0.0
-    """How far a hit that says what a better one said already is put back, in ``[0, 1]``; at 0 relevance alone counts."""
+    """How far a hit that says what a better one said is put back, in ``[0, 1]``; at 0 relevance alone counts."""
     gate: str = "off"
     """Who may say that retrieval is not needed, or that nothing found is relevant."""
     decompose: str = "off"
