@@ -9,7 +9,8 @@ What a term is
   percent sign is the term ``percent``, so ``3.5%`` and ``3.5 percent`` meet. ``2026-04-08`` is ``20260408`` and
   ``2026``, so the two common ways to write a date as digits meet.
 - A word is a run of letters, digits and underscores: ``BWV``, ``A4``, ``snake_case``, ``v1.2`` stay whole; ``GPT-4`` is
-  two terms. A possessive ``'s`` goes.
+  two terms. A possessive ``'s`` goes. A word with humps gives its parts beside itself, so ``WolfgangSchulz`` is found
+  by ``Wolfgang Schulz`` and by itself.
 - A run of Chinese, Japanese or Korean characters gives its overlapping pairs, as Lucene's ``CJKBigramFilter`` does,
   because such text is written without spaces.
 - Stop words go, then the rest is stemmed (Snowball "english", Porter 2).
@@ -26,7 +27,7 @@ from typing import Any
 
 from kg.errors import ConfigError
 
-__all__ = ["ENGLISH_STOP_WORDS", "Analyzer"]
+__all__ = ["ENGLISH_STOP_WORDS", "QUESTION_WORDS", "Analyzer"]
 
 _ENGLISH = (
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
@@ -35,6 +36,15 @@ _ENGLISH = (
 ENGLISH_STOP_WORDS: frozenset[str] = frozenset(_ENGLISH.split())
 """The 33 words of Lucene's ``EnglishAnalyzer.ENGLISH_STOP_WORDS_SET``."""
 
+QUESTION_WORDS: frozenset[str] = frozenset(
+    """
+    am been being can could did do does doing had has have having he her hers him his how i its may me might mine must
+    my our ours shall she should than them those us we were what when where which who whom whose why would you your
+    yours
+    """.split()  # noqa: SIM905 - forty quoted words are harder to read
+)
+"""Words that ask, and name nothing. BM25 counts them all the same; what a question names is looked for without them."""
+
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 _TERM = re.compile(
     rf"(?P<date>(?<!\w)\d{{4}}-\d{{2}}-\d{{2}}(?!\w))"
@@ -42,6 +52,8 @@ _TERM = re.compile(
     rf"|(?P<cjk>[{_CJK}]+)"
     rf"|(?P<word>[^\W{_CJK}]+(?:'[^\W{_CJK}]+|(?<=\d)\.\d+)*)"
 )
+_HUMPED = re.compile(r"(?<![^\W_])[A-Za-z]*(?:[A-Za-z][a-z][A-Z]|[A-Z]{2}[a-z]{2})[A-Za-z]*(?![^\W_])")
+_HUMP = re.compile(r"(?<=[A-Za-z][a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _LATIN_ACCENTS = re.compile("[\u0300-\u036f]")
 
@@ -59,14 +71,14 @@ class Analyzer:
         self.stop_words = frozenset(stop_words)
         self._lock = threading.Lock()
         self._stems: dict[str, str] = {}
-        parts = ["terms-1", str(language), *sorted(self.stop_words)]
+        parts = ["terms-2", str(language), *sorted(self.stop_words)]
         self.fingerprint = "an_" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
         """Changes whenever the same text would give other terms: language, stop words, and the rules above."""
         self._stemmer: Any = None if language is None else _stemmer(language)
 
     def terms(self, text: str) -> list[str]:
         """Return the terms of ``text`` in order, repeats included."""
-        kept = [term for term in _raw_terms(_normalise(text)) if term not in self.stop_words]
+        kept = [term for term in _raw_terms(_normalise(_with_parts(text))) if term not in self.stop_words]
         return kept if self._stemmer is None else [self._stem(term) for term in kept]
 
     def _stem(self, word: str) -> str:
@@ -86,6 +98,11 @@ def _stemmer(language: str) -> Any:
     except KeyError:
         known = ", ".join(Stemmer.algorithms())
         raise ConfigError(f"Analyzer: no stemmer for language {language!r}. Use one of {known}, or null.") from None
+
+
+def _with_parts(text: str) -> str:
+    """Put the parts of each word with humps behind it. One small letter ("iPhone") or a plural ("PDFs") is no part."""
+    return _HUMPED.sub(lambda match: " ".join([match.group(), *_HUMP.split(match.group())]), text)
 
 
 def _normalise(text: str) -> str:

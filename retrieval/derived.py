@@ -157,14 +157,15 @@ class DerivedState:
         ids = sorted(self._store.chunk_ids())
         document_of = {chunk_id: known.document_of.get(chunk_id, "") if known else "" for chunk_id in ids}
         modality_of = dict(known.modality_of) if known else {}
-        for chunk in self._read([chunk_id for chunk_id, document in document_of.items() if not document]):
+        for chunk in self.read([chunk_id for chunk_id, document in document_of.items() if not document]):
             document_of[chunk.chunk_id] = chunk.document_id
             modality_of[chunk.chunk_id] = chunk.modality
         kept = {chunk_id: modality_of[chunk_id] for chunk_id in ids}
         documents = {info.document_id: info for info in self._store.documents()}
         return Catalog(version=version, documents=documents, document_of=document_of, modality_of=kept)
 
-    def _read(self, chunk_ids: Sequence[str]) -> Iterator[Chunk]:
+    def read(self, chunk_ids: Sequence[str]) -> Iterator[Chunk]:
+        """Read chunks of the record, in this order, some at a time."""
         for start in range(0, len(chunk_ids), _READ_AT_ONCE):
             yield from self._store.chunks(chunk_ids[start : start + _READ_AT_ONCE])
 
@@ -358,7 +359,7 @@ class DerivedState:
         limit = self._config.max_context_characters
         return [
             searchable_text(chunk, title=catalog.documents[chunk.document_id].title, max_context_characters=limit)
-            for chunk in self._read(chunk_ids)
+            for chunk in self.read(chunk_ids)
         ]
 
     def _keep(self, name: str, save: Callable[[Path], None]) -> None:

@@ -25,7 +25,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kg.errors import ConfigError, EncoderError, InputError, NotFoundError, VectorsMissingError
@@ -33,6 +33,7 @@ from kg.ports import RecordStore
 from kg.types import Modality
 from retrieval.communities import Theme, rank_themes
 from retrieval.config import RetrievalConfig
+from retrieval.coverage import order_by_coverage, standard_logs
 from retrieval.derived import Catalog, DerivedState
 from retrieval.evidence import EvidenceReader, FoundChunk
 from retrieval.fusion import FusedItem, ScoredPool, fuse_standard_scores
@@ -56,6 +57,9 @@ _RETRIEVERS: Mapping[str, frozenset[str]] = {
 _N_THEMES = 5
 """The most communities whose chunks are evidence for a global question."""
 _LOCAL = frozenset({"graph", "local"})
+_COVERING = frozenset({"auto", "mix"})
+_READ_OFF = frozenset({Modality.IMAGE, Modality.CHART, Modality.PAGE})
+"""Kinds of chunk whose words OCR read."""
 
 
 @dataclass(slots=True)
@@ -237,7 +241,10 @@ class RetrievalEngine:
             found = [FoundChunk(chunk_id=item, score=score, shares={name: 1.0}) for item, score in pool.pairs]
         else:
             with clock.stage("fuse"):
-                found = [_found(item) for item in self._fuse(pools, n_items)]
+                found = [_found(item) for item in self._fuse(pools, n_items, catalog)]
+        if request.mode in _COVERING and self.config.coverage > 0.0 and len(found) > 2:
+            with clock.stage("cover"):
+                found = self._covering(request.text, found, catalog)
         with clock.stage("read"):
             return self._reader.read(found[: request.k], pools, catalog)
 
@@ -264,8 +271,28 @@ class RetrievalEngine:
             pairs = index.search(text, n_pool, allowed)
         return ScoredPool(pairs=_known(pairs, catalog), weight=self.config.lexical_weight, absent_score=0.0)
 
-    def _fuse(self, pools: Mapping[str, ScoredPool], n_items: int) -> list[FusedItem]:
-        return fuse_standard_scores(pools, pool_size=min(self.config.pool_size, n_items))
+    def _fuse(self, pools: Mapping[str, ScoredPool], n_items: int, catalog: Catalog) -> list[FusedItem]:
+        def trust(item_id: str, retriever: str) -> float:
+            return self.config.trust(retriever, is_read_off=catalog.modality_of.get(item_id) in _READ_OFF)
+
+        return fuse_standard_scores(pools, pool_size=min(self.config.pool_size, n_items), trust=trust)
+
+    def _covering(self, text: str, found: list[FoundChunk], catalog: Catalog) -> list[FoundChunk]:
+        """Let the first pages hold together what the question names; see :mod:`retrieval.coverage`."""
+        head = [item for item in found[: self.config.n_covering] if item.score > 0.0]
+        ids = [item.chunk_id for item in head]
+        order = order_by_coverage(
+            standard_logs([item.score for item in head]),
+            self._derived.lexical(catalog).holds(text, ids),
+            groups=[(chunk.document_id, chunk.page_first) for chunk in self._derived.read(ids)],
+            strength=self.config.coverage,
+            n_groups=self.config.n_covered,
+        )
+        covering = [
+            replace(head[place], shares={**head[place].shares, "coverage": share}) if share else head[place]
+            for place, share in order
+        ]
+        return covering + found[len(head) :]
 
     def _themes(
         self, request: _Request, catalog: Catalog, allowed: frozenset[str] | None, clock: _Clock
@@ -317,7 +344,7 @@ class RetrievalEngine:
             graph = self._derived.graph(catalog)
         with clock.stage("graph"):
             named = graph.recognise(request.text)
-            fused = self._fuse(pools, n_items)
+            fused = self._fuse(pools, n_items, catalog)
             starts = [] if named and request.mode in _LOCAL else fused[: self.config.n_seed_chunks]
             seeds = _softmax(starts, sharpness=self.config.seed_sharpness)
             walk = graph.walk(seeds, named, allowed=allowed, n_explained=request.k)

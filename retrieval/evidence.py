@@ -21,6 +21,7 @@ _TABLES_KEPT = 64
 """Tables whose rows' places are kept between searches: some tens of megabytes, where each has 20,000 rows."""
 _BY_GRAPH = ("graph", "community")
 """Retrievers without a pool of their own: what they found is ranked as the evidence is."""
+_COVERAGE = "coverage"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,9 @@ class EvidenceReader:
                 for name in _BY_GRAPH
                 if name in item.shares
             ]
+            if _COVERAGE in item.shares:  # its score is the part of what was missing that this piece brought
+                brought = item.shares[_COVERAGE]
+                contributions.append(Contribution(retriever=_COVERAGE, rank=rank, score=brought))
             evidence.append(
                 Evidence(
                     rank=rank,

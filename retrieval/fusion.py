@@ -11,7 +11,7 @@ candidates, a towering score stands far out and a plateau does not: so each ques
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,8 +73,10 @@ class FusedItem:
     parts: Mapping[str, float]
 
 
-def fuse_standard_scores(pools: Mapping[str, ScoredPool], *, pool_size: int) -> list[FusedItem]:
-    """Fuse scores in units of their spread, ``score(d) = sum_i w_i * (s_i(d) - mean_i) / std_i``.
+def fuse_standard_scores(
+    pools: Mapping[str, ScoredPool], *, pool_size: int, trust: Callable[[str, str], float] = lambda _item, _pool: 1.0
+) -> list[FusedItem]:
+    """Fuse scores in units of their spread, ``score(d) = sum_i w_i * t_i(d) * (s_i(d) - mean_i) / std_i``.
 
     Mean and standard deviation are taken over ``pool_size`` scores: the retriever's best, filled up with its
     ``absent_score`` where it returned fewer and that score is known. A retriever whose scores are all alike says
@@ -82,6 +84,8 @@ def fuse_standard_scores(pools: Mapping[str, ScoredPool], *, pool_size: int) -> 
 
     :param pools: Each retriever's candidates, each id once; at most the best ``pool_size`` are read.
     :param pool_size: How many scores are the scale, >= 1; no more than the number of items that can be found.
+    :param trust: What a retriever's word counts for an item beside its weight, >= 0, by the item's id and the
+        retriever's name.
     :returns: Every candidate of every pool, by falling score, ties by id. Higher is better; 0 is an average candidate.
     :raises FusionError: If ``pool_size`` is below 1, or a pool holds an id twice or a score that is not finite.
     """
@@ -91,7 +95,9 @@ def fuse_standard_scores(pools: Mapping[str, ScoredPool], *, pool_size: int) -> 
     items = sorted({item_id for scores, _ in standard.values() for item_id in scores})
     fused = []
     for item_id in items:
-        parts = {name: scores.get(item_id, absent) for name, (scores, absent) in standard.items()}
+        parts = {
+            name: trust(item_id, name) * scores.get(item_id, absent) for name, (scores, absent) in standard.items()
+        }
         fused.append(FusedItem(item_id=item_id, score=sum(parts.values()), parts=parts))
     return sorted(fused, key=lambda item: (-item.score, item.item_id))
 

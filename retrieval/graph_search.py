@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from kg.ports import MentionRow
 from kg.resolution.names import COMMON_LABELS
 from kg.types import Entity
-from retrieval.analysis import ENGLISH_STOP_WORDS
+from retrieval.analysis import ENGLISH_STOP_WORDS, QUESTION_WORDS
 from retrieval.config import RetrievalConfig
 
 if TYPE_CHECKING:
@@ -39,16 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["EntityGraph", "Walk", "personalised_pagerank"]
 
 _WORD = re.compile(r"[^\W_]+(?:[-'’.&][^\W_]+)*")
-_QUESTION_WORDS = frozenset(
-    """
-    am been being can could did do does doing had has have having he her hers him his how i its may me might mine must
-    my our ours shall she should than them those us we were what when where which who whom whose why would you your
-    yours
-    """.split()  # noqa: SIM905 - forty quoted words are harder to read
-)
 _LEAST_FLOW = 1e-9
 _LEAST_SHARE = 0.02  # An entity that brings less than this part of what the strongest brings explains nothing.
-_NOT_NAMES = ENGLISH_STOP_WORDS | _QUESTION_WORDS
+_NOT_NAMES = ENGLISH_STOP_WORDS | QUESTION_WORDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

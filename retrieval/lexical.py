@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kg.errors import ConfigError, VectorIndexError
-from retrieval.analysis import Analyzer
+from retrieval.analysis import QUESTION_WORDS, Analyzer
 from retrieval.indexes.storage import IndexFile, read_index_file, write_index_file
 from retrieval.indexes.topk import best_first, require_k
 
@@ -59,6 +59,7 @@ class Bm25Index:
         self.record_version = 0
         """The version of the record that a loaded index was saved at."""
         self._lock = threading.RLock()
+        self._asking = frozenset(term for word in QUESTION_WORDS for term in self.analyzer.terms(word))
         self._vocabulary: dict[str, int] = {}
         self._documents: dict[str, NDArray[np.int32]] = {}
         self._built: _Built | None = None
@@ -123,6 +124,26 @@ class Bm25Index:
 
     def __len__(self) -> int:
         return len(self._documents)
+
+    def holds(self, text: str, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell which of a question's terms each text holds.
+
+        Terms that no text of the index holds, and words that only ask ("which", "did"), are left out.
+
+        :param text: The question.
+        :param ids: Ids of texts; one that is not in the index holds nothing.
+        :returns: One row a text, one column a term. *Shape:* ``(len(ids), T)``.
+        """
+        terms = [
+            self._vocabulary[term]
+            for term in dict.fromkeys(self.analyzer.terms(text))
+            if term in self._vocabulary and term not in self._asking
+        ]
+        held_NT = np.zeros((len(ids), len(terms)), dtype=np.bool_)
+        nothing = np.empty(0, dtype=np.int32)
+        for row, item_id in enumerate(ids):
+            held_NT[row] = np.isin(terms, self._documents.get(item_id, nothing))
+        return held_NT
 
     def scores(self, text: str) -> NDArray[np.float32]:
         """Score every text of the index against ``text``; 0 means that they share no term.

@@ -70,6 +70,8 @@ class Evidence:
 
     rank: int
     score: float
+    """What the last search of the mode gave it, higher is better. Ranks follow it, but for pieces that were put forward
+    because they bring what the better ones lack: their ``contributions`` name ``coverage``."""
     chunk: Chunk
     document: DocumentInfo
     contributions: tuple[Contribution, ...] = ()

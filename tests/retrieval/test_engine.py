@@ -87,7 +87,7 @@ def test_each_piece_of_evidence_says_who_found_it_and_through_which_entities(eng
     by_text = {item.chunk.text: item for item in evidence}
     city = by_text["Warsaw stands on the river Vistula, and has stood there for centuries."]
 
-    assert {item.retriever for item in city.contributions} == {"dense", "bm25", "graph"}
+    assert {item.retriever for item in city.contributions} == {"dense", "bm25", "graph", "coverage"}
     assert sum(item.share for item in city.contributions) == pytest.approx(1.0)
     assert "Warsaw" in city.entities
     assert any("Marie Curie" in note for note in trace.notes)

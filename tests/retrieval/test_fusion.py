@@ -8,6 +8,7 @@ import statistics
 import pytest
 
 from kg.errors import FusionError
+from retrieval.config import RetrievalConfig
 from retrieval.fusion import ScoredPool, fuse_reciprocal_rank, fuse_standard_scores
 
 
@@ -68,6 +69,21 @@ def test_standard_scores_worked_by_hand():
     assert [item.item_id for item in fused] == ["a", "b"]
     assert fused[0].parts == pytest.approx({"dense": 0.5, "bm25": 2.0})
     assert fused[1].score == pytest.approx(-2.5)
+
+
+def test_trust_scales_what_a_retriever_says_of_an_item():
+    pools = {
+        "dense": ScoredPool(pairs=[("a", 3.0), ("b", 1.0)], weight=0.5),
+        "bm25": ScoredPool(pairs=[("a", 4.0), ("b", 0.0)], weight=0.5),
+    }
+    config = RetrievalConfig()  # .7 of both weights to the vectors: .5 becomes .7 and .5 becomes .3
+
+    fused = fuse_standard_scores(
+        pools, pool_size=2, trust=lambda item, name: config.trust(name, is_read_off=item == "b")
+    )
+
+    assert fused[0].parts == pytest.approx({"dense": 0.5, "bm25": 0.5})
+    assert fused[1].parts == pytest.approx({"dense": -0.7, "bm25": -0.3})
 
 
 def test_a_towering_score_beats_a_plateau_though_the_ranks_are_the_same():

@@ -201,6 +201,14 @@ def test_threads_may_search_while_others_add():
     assert len(index.search("dog", 100)) == 20
 
 
+def test_what_a_text_holds_of_a_question_leaves_out_words_that_only_ask():
+    index = Bm25Index.build(["a", "b"], ["Herring swim in cold water", "Cold winter"])
+
+    held = index.holds("Which herring did swim in the cold Atlantic?", ["b", "a", "gone"])
+
+    assert held.tolist() == [[False, False, True], [True, True, True], [False, False, False]]  # herring, swim, cold
+
+
 @pytest.mark.parametrize(
     ("text", "terms"),
     [
@@ -214,6 +222,9 @@ def test_threads_may_search_while_others_add():
         ("日本語 x 猫", ["日本", "本語", "x", "猫"]),
         ("한국어 Москва", ["한국", "국어", "москва"]),
         ("😀 — … \ud800", []),
+        ("WolfgangSchulz met LiHua", ["wolfgangschulz", "wolfgang", "schulz", "met", "lihua", "li", "hua"]),
+        ("HTTPServer, JavaScript", ["httpserver", "http", "server", "javascript", "java", "script"]),
+        ("iPhone PDFs LLMs NATO", ["iphon", "pdfs", "llms", "nato"]),
     ],
 )
 def test_text_is_cut_into_terms(text: str, terms: list[str]):
