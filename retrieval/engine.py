@@ -84,6 +84,7 @@ class _Request:
     mode: str
     document_ids: frozenset[str] | None
     modalities: frozenset[Modality] | None
+    chunk_ids: frozenset[str] | None
 
 
 class RetrievalEngine:
@@ -134,6 +135,25 @@ class RetrievalEngine:
         return ()
 
     @property
+    def state(self) -> DerivedState:
+        """What is derived from the record: for the steps around a search."""
+        return self._derived
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """What turns texts into vectors."""
+        return self._encoder
+
+    def read(self, chunk_ids: Sequence[str]) -> list[Evidence]:
+        """Read chunks as evidence that no retriever of this engine found; those that are there no more are left out."""
+        catalog = self._derived.catalog()
+        found = [FoundChunk(chunk_id=one, score=0.0, shares={}) for one in chunk_ids if one in catalog.document_of]
+        try:
+            return self._reader.read(found, {}, catalog)
+        except NotFoundError:  # a document went between the two: what is left was found by the search itself
+            return []
+
+    @property
     def vector_space(self) -> str:
         """The name under which the record keeps the vectors of this encoder."""
         return self._derived.vector_space
@@ -163,6 +183,7 @@ class RetrievalEngine:
         mode: str = "auto",
         document_ids: Collection[str] | None = None,
         modalities: Collection[Modality] | None = None,
+        chunk_ids: Collection[str] | None = None,
     ) -> tuple[list[Evidence], Trace]:
         """Find evidence for a query in the record as it is now.
 
@@ -171,6 +192,7 @@ class RetrievalEngine:
         :param mode: One of :data:`MODES`.
         :param document_ids: Only evidence from these documents; ``None`` allows all.
         :param modalities: Only evidence of these kinds; ``None`` allows all.
+        :param chunk_ids: Only these chunks; ``None`` allows all.
         :returns: Evidence, best first, ties by chunk id, ranks from 1; and how long each stage took, in seconds.
         :raises InputError: If ``k`` is below 1, the mode is unknown, or a picture is asked with and cannot be read.
         :raises NotFoundError: If the record keeps changing under the search.
@@ -188,6 +210,7 @@ class RetrievalEngine:
             mode=mode,
             document_ids=None if document_ids is None else frozenset(document_ids),
             modalities=None if modalities is None else frozenset(modalities),
+            chunk_ids=None if chunk_ids is None else frozenset(chunk_ids),
         )
         if not request.text.strip():
             clock.notes.append("no words were found on the picture")
@@ -215,7 +238,7 @@ class RetrievalEngine:
     def _search(self, request: _Request, clock: _Clock) -> list[Evidence]:
         with clock.stage("catalog"):
             catalog = self._derived.catalog()
-            allowed = catalog.allowed(request.document_ids, request.modalities)
+            allowed = catalog.allowed(request.document_ids, request.modalities, request.chunk_ids)
         n_items = len(catalog.chunk_ids) if allowed is None else len(allowed)
         if n_items == 0:
             return []

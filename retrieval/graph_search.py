@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,7 @@ class EntityGraph:
         self.chunk_ids = tuple(chunk_ids)
         self.names = tuple(entity.name for entity in entities)
         self.entity_ids = tuple(entity.entity_id for entity in entities)
+        self.types = tuple(entity.type for entity in entities)
         self._rows = {chunk_id: row for row, chunk_id in enumerate(self.chunk_ids)}
         columns = {entity.entity_id: column for column, entity in enumerate(entities)}
         counts: dict[tuple[int, int], float] = defaultdict(float)
@@ -118,6 +119,23 @@ class EntityGraph:
         weights = {column: float(self.specificity_E[column]) for column in sorted(found)}
         total = sum(weights.values())
         return {column: weight / total for column, weight in weights.items() if weight > 0.0}
+
+    def called(self, name: str) -> tuple[int, ...]:
+        """Return the columns of the entities that are called so; case, punctuation and a leading article are nothing."""
+        return self._lookup.get(_name_key(name), ())
+
+    def mentioned_in(self, chunk_id: str) -> tuple[int, ...]:
+        """Return the columns of the entities that a chunk mentions, in order of their columns."""
+        row = self._rows.get(chunk_id)
+        if row is None:
+            return ()
+        start, end = self._edges.indptr[row : row + 2].tolist()
+        return tuple(self._edges.indices[start:end].tolist())
+
+    def mentioning(self, columns: Collection[int]) -> frozenset[str]:
+        """Return the chunks that mention any of these entities."""
+        rows = self._edges[:, sorted(columns)].nonzero()[0] if columns else []
+        return frozenset(self.chunk_ids[row] for row in set(map(int, rows)))
 
     def walk(
         self,
@@ -313,13 +331,16 @@ def _words(text: str) -> list[str]:
     return [word.removesuffix("'s") for word in words]
 
 
+def _name_key(name: str) -> str:
+    words = _words(name)
+    return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
+
+
 def _name_table(entities: Sequence[Entity]) -> dict[str, tuple[int, ...]]:
     table: dict[str, set[int]] = defaultdict(set)
     for column, entity in enumerate(entities):
         for name in (entity.name, *entity.aliases):
-            words = _words(name)
-            if len(words) > 1 and words[0] in ("a", "an", "the"):
-                words = words[1:]
-            if words and not (len(words) == 1 and (len(words[0]) < 2 or words[0] in _NOT_NAMES)):
-                table[" ".join(words)].add(column)
+            key = _name_key(name)
+            if key and (" " in key or (len(key) >= 2 and key not in _NOT_NAMES)):
+                table[key].add(column)
     return {name: tuple(sorted(columns)) for name, columns in table.items()}
