@@ -73,14 +73,17 @@ _PREPOSITION = re.compile(
 )
 _EXPLETIVE = re.compile(
     r"\bit (?:is|was|takes?|took|rains?|snows?)\b.*\b(?:to|that|whether)\b|\b(?:is|was|does|did|will) it (?:true|possible|"
-    r"likely|necessary|known|take|rain|snow)\b",
+    r"likely|necessary|known|take|rain|snow)\b|\bit comes? to\b",
     re.I,
 )
 _NOUN = r"[a-z][a-z-]+"
 _BACK = re.compile(
-    rf"\b(?P<word>the|this|that)\s+(?P<noun>{_NOUN})(?P<own>['’]s)?(?!\s+(?:of|that|who|which|whose|where|named|called)\b)",
-    re.I,
+    rf"\b(?P<word>(?i:the|this|that))\s+(?P<noun>{_NOUN})\b(?P<own>['’]s)?(?!\s+(?:of|that|who|which|whose|where|named|called|"
+    r"for|in|with|on|at|by|from|and|or)\b|\s+[A-Z\"“])"
 )
+_PLURAL = re.compile(r"\b(?!(?:does|was|is|has|his|its|this|times|always|perhaps)\b)[a-z]{2,}[a-rt-z]s\b|\b(?:people|members|others)\b")
+"""A plural noun: what "they" means may stand in the question itself."""
+_NOUN_AND = re.compile(r"\b(?:the|a|an)\s+(?:[\w-]+\s+){1,6}and\s+$", re.I)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,8 +267,12 @@ def _pointers(text: str, said: Sequence[_Named]) -> list[tuple[int, int, str, bo
         for match in re.finditer(rf"\b(?:{words.replace(' ', '|')})\b", text, re.I):
             word, behind = match.group().lower(), text[match.end() :]
             follows = re.match(r"\s+([a-z][\w-]*)", behind)
-            if word in ("this", "that", "these", "those") and follows:
+            if word in ("this", "that", "these", "those") and re.match(r"\s+\w", behind):
                 continue  # "that year" is read as a noun; "that stands" opens a clause
+            if kind == "many" and _PLURAL.search(text[: match.start()]):
+                continue
+            if word in _POSSESSIVE and _NOUN_AND.search(text[: match.start()]):
+                continue  # "the garden and its benefits"
             if word == "there" and re.match(r"\s+(?:is|are|was|were|be|been|has|have)\b", behind):
                 continue
             if word == "there" and re.search(r"\b(?:is|are|was|were)\s+$", text[: match.start()], re.I) and follows:

@@ -16,9 +16,9 @@ _TOKEN = re.compile(r"\"[^\"]*\"|“[^”]*”|[^\W_]+(?:[-'’.&/][^\W_]+)*\.?|
 INSIDE = word_set("of the de del della di da do dos du la le les van von der den ap ibn bin al el for in on y e")
 """Small words that stand inside a name."""
 _FIRST = word_set(
-    "a after all also an and are as at before besides between both but by can compare could count describe did do does "
-    "during each either every explain find first for from give had has have he her his how i if in is it its list "
-    "may name no of on one or please question she should show so some tell than that the their there these they this "
+    "a after all also among an and are as at before besides between both but by can compare could count describe did do does "
+    "during each either every explain express find first for from give had has have he her his how i if in is it its list "
+    "may most name no of on one or please question she should show so some tell than that the their there these they this "
     "those to under until was we were what when where which while who whom whose why will with would you your"
 )
 """Words whose capital at the beginning of a sentence is the sentence's."""
