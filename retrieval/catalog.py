@@ -1,7 +1,7 @@
 """Which chunks one version of the record holds, and what filters ask about them.
 
-Layer: ``retrieval``; imports ``kg``. Everything here is read once per chunk and then kept, so that a filter costs look-ups
-and no read of the record.
+Layer: ``retrieval``; imports ``kg``. Everything here is read once per chunk and then kept, so that a filter
+costs look-ups and no read of the record.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class EntityGraph:
         return {column: weight / total for column, weight in weights.items() if weight > 0.0}
 
     def called(self, name: str) -> tuple[int, ...]:
-        """Return the columns of the entities that are called so; case, punctuation and a leading article are nothing."""
+        """Return the columns of the entities that are called so; case, punctuation and an article do not matter."""
         return self._lookup.get(_name_key(name), ())
 
     def mentioned_in(self, chunk_id: str) -> tuple[int, ...]:
@@ -134,8 +134,10 @@ class EntityGraph:
 
     def mentioning(self, columns: Collection[int]) -> frozenset[str]:
         """Return the chunks that mention any of these entities."""
-        rows = self._edges[:, sorted(columns)].nonzero()[0] if columns else []
-        return frozenset(self.chunk_ids[row] for row in set(map(int, rows)))
+        if not columns:
+            return frozenset()
+        rows = self._edges[:, sorted(columns)].nonzero()[0]
+        return frozenset(self.chunk_ids[row] for row in set(rows.tolist()))
 
     def walk(
         self,

@@ -31,8 +31,8 @@ class Refinement:
     other side said may stand among them, as ``assistant: …``."""
     rewrite: str = "rules"
     """Who completes such a question: ``rules``, ``off``, or the name of a language model."""
-    times: str = "off"
-    """What a phrase of time in the question does: ``off``, ``soft`` (what is of that time gains) or ``hard`` (nothing
-    else is found)."""
+    times: str = "auto"
+    """What a phrase of time in the question does: ``off``, ``soft`` (documents of that time gain), ``hard`` (only
+    passages of that time are found) or ``auto`` (soft, in the mode ``auto``)."""
     route: str = "off"
     """Who chooses which kinds of evidence, and how large pieces of it, are searched."""

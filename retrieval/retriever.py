@@ -93,6 +93,16 @@ class Retriever:
             question=asked.text if asked.is_completed else "",
         )
 
+    def complete(self, question: str, refinement: Refinement) -> tuple[str, tuple[str, ...]]:
+        """Complete a question by the conversation before it.
+
+        :param question: The question.
+        :param refinement: Its ``history`` and ``rewrite``.
+        :returns: The question as it is to be understood, and what was done, in words.
+        :raises InputError: If there is no such rewriter, or the history is too long.
+        """
+        return self._understander.complete(question, refinement)
+
     def select(self, within: Filter) -> Selection | None:
         """Return what a filter lets through in the record as it is now; ``None`` for an empty one."""
         return self._filters.select(within)
@@ -111,7 +121,7 @@ class Retriever:
         evidence, trace = self._engine.search(query, k=depth, mode=asked.mode, chunk_ids=allowed)
         started = time.perf_counter()
         if asked.soft_time is not None:
-            dated = self.select(replace(asked.within, period=asked.soft_time.period))
+            dated = self.select(replace(asked.within, period=asked.soft_time.period, counts_mentions=False))
             of_time = search(asked.text, dated.chunk_ids) if dated is not None and dated.chunk_ids else []
             evidence = add_up({"": evidence, asked.soft_time.phrase: of_time}, retriever="time")
         if asked.plan is not None:

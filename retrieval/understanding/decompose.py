@@ -94,7 +94,9 @@ def _comparison(text: str, tokens: list[Token]) -> Plan | None:
         if left is None or right is None:
             continue
         is_choice = token.text.lower() == "or"
-        starts_closed = re.match(r"(?:are|is|was|were|do|does|did|has|have|had|which|who|what|between|both)\b", text, re.I)
+        starts_closed = re.match(
+            r"(?:are|is|was|were|do|does|did|has|have|had|which|who|what|between|both)\b", text, re.I
+        )
         if not (_COMPARES.search(text) or (is_choice and starts_closed)):
             continue
         names = (text[left[0] : left[1]], text[right[0] : right[1]])

@@ -1,11 +1,11 @@
 """Filters over a workspace: which documents, pages, kinds and times a request may see.
 
-Layer: ``retrieval``; imports ``kg``. A filter is decided per document wherever that is possible, from what the catalogue
-holds in memory; only pages, kinds and mentioned dates are looked at per chunk.
+Layer: ``retrieval``; imports ``kg``. A filter is decided per document wherever that is possible, from what the
+catalogue holds in memory; only pages, kinds and mentioned dates are looked at per chunk.
 
-Grammar of a condition: ``KEY OP VALUE`` with ``=``, ``!=``, ``>=``, ``<=``, ``>``, ``<``. Several conditions must all hold.
-``|`` separates values of which one suffices (``!=``: none), ``*`` and ``?`` stand for any characters; case does not
-matter. ``>=`` and its like compare numbers and dates. A key is one of :data:`KEYS` or a key of the documents' metadata
+Grammar of a condition: ``KEY OP VALUE`` with ``=``, ``!=``, ``>=``, ``<=``, ``>``, ``<``. All conditions must hold.
+``|`` separates values of which one suffices (``!=``: none), ``*`` and ``?`` stand for any characters; case does not matter.
+``>=`` and its like compare numbers and dates. A key is one of :data:`KEYS` or a key of the documents' metadata
 (``author``, ``language``, …).
 """
 
@@ -81,6 +81,8 @@ class Filter:
     modalities: frozenset[Modality] | None = None
     conditions: tuple[Condition, ...] = ()
     period: Period | None = None
+    counts_mentions: bool = True
+    """Whether a date that a passage mentions counts for ``period``, or the date of its document alone."""
 
     @property
     def is_empty(self) -> bool:
@@ -124,14 +126,12 @@ def parse_condition(text: str) -> Condition:
     match = _CONDITION.fullmatch(text) if len(text) <= _MAX_LENGTH else None
     if match is None or not match[3]:
         raise InputError(
-            f"--where: {text[:100]!r} is no condition. Write KEY=VALUE, KEY!=VALUE, KEY>=VALUE, KEY<=VALUE, KEY>VALUE or "
-            f"KEY<VALUE; keys are {', '.join(KEYS)} and those of the documents' metadata."
+            f"--where: {text[:100]!r} is no condition. Write KEY=VALUE, KEY!=VALUE, KEY>=VALUE, KEY<=VALUE, KEY>VALUE "
+            f"or KEY<VALUE; keys are {', '.join(KEYS)} and those of the documents' metadata."
         )
     condition = Condition(key=match[1].lower(), operator=match[2], value=match[3])
     known = [str(modality) for modality in Modality]
-    if condition.key == "modality" and not all(
-        is_pattern(one) or one in known for one in _choices(condition.value)
-    ):
+    if condition.key == "modality" and not all(is_pattern(one) or one in known for one in _choices(condition.value)):
         raise InputError(f"--where: there is no modality {condition.value!r}; known are {', '.join(known)}.")
     if condition.key in _DAYS and any(read_day(one) is None for one in condition.value.split("|")):
         raise InputError(f"--where: {condition.key} needs a date like 2021, 2021-03 or 2021-03-05, got {match[3]!r}.")
@@ -171,9 +171,7 @@ def select(
         chunks = {one for one in chunks if _chunk_fits(one, condition, catalog)}
     if wanted.period is not None:
         chunks = _of_period(chunks, wanted.period, catalog, graph, periods or {})
-    return Selection(
-        document_ids=frozenset(catalog.document_of[one] for one in chunks), chunk_ids=frozenset(chunks)
-    )
+    return Selection(document_ids=frozenset(catalog.document_of[one] for one in chunks), chunk_ids=frozenset(chunks))
 
 
 def _check(wanted: Filter, catalog: Catalog) -> None:
@@ -212,7 +210,9 @@ def _values(condition: Condition, info: DocumentInfo) -> list[str]:
     """Return what a document has under a condition's key."""
     key = condition.key
     if key == "folder":
-        parents = [str(one) for one in PurePosixPath(info.source.replace("\\", "/")).parents if str(one) not in ("/", ".")]
+        parents = [
+            str(one) for one in PurePosixPath(info.source.replace("\\", "/")).parents if str(one) not in ("/", ".")
+        ]
         return [*parents, *(PurePosixPath(one).name for one in parents)]
     if key == "type":
         return [info.media_type, PurePosixPath(info.name).suffix.removeprefix(".")]
@@ -312,7 +312,8 @@ class FilterReader:
             kept = self._kept.get(key)
         if kept is not None:
             return kept
-        graph = self._engine.state.graph(catalog) if wanted.period is not None else None
+        needs_dates = wanted.period is not None and wanted.counts_mentions
+        graph = self._engine.state.graph(catalog) if needs_dates else None
         found = select(wanted, catalog, graph, None if graph is None else self._dates(catalog.version, graph))
         with self._lock:
             if len(self._kept) >= _SELECTIONS_KEPT:

@@ -1,10 +1,10 @@
 """Complete a question that leans on the conversation so far, by rules: pronouns, ellipsis, "the company".
 
-Layer: ``retrieval``; imports ``kg``. ``question + earlier turns → Rewritten``. What the rules cannot tell they leave as it
-is; a question that stands alone is never changed.
+Layer: ``retrieval``; imports ``kg``. ``question + earlier turns → Rewritten``. What the rules cannot tell they leave
+as it is; a question that stands alone is not changed.
 
-- *Pronouns and nouns that point back* ("she", "its", "there", "that year", "the bridge") are replaced by the latest name
-  of a fitting kind. Kinds are those of the graph's entities where it knows the name, else what the words tell.
+- *Pronouns and nouns that point back* ("she", "its", "there", "that year", "the bridge") are replaced by the latest
+  name of a fitting kind. Kinds are those of the graph's entities where it knows the name, else what the words tell.
 - *Ellipsis* ("and in 2021?", "what about Rome?", "why?") is put into the frame of the question before it: the new time
   takes the place of the old one, the new name that of the old one of its kind.
 """
@@ -55,7 +55,10 @@ _ORG_ENDS = word_set(
     "inc ltd gmbh corp corporation company co ag plc llc university institute college council bank group society club "
     "association party ministry committee board agency press union museum school trust foundation"
 )
-_YEAR = rf"(?:(?:{MONTHS})\.?\s+(?:\d{{1,2}},?\s+)?)?(?:1[5-9]|20)\d\d(?:s)?|(?:last|this|next) (?:year|month|week)|Q[1-4] \d{{4}}"
+_YEAR = (
+    rf"(?:(?:{MONTHS})\.?\s+(?:\d{{1,2}},?\s+)?)?(?:1[5-9]|20)\d\d(?:s)?|(?:last|this|next) (?:year|month|week)|"
+    r"Q[1-4] \d{4}"
+)
 _TIME = re.compile(rf"\b(?:(?P<word>in|on|during|since|until|before|after|by|of|for)\s+)?(?P<time>{_YEAR})\b", re.I)
 _ABOUT = re.compile(r"^(?:(?:and|or|but|so|ok|okay)[ ,]+)?(?:what|how)\s+about\s+(?P<rest>.+)$", re.I | re.S)
 _JOINED = re.compile(r"^(?:and|or|but|also|so)\b[ ,]+(?P<rest>.+)$", re.I | re.S)
@@ -72,8 +75,8 @@ _PREPOSITION = re.compile(
     r"^(?P<word>in|on|at|by|for|from|to|with|of|since|before|after|during|until|under|near|about)\s+(?P<what>.+)$", re.I
 )
 _EXPLETIVE = re.compile(
-    r"\bit (?:is|was|takes?|took|rains?|snows?)\b.*\b(?:to|that|whether)\b|\b(?:is|was|does|did|will) it (?:true|possible|"
-    r"likely|necessary|known|take|rain|snow)\b|\bit comes? to\b",
+    r"\bit (?:is|was|takes?|took|rains?|snows?)\b.*\b(?:to|that|whether)\b|\b(?:is|was|does|did|will) it (?:true|"
+    r"possible|likely|necessary|known|take|rain|snow)\b|\bit comes? to\b",
     re.I,
 )
 _NOUN = r"[a-z][a-z-]+"
@@ -81,7 +84,9 @@ _BACK = re.compile(
     rf"\b(?P<word>(?i:the|this|that))\s+(?P<noun>{_NOUN})\b(?P<own>['’]s)?(?!\s+(?:of|that|who|which|whose|where|named|called|"
     r"for|in|with|on|at|by|from|and|or)\b|\s+[A-Z\"“])"
 )
-_PLURAL = re.compile(r"\b(?!(?:does|was|is|has|his|its|this|times|always|perhaps)\b)[a-z]{2,}[a-rt-z]s\b|\b(?:people|members|others)\b")
+_PLURAL = re.compile(
+    r"\b(?!(?:does|was|is|has|his|its|this|times|always|perhaps)\b)[a-z]{2,}[a-rt-z]s\b|\b(?:people|members|others)\b"
+)
 """A plural noun: what "they" means may stand in the question itself."""
 _NOUN_AND = re.compile(r"\b(?:the|a|an)\s+(?:[\w-]+\s+){1,6}and\s+$", re.I)
 
@@ -180,7 +185,12 @@ def _from_frame(text: str, asked: str, said: Sequence[_Named], type_of: TypeOf) 
         return f"{asked.rstrip(' ?!.')}: {word.lower()}?"
     words = [word.strip(",").lower() for word in rest.split()]
     is_whole = bool(_VERBS.intersection(words)) or (bool(words) and words[0] in _ASKS)
-    if not words or len(words) > 12 or (is_whole and not about) or (not about and not joined and not _is_fragment(rest)):
+    if (
+        not words
+        or len(words) > 12
+        or (is_whole and not about)
+        or (not about and not joined and not _is_fragment(rest))
+    ):
         return None
     resolved = _resolved(rest, said, type_of)
     return _filled(resolved.text if resolved else rest, asked, type_of)
@@ -265,17 +275,9 @@ def _pointers(text: str, said: Sequence[_Named]) -> list[tuple[int, int, str, bo
     found = []
     for kind, words in _POINTERS.items():
         for match in re.finditer(rf"\b(?:{words.replace(' ', '|')})\b", text, re.I):
-            word, behind = match.group().lower(), text[match.end() :]
+            word, before, behind = match.group().lower(), text[: match.start()], text[match.end() :]
             follows = re.match(r"\s+([a-z][\w-]*)", behind)
-            if word in ("this", "that", "these", "those") and re.match(r"\s+\w", behind):
-                continue  # "that year" is read as a noun; "that stands" opens a clause
-            if kind == "many" and _PLURAL.search(text[: match.start()]):
-                continue
-            if word in _POSSESSIVE and _NOUN_AND.search(text[: match.start()]):
-                continue  # "the garden and its benefits"
-            if word == "there" and re.match(r"\s+(?:is|are|was|were|be|been|has|have)\b", behind):
-                continue
-            if word == "there" and re.search(r"\b(?:is|are|was|were)\s+$", text[: match.start()], re.I) and follows:
+            if _points_inside(word, kind, before, behind):
                 continue
             is_own = word in _POSSESSIVE and (word != "her" or follows is not None)
             is_own = is_own and not (word == "her" and follows and follows[1] in ("in", "at", "on", "to", "for", "and"))
@@ -288,6 +290,19 @@ def _pointers(text: str, said: Sequence[_Named]) -> list[tuple[int, int, str, bo
         if kind and not (match["word"].lower() == "the" and kind == "time"):
             found.append((match.start(), match.end(), kind, bool(match["own"])))
     return sorted(found)
+
+
+def _points_inside(word: str, kind: str, before: str, behind: str) -> bool:
+    """Tell whether a word that may point back does not: it opens a clause, or its meaning stands in the question."""
+    if word in ("this", "that", "these", "those"):
+        return re.match(r"\s+\w", behind) is not None  # "that year" is read as a noun; "that stands" opens a clause
+    if word == "there":
+        is_dummy = re.match(r"\s+(?:is|are|was|were|be|been|has|have)\b", behind)
+        asks_so = re.search(r"\b(?:is|are|was|were)\s+$", before, re.I) and re.match(r"\s+[a-z]", behind)
+        return bool(is_dummy or asks_so)
+    if kind == "many" and _PLURAL.search(before):
+        return True
+    return word in _POSSESSIVE and _NOUN_AND.search(before) is not None  # "the garden and its benefits"
 
 
 def _agrees(kind: str, wanted: str) -> bool:

@@ -16,10 +16,11 @@ _TOKEN = re.compile(r"\"[^\"]*\"|“[^”]*”|[^\W_]+(?:[-'’.&/][^\W_]+)*\.?|
 INSIDE = word_set("of the de del della di da do dos du la le les van von der den ap ibn bin al el for in on y e")
 """Small words that stand inside a name."""
 _FIRST = word_set(
-    "a after all also among an and are as at before besides between both but by can compare could count describe did do does "
-    "during each either every explain express find first for from give had has have he her his how i if in is it its list "
-    "may most name no of on one or please question she should show so some tell than that the their there these they this "
-    "those to under until was we were what when where which while who whom whose why will with would you your"
+    "a after all also among an and are as at before besides between both but by can compare could count describe "
+    "did do does during each either every explain express find first for from give had has have he her his how i "
+    "if in is it its list may most name no of on one or please question she should show so some tell than that "
+    "the their there these they this those to under until was we were what when where which while who whom whose "
+    "why will with would you your"
 )
 """Words whose capital at the beginning of a sentence is the sentence's."""
 
@@ -44,7 +45,7 @@ def tokens_of(text: str) -> list[Token]:
     begins = True
     for match in _TOKEN.finditer(text):
         word = match.group()
-        is_quoted = len(word) > 2 and word[0] in "\"“"
+        is_quoted = len(word) > 2 and word[0] in '"“'
         follows_name = bool(found) and found[-1].is_name and word.isdigit() and len(word) < 4
         is_written_so = word[0].isupper() or (word[0].isdigit() and word[-1].isupper()) or follows_name
         only_begins = begins and word.lower() in _FIRST
@@ -76,6 +77,6 @@ def names_in(text: str) -> list[tuple[str, int, int]]:
         name = text[start:stop]
         for ending in ("'s", "’s", "."):
             name = name.removesuffix(ending)
-        found.append((name.strip("\"“”"), start, start + len(name)))
+        found.append((name.strip('"“”'), start, start + len(name)))
         place = end + 1
     return found

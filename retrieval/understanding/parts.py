@@ -140,10 +140,10 @@ def add_up(lists: Mapping[str, Sequence[Evidence]], *, retriever: str) -> list[E
 
     :param lists: What each search found, best first, by what it searched for; the whole question is ``""``.
     :param retriever: The name under which a part's search speaks for what it found.
-    :returns: All that was found, best first, ranks from 1. Evidence that one part spoke for more than the whole question
-        did says so.
+    :returns: All that was found, best first, ranks from 1. Evidence that one part spoke for more than the whole
+        question did says so.
     """
-    known = {item.chunk.chunk_id: item for items in reversed(lists.values()) for item in items}
+    known = {item.chunk.chunk_id: item for items in reversed(list(lists.values())) for item in items}
     by_part = {part: {item.chunk.chunk_id: item for item in items} for part, items in lists.items()}
     pools = {part: ScoredPool(pairs=_pairs(items)) for part, items in lists.items() if items}
     if not pools:

@@ -18,7 +18,7 @@ class QuestionModel(Protocol):
     name: str
 
     def rewrite(self, question: str, history: Sequence[str]) -> str:
-        """Return the question so that it can be understood without the earlier turns; itself where it can be already."""
+        """Return the question so that it can be understood without the earlier turns."""
         ...
 
     def take_apart(self, question: str) -> list[str]:

@@ -17,13 +17,14 @@ _CORPUS = (
     r"(?:documents?|collection|corpus|files?|workspace|texts?|archive|library|folder|knowledge base|data ?set|material|"
     r"everything|it all)"
 )
+_MAIN = r"(?:main|key|major|central|overall|overarching|general|principal|dominant|recurring|most (?:important|common))"
+_THIS = r"(?:this|these|the|my|our)"
 _WHOLE = re.compile(
-    r"\b(?:main|key|major|central|overall|overarching|general|principal|dominant|recurring|most important|most common)\s+"
-    r"(?:themes?|topics?|subjects?|issues?|ideas?|storylines?)\b"
-    r"|\b(?:themes|topics|subjects)\b.*\b(?:discussed|covered|mentioned|treated|here|in (?:all|the|this|these|my|our))\b"
-    rf"|\bwhat (?:is|are|do) (?:all )?(?:of )?(?:this|these|the|my|our) {_CORPUS} (?:all |mostly |mainly )?(?:about|contain|cover)\b"
-    rf"|\b(?:summari[sz]e|summary of|overview (?:of|over)|describe) (?:all )?(?:of )?(?:the |this |these |my |our )?(?:whole "
-    rf"|entire |complete )?{_CORPUS}\b",
+    rf"\b{_MAIN}\s+(?:themes?|topics?|subjects?|issues?|ideas?|storylines?)\b"
+    r"|\b(?:themes|topics|subjects)\b.*\b(?:discussed|covered|mentioned|treated|here|in (?:all|the|this|these|my))\b"
+    rf"|\bwhat (?:is|are|do) (?:all )?(?:of )?{_THIS} {_CORPUS} (?:all |mostly |mainly )?(?:about|contain|cover)\b"
+    rf"|\b(?:summari[sz]e|summary of|overview (?:of|over)|describe) (?:all )?(?:of )?(?:{_THIS} )?"
+    rf"(?:whole |entire |complete )?{_CORPUS}\b",
     re.I,
 )
 

@@ -15,7 +15,16 @@ from kg.errors import InputError
 from kg.extraction.dates import MONTHS, parse_date
 from kg.types import DocumentInfo
 
-__all__ = ["DATE_KEYS", "Period", "TimeAsked", "asked_time", "document_period", "period_from_user", "period_of", "read_day"]
+__all__ = [
+    "DATE_KEYS",
+    "Period",
+    "TimeAsked",
+    "asked_time",
+    "document_period",
+    "period_from_user",
+    "period_of",
+    "read_day",
+]
 
 DATE_KEYS = ("date", "published", "issued", "created", "modified", "updated")
 """Metadata that say when a document is from, the best first."""
@@ -37,7 +46,8 @@ _RELATIVE = (
 )
 _ASKED = re.compile(
     rf"\b(?:(?P<between>between|from) (?P<low>{_POINT}) (?:and|to|until|till) (?P<high>{_POINT})"
-    rf"|(?P<word>in|on|during|of|for|as of|by|since|after|before|until|till|from)\s+(?:the year |the )?(?P<point>{_POINT})"
+    r"|(?P<word>in|on|during|of|for|as of|by|since|after|before|until|till|from)\s+(?:the year |the )?"
+    rf"(?P<point>{_POINT})"
     rf"|(?P<relative>{_RELATIVE}))\b(?!\s*(?:%|percent|km|people|dollars))",
     re.I,
 )

@@ -26,7 +26,7 @@ __all__ = ["RULES", "TIMES", "Understander", "Understood"]
 
 RULES = ("auto", "off", "rules")
 """What may stand in the place of a language model's name."""
-TIMES = ("hard", "off", "soft")
+TIMES = ("auto", "hard", "off", "soft")
 _WITH_VECTORS = ("auto", "global", "hybrid", "mix", "naive")
 _MAX_TURNS = 200
 _MAX_PARTS = 6
@@ -80,19 +80,18 @@ class Understander:
         """
         if refinement.times not in TIMES:
             raise InputError(f"times: there is no {refinement.times!r}; known are {', '.join(TIMES)}.")
-        if len(refinement.history) > _MAX_TURNS:
-            raise InputError(f"history: {len(refinement.history)} turns; give the last {_MAX_TURNS} at most.")
-        notes: list[str] = []
-        completed = self._completed(text, refinement, notes)
+        completed, said = self.complete(text, refinement)
+        notes = list(said)
         chosen = mode
         if mode == "auto" and completed.strip():
             chosen, why = choose_mode(completed)
             notes.append(f"mode {chosen}: {why}")
-        time = asked_time(completed, today=self._today()) if refinement.times != "off" else None
+        times = refinement.times if refinement.times != "auto" else "soft" if mode == "auto" else "off"
+        time = asked_time(completed, today=self._today()) if times != "off" and within.period is None else None
         if time is not None:
-            how = "only what is of that time" if refinement.times == "hard" else "what is of that time gains"
+            how = "nothing else is found" if times == "hard" else "documents of that time gain"
             notes.append(f"time: {time.phrase!r} is {time.period.first} to {time.period.last}; {how}")
-            if refinement.times == "hard" and within.period is None:
+            if times == "hard":
                 within = replace(within, period=time.period)
         return Understood(
             text=completed,
@@ -100,23 +99,23 @@ class Understander:
             mode=chosen,
             within=within,
             plan=self._plan(completed, asked_mode=mode, mode=chosen, refinement=refinement),
-            soft_time=time if refinement.times == "soft" else None,
+            soft_time=time if times == "soft" else None,
             notes=tuple(notes),
         )
 
-    def _completed(self, text: str, refinement: Refinement, notes: list[str]) -> str:
+    def complete(self, text: str, refinement: Refinement) -> tuple[str, tuple[str, ...]]:
+        """Complete a question by the conversation before it; see :meth:`retrieval.retriever.Retriever.complete`."""
+        if len(refinement.history) > _MAX_TURNS:
+            raise InputError(f"history: {len(refinement.history)} turns; give the last {_MAX_TURNS} at most.")
         if not refinement.history or refinement.rewrite == "off" or not text.strip():
-            return text
+            return text, ()
         if refinement.rewrite in RULES:
             rewritten = complete_question(text, refinement.history, type_of=self._type_of)
-            if rewritten.changes:
-                notes.append(f"read as {rewritten.text!r} ({'; '.join(rewritten.changes)})")
-            return rewritten.text
+            how = "; ".join(rewritten.changes)
+            return rewritten.text, ((f"read as {rewritten.text!r} ({how})",) if rewritten.changes else ())
         model = self._model(refinement.rewrite)
         completed = model.rewrite(text, refinement.history)
-        if completed != text:
-            notes.append(f"read as {completed!r} (by {model.name})")
-        return completed
+        return completed, (() if completed == text else (f"read as {completed!r} (by {model.name})",))
 
     def _type_of(self, name: str) -> str:
         graph = self._engine.state.graph(self._engine.state.catalog())
@@ -131,7 +130,9 @@ class Understander:
             plan = plan_question(text)
             needs_vectors = plan is not None and plan.kind in (PlanKind.BRIDGE, PlanKind.COMPARISON)
             return None if needs_vectors and mode not in _WITH_VECTORS else plan
-        parts = tuple(dict.fromkeys(part for part in self._model(asked).take_apart(text) if part.strip() and part != text))
+        parts = tuple(
+            dict.fromkeys(part for part in self._model(asked).take_apart(text) if part.strip() and part != text)
+        )
         return Plan(kind=PlanKind.PARTS, parts=parts[:_MAX_PARTS]) if len(parts) > 1 else None
 
     def _model(self, name: str) -> QuestionModel:
