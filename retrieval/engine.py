@@ -313,6 +313,7 @@ class RetrievalEngine:
             for place, (theme, score) in enumerate(best):
                 own = frozenset(theme.chunk_ids).intersection(catalog.document_of).difference(found)
                 own = own if allowed is None else own & allowed
+                named = theme.entities if allowed is None else self._seen(theme.entities, catalog, own)
                 n_wanted = -(-(request.k - len(found)) // (len(best) - place))
                 (pairs,) = index.search(query_1D, k=n_wanted, allowed=own) if own and n_wanted > 0 else ([],)
                 for chunk_id, likeness in _known(pairs, catalog):
@@ -320,12 +321,19 @@ class RetrievalEngine:
                         chunk_id=chunk_id,
                         score=(score + likeness) / 2,
                         shares={"community": 1.0},
-                        entities=theme.entities[: self.config.n_explaining_entities],
-                        community=theme.name,
+                        entities=named[: self.config.n_explaining_entities],
+                        community=theme.name if allowed is None else ", ".join(named[:3]),
                     )
         how = "by size" if by_size else "by likeness to the question"
-        clock.notes.append(f"communities {how}: " + "; ".join(f"{theme.name} ({score:.3f})" for theme, score in best))
+        if allowed is None:  # under a filter a community's name may tell what the filter hides
+            named_themes = "; ".join(f"{theme.name} ({score:.3f})" for theme, score in best)
+            clock.notes.append(f"communities {how}: {named_themes}")
         return sorted(found.values(), key=lambda item: (-item.score, item.chunk_id))
+
+    def _seen(self, names: Sequence[str], catalog: Catalog, chunk_ids: Collection[str]) -> tuple[str, ...]:
+        """Return the names of entities that these chunks mention."""
+        graph = self._derived.graph(catalog)
+        return tuple(name for name in names if not graph.mentioning(graph.called(name)).isdisjoint(chunk_ids))
 
     def _walk(
         self,
@@ -339,7 +347,7 @@ class RetrievalEngine:
         with clock.stage("open_graph"):
             graph = self._derived.graph(catalog)
         with clock.stage("graph"):
-            named = graph.recognise(request.text)
+            named = graph.recognise(request.text, allowed=allowed)
             fused = self._fuse(pools, n_items)
             starts = [] if named and request.mode in _LOCAL else fused[: self.config.n_seed_chunks]
             seeds = _softmax(starts, sharpness=self.config.seed_sharpness)

@@ -98,13 +98,14 @@ class EntityGraph:
         self._steps = _Steps.of(self._edges)
         self._lookup = _name_table(entities)
 
-    def recognise(self, text: str) -> dict[int, float]:
+    def recognise(self, text: str, *, allowed: Collection[str] | None = None) -> dict[int, float]:
         """Find the entities that a text names, by look-up of its runs of words; no model is needed.
 
         From each word on, the longest run that is a name or an alias counts. Case, punctuation, possessives and a
         leading article do not matter.
 
         :param text: A question.
+        :param allowed: Only entities that one of these chunks mentions; ``None`` allows all.
         :returns: The share of each entity's column, > 0, in sum 1: rarer names weigh more. Empty where none is known.
         """
         words = _words(text)
@@ -116,6 +117,8 @@ class EntityGraph:
                 if columns:
                     found.update(columns)
                     break
+        if allowed is not None:
+            found = {column for column in found if not self.mentioning((column,)).isdisjoint(allowed)}
         weights = {column: float(self.specificity_E[column]) for column in sorted(found)}
         total = sum(weights.values())
         return {column: weight / total for column, weight in weights.items() if weight > 0.0}

@@ -1,15 +1,16 @@
 """Follow what the best evidence names to the passages about it: the second step of a multi-hop question.
 
 Layer: ``retrieval``. Source: retrieval that goes on from what it has found is IRCoT's (Trivedi et al. 2022,
-arXiv:2212.10509) and MDR's (Xiong et al. 2020, arXiv:2009.12756); here no model writes the second query. An entity that
-the best evidence or the question names completes it ("Yoko Ono. The writer of the song … was the second wife of whom?"),
-and of the passages *about* such entities (:mod:`retrieval.understanding.subjects`) the nearest to its completed question
-is what the search goes on to.
+arXiv:2212.10509) and MDR's (Xiong et al. 2020, arXiv:2009.12756); here no model writes the second query. An entity
+that the best evidence or the question names completes it ("Yoko Ono. The writer of the song … was the second wife of
+whom?"), and of the passages *about* such entities (:mod:`retrieval.understanding.subjects`) the nearest to its
+completed question is what the search goes on to.
 
 Only proper names lead on, and only to another document: inside one document the search itself has seen everything.
-Measured with the packaged encoder: hotpotqa-100 has Recall@2 / @5 / @10 of .710 / .910 / .970 without, and of .850 / .950
-/ .975 with comparison and bridge questions taken apart. With concepts and other sections of the same document as leads,
-too, the pages of long PDFs lost .033 of Recall@2; without them they and charts stay as they are, question by question.
+Measured with the packaged encoder: hotpotqa-100 has Recall@2 / @5 / @10 of .710 / .910 / .970 without, and of .850 /
+.950 / .975 with comparison and bridge questions taken apart. With concepts and other sections of the same document as
+leads, too, the pages of long PDFs lost .033 of Recall@2; without them they and charts stay as they are, question by
+question.
 
 Shape suffixes: N names, P passages, D vector width.
 """
@@ -75,7 +76,7 @@ class LeadFinder:
         :returns: Leads, the nearest first, one passage each; ties by id.
         """
         catalog, graph, subjects = self._state()
-        columns = dict.fromkeys((*graph.mentioned_in(chunk_id), *graph.recognise(question)))
+        columns = dict.fromkeys((*graph.mentioned_in(chunk_id), *graph.recognise(question, allowed=allowed)))
         documents = {catalog.document_of.get(one) for one in (chunk_id, *seen)}
         targets = {
             column: [
@@ -95,7 +96,7 @@ class LeadFinder:
         :returns: The passage about what is called so that is nearest to the sub-question; ``None`` where none is.
         """
         catalog, graph, subjects = self._state()
-        columns = graph.called(subject) or tuple(graph.recognise(subject))
+        columns = graph.called(subject) or tuple(graph.recognise(subject, allowed=allowed))
         targets = {column: list(subjects.about(column, allowed=allowed)) for column in columns}
         leads = self._nearest(part, targets, graph, catalog, completed=lambda _: part)
         return leads[0] if leads else None

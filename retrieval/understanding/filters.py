@@ -4,9 +4,9 @@ Layer: ``retrieval``; imports ``kg``. A filter is decided per document wherever 
 catalogue holds in memory; only pages, kinds and mentioned dates are looked at per chunk.
 
 Grammar of a condition: ``KEY OP VALUE`` with ``=``, ``!=``, ``>=``, ``<=``, ``>``, ``<``. All conditions must hold.
-``|`` separates values of which one suffices (``!=``: none), ``*`` and ``?`` stand for any characters; case does not matter.
-``>=`` and its like compare numbers and dates. A key is one of :data:`KEYS` or a key of the documents' metadata
-(``author``, ``language``, …).
+``|`` separates values of which one suffices (``!=``: none), ``*`` and ``?`` stand for any characters; case does not
+matter. ``>=`` and its like compare numbers and dates. A key is one of :data:`KEYS` or a key of the documents'
+metadata (``author``, ``language``, …).
 """
 
 from __future__ import annotations

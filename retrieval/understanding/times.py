@@ -159,12 +159,14 @@ def document_period(info: DocumentInfo) -> Period | None:
             if found is not None:
                 return found
     for text in (info.name, info.title):
-        for pattern in (_DIGITS, _ISO, _YEAR_IN_NAME):
+        for pattern in (_DIGITS, _ISO):
             match = pattern.search(text)
             found = period_of("-".join(part.zfill(2) for part in match.groups() if part)) if match else None
             if found is not None:
                 return found
-    return None
+    # A year in a title is what it is about ("1998 season"); in a file's name, beside words, it is when it was written.
+    match = _YEAR_IN_NAME.search(info.name) if re.search(r"[^\W\d]{2,}.*\.", info.name) else None
+    return period_of(match[1]) if match else None
 
 
 def asked_time(question: str, *, today: datetime.date) -> TimeAsked | None:
