@@ -119,11 +119,15 @@ class Retriever:
             return self._engine.search(replace(query, text=text), k=depth, mode=asked.mode, chunk_ids=chunk_ids)[0]
 
         evidence, trace = self._engine.search(query, k=depth, mode=asked.mode, chunk_ids=allowed)
+        if asked.falls_back and not any(item.community for item in evidence):
+            notes.append("mode mix: the graph has no communities")
+            evidence, trace = self._engine.search(query, k=depth, mode="mix", chunk_ids=allowed)
         started = time.perf_counter()
         if asked.soft_time is not None:
             dated = self.select(replace(asked.within, period=asked.soft_time.period, counts_mentions=False))
-            of_time = search(asked.text, dated.chunk_ids) if dated is not None and dated.chunk_ids else []
-            evidence = add_up({"": evidence, asked.soft_time.phrase: of_time}, retriever="time")
+            if dated is not None and dated.chunk_ids:
+                of_time = search(asked.text, dated.chunk_ids)
+                evidence = add_up({"": evidence, asked.soft_time.phrase: of_time}, retriever="time")
         if asked.plan is not None:
             evidence = self._parts.run(asked.plan, asked.text, evidence, search, allowed=allowed, notes=notes)
         if not is_deep and asked.plan is None:

@@ -174,7 +174,8 @@ def _pairs(items: Sequence[Evidence]) -> list[tuple[str, float]]:
     by_graph = any(one.retriever == "graph" for item in items for one in item.contributions)
     if not by_graph:
         return [(item.chunk.chunk_id, item.score) for item in items]
-    return [(item.chunk.chunk_id, math.log(max(item.score, _LEAST_SCORE))) for item in items]
+    # What lies below the noise keeps its order, too.
+    return [(item.chunk.chunk_id, math.log(max(item.score, _LEAST_SCORE)) - 1e-6 * item.rank) for item in items]
 
 
 def _ranked(items: Sequence[Evidence]) -> list[Evidence]:

@@ -43,6 +43,8 @@ class Understood:
     text: str
     is_completed: bool
     mode: str
+    falls_back: bool
+    """Whether ``global`` was chosen rather than asked for: where the graph has no communities, ``mix`` answers."""
     within: Filter
     plan: Plan | None
     soft_time: TimeAsked | None
@@ -97,6 +99,7 @@ class Understander:
             text=completed,
             is_completed=completed != text,
             mode=chosen,
+            falls_back=mode == "auto" and chosen == "global",
             within=within,
             plan=self._plan(completed, asked_mode=mode, mode=chosen, refinement=refinement),
             soft_time=time if times == "soft" else None,
