@@ -6,15 +6,14 @@ Layer: ``api``.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from api.scope import Scope
 from api.workspaces import Workspace
 from generation.types import Answer
 from kg.errors import NotFoundError
 from kg.types import Modality
 from retrieval.types import Trace
+from retrieval.understanding.filters import Filter
 
 __all__ = ["Answered", "try_exact"]
 
@@ -36,18 +35,23 @@ class Answered:
         return replace(trace, stages=(("exact", self.seconds), *trace.stages), notes=(self.reason, *trace.notes))
 
 
-def try_exact(opened: Workspace, question: str, *, ids: Sequence[str] | None, scope: Scope | None) -> Answered:
+def try_exact(opened: Workspace, question: str, *, within: Filter) -> Answered:
     """Answer a question exactly if it is database-like.
 
     :param opened: The workspace.
     :param question: What is asked.
-    :param ids: Only what these documents say; ``None`` allows all.
-    :param scope: A scope of certain kinds of evidence is for searches, unless text and tables are among them.
+    :param within: What may be seen. A filter that lets parts of documents through is for searches: what is counted
+        would be a part, too. One of kinds that text and tables are among counts as none.
     :returns: The answer with its evidence, or the reason why there is none.
+    :raises InputError: If a condition of the filter cannot be used.
     """
-    if scope is not None and scope.modalities and not set(scope.modalities) >= _SPOKEN:
+    if within.modalities is not None and within.modalities >= _SPOKEN:
+        within = replace(within, modalities=None)
+    if not within.is_of_documents:
         return Answered()
     started = time.perf_counter()
+    selection = opened.retriever.select(within)
+    ids = None if selection is None else sorted(selection.document_ids)
     try:
         outcome = opened.exact.ask(question, document_ids=ids)
         if outcome.answer is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from api.scope import Scope, filter_of
 from api.service import SearchResult, Service
 from kg.errors import InputError
 from retrieval.paths import Explanation, explain_hits
@@ -21,7 +22,7 @@ _NODES_DRAWN = 60
 
 
 def explain_search(
-    service: Service, workspace: str, question: str, found: SearchResult, *, limit: int = 3
+    service: Service, workspace: str, question: str, found: SearchResult, *, scope: Scope | None = None, limit: int = 3
 ) -> Explanation:
     """Find the ways from the question's entities to each hit.
 
@@ -29,12 +30,25 @@ def explain_search(
     :param workspace: The workspace that was searched.
     :param question: What was asked in words; a picture's words name nothing here.
     :param found: What was found.
+    :param scope: What the search could see: nothing else is shown.
     :param limit: The most ways to each hit.
     :returns: The ways.
     """
     opened = service.workspaces.get(workspace, create=False)
-    named = opened.engine.entities_of(question) if question.strip() else []
-    return explain_hits(opened.store, named, found.evidence, limit=limit)
+    asked = found.trace.question or question
+    named = opened.engine.entities_of(asked) if asked.strip() else []
+    within = filter_of(scope, opened.store.documents(), workspace=workspace)
+    selection = opened.retriever.select(within)
+    if selection is None:
+        return explain_hits(opened.store, named, found.evidence, limit=limit)
+    return explain_hits(
+        opened.store,
+        named,
+        found.evidence,
+        limit=limit,
+        allowed=selection.chunk_ids,
+        document_ids=sorted(selection.document_ids),
+    )
 
 
 def draw_explanation(explanation: Explanation, out: Path, *, question: str) -> PlotReport:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from api.payloads import answer_payload, evidence_payload
+from api.refinement import refinement_of
 from api.scope import scope_of
 from api.service import Service
 from kg.errors import MissingExtraError
@@ -40,7 +41,8 @@ class MmkgRetriever(BaseRetriever):
     """Retrieve evidence of one workspace.
 
     ``service`` does the work; ``workspace``, ``k``, ``mode``, ``documents`` and ``modalities`` are those of
-    :meth:`api.service.Service.search`.
+    :meth:`api.service.Service.search`; ``where``, ``since`` and ``until`` are those of ``mmkg search``. ``history``
+    holds the earlier turns of the conversation.
     """
 
     service: Any
@@ -49,6 +51,11 @@ class MmkgRetriever(BaseRetriever):
     mode: str = "auto"
     documents: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()
+    since: str | None = None
+    until: str | None = None
+    history: tuple[str, ...] = ()
+    decompose: str = "auto"
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         service: Service = self.service
@@ -57,7 +64,8 @@ class MmkgRetriever(BaseRetriever):
             Query(text=query),
             k=self.k,
             mode=self.mode,
-            scope=scope_of(self.documents, self.modalities),
+            scope=scope_of(self.documents, self.modalities, where=self.where, since=self.since, until=self.until),
+            refinement=refinement_of(history=self.history, decompose=self.decompose),
         )
         return [to_document(item) for item in found.evidence]
 
@@ -69,6 +77,8 @@ class MmkgAnswerer(RunnableSerializable[str, dict[str, Any]]):
     workspace: str = "default"
     k: int | None = None
     generator: str | None = None
+    where: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:  # noqa: A002 - LangChain's name
         """Answer one question.
@@ -96,4 +106,12 @@ class MmkgAnswerer(RunnableSerializable[str, dict[str, Any]]):
 
     def _answer(self, question: str) -> dict[str, Any]:
         service: Service = self.service
-        return answer_payload(service.ask(self.workspace, question, k=self.k, generator=self.generator))
+        answer = service.ask(
+            self.workspace,
+            question,
+            k=self.k,
+            generator=self.generator,
+            scope=scope_of((), (), where=self.where),
+            refinement=refinement_of(history=self.history),
+        )
+        return answer_payload(answer)

@@ -123,13 +123,14 @@ def evidence_payload(item: Evidence) -> dict[str, Any]:
         "contributions": [dataclasses.asdict(contribution) for contribution in item.contributions],
         "entities": list(item.entities),
         "community": item.community,
+        "sub_question": item.sub_question,
     }
 
 
 def trace_payload(trace: Trace) -> dict[str, Any]:
-    """Return a trace as plain values: seconds per stage in order, and the notes."""
+    """Return a trace as plain values: seconds per stage in order, the notes, and the question as it was read."""
     stages = [{"stage": name, "seconds": round(seconds, 6)} for name, seconds in trace.stages]
-    return {"stages": stages, "notes": list(trace.notes)}
+    return {"stages": stages, "notes": list(trace.notes), "question": trace.question}
 
 
 def search_payload(found: SearchResult, *, question: str) -> dict[str, Any]:

@@ -40,8 +40,19 @@ class _SearchRequest(_In):
     question: str = Field(min_length=1, max_length=100_000, description="What to look for.")
     k: int | None = Field(default=None, ge=1, le=200, description="The most pieces of evidence.")
     mode: str = Field(default="auto", description="auto, naive, local, global, hybrid, mix or bm25.")
-    documents: list[str] = Field(default_factory=list, description="Ids, names or sources; empty: all.")
+    documents: list[str] = Field(default_factory=list, description="Ids, names, sources or patterns; empty: all.")
     modalities: list[str] = Field(default_factory=list, description="text, image, chart, table, page; empty: all.")
+    where: list[str] = Field(
+        default_factory=list, max_length=50, description="Conditions KEY=VALUE (also != >= <= > <); all must hold."
+    )
+    since: str | None = Field(default=None, description="The first day, by document or mentioned date.")
+    until: str | None = Field(default=None, description="The last day.")
+    history: list[str] = Field(
+        default_factory=list, max_length=200, description="Earlier turns, oldest first; replies as 'assistant: …'."
+    )
+    decompose: str = Field(default="auto", description="auto, off, rules, lm or openai.")
+    rewrite: str = Field(default="rules", description="Who completes the question by the history.")
+    times: str = Field(default="auto", description="auto, off, soft or hard: what 'in 2019' in the question does.")
 
 
 class RetrieveRequest(_SearchRequest):

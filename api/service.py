@@ -12,19 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from api.asking import complete
 from api.curation import Curation
 from api.exact import Answered, try_exact
 from api.extraction import forget_replies
 from api.graph import GraphService
 from api.jobs import Found, Jobs
 from api.parts import CompletionResult, Parts
-from api.scope import Scope
+from api.scope import Scope, filter_of, find_document
 from api.settings import Settings
 from api.vectors import Reindexed, describe_vectors, reindex
 from api.workspaces import Workspace, Workspaces
 from generation.events import AnswerEvent, EventKind
 from generation.types import Answer
-from kg.errors import InputError, NotFoundError
+from kg.errors import InputError
 from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, RawFile
 from retrieval.options import Refinement
 from retrieval.types import Evidence, Query, Trace
@@ -33,6 +34,8 @@ if TYPE_CHECKING:  # named in signatures only; their packages are loaded by what
     from kg.ingest import Cancellation, IngestProgress
     from kg.jobs import Job
     from retrieval.engine import RetrievalEngine
+    from retrieval.retriever import Retriever
+    from retrieval.understanding.filters import Filter
 
 __all__ = ["CompletionResult", "Found", "Parts", "SearchResult", "Service"]
 
@@ -154,8 +157,12 @@ class Service:
         return reindex(opened, everything=everything, prune=prune, on_progress=on_progress)
 
     def engine(self, workspace: str) -> RetrievalEngine:
-        """Return the retrieval engine of a workspace, for evaluation."""
+        """Return the retrieval engine of a workspace, for measurements of its parts."""
         return self.workspaces.get(workspace, create=False).engine
+
+    def retriever(self, workspace: str) -> Retriever:
+        """Return the whole road of a request over a workspace, for evaluation."""
+        return self.workspaces.get(workspace, create=False).retriever
 
     # ------------------------------------------------------------------ search and ask
 
@@ -181,7 +188,8 @@ class Service:
         :raises NotFoundError: If the workspace or a document of the scope does not exist.
         """
         opened = self.workspaces.get(workspace, create=False)
-        evidence, trace = self._search(opened, query, k=k, mode=mode, scope=scope, refinement=refinement)
+        within = filter_of(scope, opened.store.documents(), workspace=workspace)
+        evidence, trace = self._search(opened, query, k=k, mode=mode, within=within, refinement=refinement)
         return SearchResult(evidence=tuple(evidence), trace=trace)
 
     def ask(
@@ -240,15 +248,21 @@ class Service:
         opened = self.workspaces.get(workspace, create=False)
         chosen = generator or self.settings.generator
         answerer = self._wiring.answerer(chosen)
-        exact = Answered() if mode != "auto" else try_exact(opened, question, ids=self._ids(opened, scope), scope=scope)
+        asked = complete(opened, question, refinement)
+        within = filter_of(scope, opened.store.documents(), workspace=workspace)
+        exact = Answered() if mode != "auto" else try_exact(opened, asked.text, within=within)
         if exact.answer is not None:
-            yield SearchResult(evidence=exact.answer.evidence, trace=exact.answer.trace)
-            yield AnswerEvent(kind=EventKind.FINAL, answer=exact.answer)
+            answer = asked.shown(exact.answer)
+            yield SearchResult(evidence=answer.evidence, trace=answer.trace)
+            yield AnswerEvent(kind=EventKind.FINAL, answer=answer)
             return
-        evidence, trace = self._search(opened, Query(text=question), k=k, mode=mode, scope=scope, refinement=refinement)
-        trace = exact.before(trace)
+        query = Query(text=asked.text)
+        evidence, trace = self._search(opened, query, k=k, mode=mode, within=within, refinement=asked.refinement)
+        trace = asked.before(exact.before(trace))
         yield SearchResult(evidence=tuple(evidence), trace=trace)
-        yield from answerer.stream(question, evidence, generator=chosen, mentions=opened.store.mentions, trace=trace)
+        events = answerer.stream(asked.text, evidence, generator=chosen, mentions=opened.store.mentions, trace=trace)
+        for event in events:
+            yield event if event.answer is None else replace(event, answer=asked.shown(event.answer))
 
     def _search(
         self,
@@ -257,22 +271,12 @@ class Service:
         *,
         k: int | None,
         mode: str,
-        scope: Scope | None,
+        within: Filter,
         refinement: Refinement | None,
     ) -> tuple[list[Evidence], Trace]:
         return opened.retriever.search(
-            query,
-            k=self.settings.k if k is None else k,
-            mode=mode,
-            document_ids=self._ids(opened, scope),
-            modalities=(scope or Scope()).modalities or None,
-            refinement=refinement,
+            query, k=self.settings.k if k is None else k, mode=mode, within=within, refinement=refinement
         )
-
-    def _ids(self, opened: Workspace, scope: Scope | None) -> list[str] | None:
-        """Return the ids of a scope's documents, ``None`` for all."""
-        names = (scope or Scope()).documents
-        return [self._find_document(opened, name).document_id for name in names] or None
 
     # ------------------------------------------------------------------ complete
 
@@ -305,7 +309,8 @@ class Service:
 
     def find_document(self, workspace: str, document: str) -> DocumentInfo:
         """Return the one document of that id, name or source; raises as :meth:`remove` does."""
-        return self._find_document(self.workspaces.get(workspace, create=False), document)
+        store = self.workspaces.get(workspace, create=False).store
+        return find_document(store.documents(), document, workspace=workspace)
 
     def remove(self, workspace: str, document: str) -> DocumentInfo:
         """Delete a document and every trace of it.
@@ -317,7 +322,7 @@ class Service:
         :raises InputError: If several documents have that name.
         """
         opened = self.workspaces.get(workspace, create=False)
-        found = self._find_document(opened, document)
+        found = find_document(opened.store.documents(), document, workspace=workspace)
         opened.store.remove(found.document_id)
         self.jobs.forget_document(workspace, found.document_id)
         forget_replies(opened.folder, opened.store)
@@ -358,21 +363,3 @@ class Service:
     def close(self) -> None:
         """Release every record."""
         self.workspaces.close()
-
-    @staticmethod
-    def _find_document(opened: Workspace, reference: str) -> DocumentInfo:
-        documents = opened.store.documents()
-        for key in ("document_id", "source", "name"):
-            found = [info for info in documents if getattr(info, key) == reference]
-            if len(found) > 1:
-                listed = ", ".join(f"{info.document_id} ({info.source})" for info in found)
-                raise InputError(f"Several documents are called {reference!r}: {listed}. Name one by its id.")
-            if found:
-                return found[0]
-        resolved = str(Path(reference).absolute())
-        for info in documents:
-            if info.source == resolved:
-                return info
-        raise NotFoundError(
-            f"There is no document {reference!r} in workspace {opened.name!r}. `mmkg info --documents` lists them."
-        )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from api.models.cache import ModelCache
+from api.question_models import question_model
 from api.reading import read_mapping
 from api.service import CompletionResult, Service
 from api.settings import Settings
@@ -96,7 +97,8 @@ class Wiring:
                 describe_image=self.describe_image,
             )
 
-        return Workspace(name=name, folder=folder, store=store, make_engine=make_engine)
+        models = partial(question_model, self)
+        return Workspace(name=name, folder=folder, store=store, make_engine=make_engine, question_models=models)
 
     def graph_copy(self, workspace: str) -> WritableGraphStore | None:
         """Connect to the copy of a workspace's graph in the graph database; ``None`` where none is configured.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from retrieval.engine import RetrievalEngine
     from retrieval.exact_questions.answerer import ExactQuestions
     from retrieval.retriever import Retriever
+    from retrieval.understanding.ports import QuestionModels
 
 __all__ = ["RECORD_FILE", "Workspace", "Workspaces"]
 
@@ -34,16 +35,25 @@ class Workspace:
     :param folder: Its folder.
     :param store: Its record, open.
     :param make_engine: Makes retrieval over the record, on first use: listing documents needs no model.
+    :param question_models: Language models that rewrite questions, by name; ``None`` has none.
     """
 
     def __init__(
-        self, *, name: str, folder: Path, store: RecordStore, make_engine: Callable[[], RetrievalEngine]
+        self,
+        *,
+        name: str,
+        folder: Path,
+        store: RecordStore,
+        make_engine: Callable[[], RetrievalEngine],
+        question_models: QuestionModels | None = None,
     ) -> None:
         self.name = name
         self.folder = folder
         self.store = store
         self._make_engine = make_engine
         self._engine: RetrievalEngine | None = None
+        self._question_models = question_models
+        self._retriever: Retriever | None = None
         self._graph: RecordGraph | None = None
         self._exact: ExactQuestions | None = None
         self._lock = threading.Lock()
@@ -71,7 +81,11 @@ class Workspace:
         """The whole road of a request: the engine, and the steps around it."""
         from retrieval.retriever import Retriever
 
-        return Retriever(self.engine)
+        engine = self.engine
+        with self._lock:
+            if self._retriever is None:
+                self._retriever = Retriever(engine, models=self._question_models)
+            return self._retriever
 
     @property
     def graph(self) -> RecordGraph:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,8 @@ from numpy.typing import NDArray
 
 from kg.errors import EncoderError, NotFoundError, RetrievalError, VectorIndexError, VectorsMissingError
 from kg.ports import MentionRow, RecordStore
-from kg.types import Chunk, DocumentInfo, Modality
+from kg.types import Chunk
+from retrieval.catalog import Catalog
 from retrieval.communities import ThemeIndex, load_or_build
 from retrieval.config import RetrievalConfig
 from retrieval.graph_search import EntityGraph
@@ -74,40 +74,6 @@ def searchable_text(chunk: Chunk, *, title: str, max_context_characters: int) ->
 def vector_space(encoder: TextEncoder, config: RetrievalConfig) -> str:
     """Return the name under which the record keeps an encoder's vectors of what :func:`searchable_text` returns."""
     return f"{encoder.fingerprint}/{_TEXT_VERSION}-{config.max_context_characters}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalog:
-    """Which chunks one version of the record holds, and what filters ask about them."""
-
-    version: int
-    documents: dict[str, DocumentInfo]
-    document_of: dict[str, str]
-    modality_of: dict[str, Modality]
-
-    @property
-    def chunk_ids(self) -> Collection[str]:
-        """The ids of all chunks, sorted."""
-        return self.document_of.keys()
-
-    def allowed(
-        self, document_ids: Collection[str] | None, modalities: Collection[Modality] | None
-    ) -> frozenset[str] | None:
-        """Return the chunks that a filter lets through, ``None`` where there is no filter.
-
-        :param document_ids: Only chunks of these documents; ``None`` allows all.
-        :param modalities: Only chunks of these kinds; ``None`` allows all.
-        :returns: Chunk ids.
-        """
-        if document_ids is None and modalities is None:
-            return None
-        documents, kinds = frozenset(document_ids or ()), frozenset(modalities or ())
-        return frozenset(
-            chunk_id
-            for chunk_id, document_id in self.document_of.items()
-            if (document_ids is None or document_id in documents)
-            and (modalities is None or self.modality_of[chunk_id] in kinds)
-        )
 
 
 class DerivedState:
@@ -157,12 +123,25 @@ class DerivedState:
         ids = sorted(self._store.chunk_ids())
         document_of = {chunk_id: known.document_of.get(chunk_id, "") if known else "" for chunk_id in ids}
         modality_of = dict(known.modality_of) if known else {}
+        heading_of = dict(known.heading_of) if known else {}
+        pages_of = dict(known.pages_of) if known else {}
+        documents = {info.document_id: info for info in self._store.documents()}
+        paged = {document_id for document_id, info in documents.items() if info.is_paged}
         for chunk in self.read([chunk_id for chunk_id, document in document_of.items() if not document]):
             document_of[chunk.chunk_id] = chunk.document_id
             modality_of[chunk.chunk_id] = chunk.modality
-        kept = {chunk_id: modality_of[chunk_id] for chunk_id in ids}
-        documents = {info.document_id: info for info in self._store.documents()}
-        return Catalog(version=version, documents=documents, document_of=document_of, modality_of=kept)
+            if chunk.heading:
+                heading_of[chunk.chunk_id] = chunk.heading
+            if chunk.document_id in paged:
+                pages_of[chunk.chunk_id] = (chunk.page_first, chunk.page_last)
+        return Catalog(
+            version=version,
+            documents=documents,
+            document_of=document_of,
+            modality_of={chunk_id: modality_of[chunk_id] for chunk_id in ids},
+            heading_of={chunk_id: heading for chunk_id, heading in heading_of.items() if chunk_id in document_of},
+            pages_of={chunk_id: pages for chunk_id, pages in pages_of.items() if chunk_id in document_of},
+        )
 
     def read(self, chunk_ids: Sequence[str]) -> Iterator[Chunk]:
         """Read chunks of the record, in this order, some at a time."""
@@ -299,6 +278,10 @@ class DerivedState:
         rows = list(zip(chunk_ids, self._encoder.encode(self._texts(chunk_ids, catalog)), strict=True))
         self._store.put_vectors(encoder=self.vector_space, rows=rows)
         return dict(rows)
+
+    def stored_vectors(self, chunk_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Return the vectors that these chunks have; those without one are left out. *Shape:* ``(D,)`` each."""
+        return self._store.vectors(encoder=self.vector_space, chunk_ids=chunk_ids)
 
     def _load_dense(self) -> FaissIndex | None:
         try:

@@ -88,6 +88,7 @@ class _Request:
     mode: str
     document_ids: frozenset[str] | None
     modalities: frozenset[Modality] | None
+    chunk_ids: frozenset[str] | None
 
 
 class RetrievalEngine:
@@ -138,6 +139,25 @@ class RetrievalEngine:
         return ()
 
     @property
+    def state(self) -> DerivedState:
+        """What is derived from the record: for the steps around a search."""
+        return self._derived
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """What turns texts into vectors."""
+        return self._encoder
+
+    def read(self, chunk_ids: Sequence[str]) -> list[Evidence]:
+        """Read chunks as evidence that no retriever of this engine found; those that are there no more are left out."""
+        catalog = self._derived.catalog()
+        found = [FoundChunk(chunk_id=one, score=0.0, shares={}) for one in chunk_ids if one in catalog.document_of]
+        try:
+            return self._reader.read(found, {}, catalog)
+        except NotFoundError:  # a document went between the two: what is left was found by the search itself
+            return []
+
+    @property
     def vector_space(self) -> str:
         """The name under which the record keeps the vectors of this encoder."""
         return self._derived.vector_space
@@ -167,6 +187,7 @@ class RetrievalEngine:
         mode: str = "auto",
         document_ids: Collection[str] | None = None,
         modalities: Collection[Modality] | None = None,
+        chunk_ids: Collection[str] | None = None,
     ) -> tuple[list[Evidence], Trace]:
         """Find evidence for a query in the record as it is now.
 
@@ -175,6 +196,7 @@ class RetrievalEngine:
         :param mode: One of :data:`MODES`.
         :param document_ids: Only evidence from these documents; ``None`` allows all.
         :param modalities: Only evidence of these kinds; ``None`` allows all.
+        :param chunk_ids: Only these chunks; ``None`` allows all.
         :returns: Evidence, best first, ties by chunk id, ranks from 1; and how long each stage took, in seconds.
         :raises InputError: If ``k`` is below 1, the mode is unknown, or a picture is asked with and cannot be read.
         :raises NotFoundError: If the record keeps changing under the search.
@@ -192,6 +214,7 @@ class RetrievalEngine:
             mode=mode,
             document_ids=None if document_ids is None else frozenset(document_ids),
             modalities=None if modalities is None else frozenset(modalities),
+            chunk_ids=None if chunk_ids is None else frozenset(chunk_ids),
         )
         if not request.text.strip():
             clock.notes.append("no words were found on the picture")
@@ -219,7 +242,7 @@ class RetrievalEngine:
     def _search(self, request: _Request, clock: _Clock) -> list[Evidence]:
         with clock.stage("catalog"):
             catalog = self._derived.catalog()
-            allowed = catalog.allowed(request.document_ids, request.modalities)
+            allowed = catalog.allowed(request.document_ids, request.modalities, request.chunk_ids)
         n_items = len(catalog.chunk_ids) if allowed is None else len(allowed)
         if n_items == 0:
             return []
@@ -284,7 +307,7 @@ class RetrievalEngine:
         order = order_by_coverage(
             standard_logs([item.score for item in head]),
             self._derived.lexical(catalog).holds(text, ids),
-            groups=[(chunk.document_id, chunk.page_first) for chunk in self._derived.read(ids)],
+            groups=[(catalog.document_of[chunk_id], catalog.pages_of.get(chunk_id)) for chunk_id in ids],
             strength=self.config.coverage,
             n_groups=self.config.n_covered,
         )
@@ -317,6 +340,7 @@ class RetrievalEngine:
             for place, (theme, score) in enumerate(best):
                 own = frozenset(theme.chunk_ids).intersection(catalog.document_of).difference(found)
                 own = own if allowed is None else own & allowed
+                named = theme.entities if allowed is None else self._seen(theme.entities, catalog, own)
                 n_wanted = -(-(request.k - len(found)) // (len(best) - place))
                 (pairs,) = index.search(query_1D, k=n_wanted, allowed=own) if own and n_wanted > 0 else ([],)
                 for chunk_id, likeness in _known(pairs, catalog):
@@ -324,12 +348,19 @@ class RetrievalEngine:
                         chunk_id=chunk_id,
                         score=(score + likeness) / 2,
                         shares={"community": 1.0},
-                        entities=theme.entities[: self.config.n_explaining_entities],
-                        community=theme.name,
+                        entities=named[: self.config.n_explaining_entities],
+                        community=theme.name if allowed is None else ", ".join(named[:3]),
                     )
         how = "by size" if by_size else "by likeness to the question"
-        clock.notes.append(f"communities {how}: " + "; ".join(f"{theme.name} ({score:.3f})" for theme, score in best))
+        if allowed is None:  # under a filter a community's name may tell what the filter hides
+            named_themes = "; ".join(f"{theme.name} ({score:.3f})" for theme, score in best)
+            clock.notes.append(f"communities {how}: {named_themes}")
         return sorted(found.values(), key=lambda item: (-item.score, item.chunk_id))
+
+    def _seen(self, names: Sequence[str], catalog: Catalog, chunk_ids: Collection[str]) -> tuple[str, ...]:
+        """Return the names of entities that these chunks mention."""
+        graph = self._derived.graph(catalog)
+        return tuple(name for name in names if not graph.mentioning(graph.called(name)).isdisjoint(chunk_ids))
 
     def _walk(
         self,
@@ -343,7 +374,7 @@ class RetrievalEngine:
         with clock.stage("open_graph"):
             graph = self._derived.graph(catalog)
         with clock.stage("graph"):
-            named = graph.recognise(request.text)
+            named = graph.recognise(request.text, allowed=allowed)
             fused = self._fuse(pools, n_items, catalog)
             starts = [] if named and request.mode in _LOCAL else fused[: self.config.n_seed_chunks]
             seeds = _softmax(starts, sharpness=self.config.seed_sharpness)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,7 @@ class EntityGraph:
         self.chunk_ids = tuple(chunk_ids)
         self.names = tuple(entity.name for entity in entities)
         self.entity_ids = tuple(entity.entity_id for entity in entities)
+        self.types = tuple(entity.type for entity in entities)
         self._rows = {chunk_id: row for row, chunk_id in enumerate(self.chunk_ids)}
         columns = {entity.entity_id: column for column, entity in enumerate(entities)}
         counts: dict[tuple[int, int], float] = defaultdict(float)
@@ -90,13 +91,14 @@ class EntityGraph:
         self._steps = _Steps.of(self._edges)
         self._lookup = _name_table(entities)
 
-    def recognise(self, text: str) -> dict[int, float]:
+    def recognise(self, text: str, *, allowed: Collection[str] | None = None) -> dict[int, float]:
         """Find the entities that a text names, by look-up of its runs of words; no model is needed.
 
         From each word on, the longest run that is a name or an alias counts. Case, punctuation, possessives and a
         leading article do not matter.
 
         :param text: A question.
+        :param allowed: Only entities that one of these chunks mentions; ``None`` allows all.
         :returns: The share of each entity's column, > 0, in sum 1: rarer names weigh more. Empty where none is known.
         """
         words = _words(text)
@@ -108,9 +110,30 @@ class EntityGraph:
                 if columns:
                     found.update(columns)
                     break
+        if allowed is not None:
+            found = {column for column in found if not self.mentioning((column,)).isdisjoint(allowed)}
         weights = {column: float(self.specificity_E[column]) for column in sorted(found)}
         total = sum(weights.values())
         return {column: weight / total for column, weight in weights.items() if weight > 0.0}
+
+    def called(self, name: str) -> tuple[int, ...]:
+        """Return the columns of the entities that are called so; case, punctuation and an article do not matter."""
+        return self._lookup.get(_name_key(name), ())
+
+    def mentioned_in(self, chunk_id: str) -> tuple[int, ...]:
+        """Return the columns of the entities that a chunk mentions, in order of their columns."""
+        row = self._rows.get(chunk_id)
+        if row is None:
+            return ()
+        start, end = self._edges.indptr[row : row + 2].tolist()
+        return tuple(self._edges.indices[start:end].tolist())
+
+    def mentioning(self, columns: Collection[int]) -> frozenset[str]:
+        """Return the chunks that mention any of these entities."""
+        if not columns:
+            return frozenset()
+        rows = self._edges[:, sorted(columns)].nonzero()[0]
+        return frozenset(self.chunk_ids[row] for row in set(rows.tolist()))
 
     def walk(
         self,
@@ -306,13 +329,16 @@ def _words(text: str) -> list[str]:
     return [word.removesuffix("'s") for word in words]
 
 
+def _name_key(name: str) -> str:
+    words = _words(name)
+    return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
+
+
 def _name_table(entities: Sequence[Entity]) -> dict[str, tuple[int, ...]]:
     table: dict[str, set[int]] = defaultdict(set)
     for column, entity in enumerate(entities):
         for name in (entity.name, *entity.aliases):
-            words = _words(name)
-            if len(words) > 1 and words[0] in ("a", "an", "the"):
-                words = words[1:]
-            if words and not (len(words) == 1 and (len(words[0]) < 2 or words[0] in _NOT_NAMES)):
-                table[" ".join(words)].add(column)
+            key = _name_key(name)
+            if key and (" " in key or (len(key) >= 2 and key not in _NOT_NAMES)):
+                table[key].add(column)
     return {name: tuple(sorted(columns)) for name, columns in table.items()}

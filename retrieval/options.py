@@ -1,7 +1,7 @@
 """What one request may ask of retrieval beside the search itself.
 
-Layer: ``retrieval``; imports nothing. Everything is off by default, so that an empty :class:`Refinement` is the plain
-search; each switch can be set for one request alone.
+Layer: ``retrieval``; imports nothing. A switch that is not ``off`` by default has measured a gain on some development
+set and no loss on any; each can be set for one request alone.
 """
 
 from __future__ import annotations
@@ -23,9 +23,16 @@ class Refinement:
     """How far a hit that says what a better one said is put back, in ``[0, 1]``; at 0 relevance alone counts."""
     gate: str = "off"
     """Who may say that retrieval is not needed, or that nothing found is relevant."""
-    decompose: str = "off"
-    """Who takes a question apart that asks for several things."""
+    decompose: str = "auto"
+    """Who takes a question apart that asks for several things: ``off``, ``rules``, ``auto`` (rules, in the modes that
+    search the graph with vectors), or the name of a language model."""
     history: tuple[str, ...] = ()
-    """The earlier turns of the conversation, oldest first: a question that leans on them is completed by them."""
+    """The earlier turns of the conversation, oldest first: a question that leans on them is completed by them. What the
+    other side said may stand among them, as ``assistant: …``."""
+    rewrite: str = "rules"
+    """Who completes such a question: ``rules``, ``off``, or the name of a language model."""
+    times: str = "auto"
+    """What a phrase of time in the question does: ``off``, ``soft`` (documents of that time gain), ``hard`` (only
+    passages of that time are found) or ``auto`` (soft, in the mode ``auto``)."""
     route: str = "off"
     """Who chooses which kinds of evidence, and how large pieces of it, are searched."""

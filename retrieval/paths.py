@@ -7,7 +7,7 @@ with the question, not how its score came about: that is what ``Evidence.contrib
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,7 +75,13 @@ class Explanation:
 
 
 def explain_hits(
-    store: RecordStore, entity_ids: Sequence[str], evidence: Sequence[Evidence], *, limit: int = 3
+    store: RecordStore,
+    entity_ids: Sequence[str],
+    evidence: Sequence[Evidence],
+    *,
+    limit: int = 3,
+    allowed: Collection[str] | None = None,
+    document_ids: Sequence[str] | None = None,
 ) -> Explanation:
     """Find the shortest ways from the entities of a question to each hit.
 
@@ -83,11 +89,14 @@ def explain_hits(
     :param entity_ids: What the question names.
     :param evidence: The hits.
     :param limit: The most ways to each hit, >= 1.
+    :param allowed: Only what these chunks say exists; ``None`` allows all.
+    :param document_ids: The documents of these chunks, which the names of entities are taken from.
     :returns: The ways, relations before mentions, then by id.
     """
-    known = {one.entity_id: one for one in store.entities() if one.type not in VALUE_LABELS}
-    starts = [known[one] for one in entity_ids if one in known]
-    graph = _Neighbours(store, known)
+    entities = store.entities(document_ids=None if allowed is None else document_ids)
+    known = {one.entity_id: one for one in entities if one.type not in VALUE_LABELS}
+    graph = _Neighbours(store, known, allowed)
+    starts = [known[one] for one in entity_ids if one in known and (allowed is None or graph.of(one))]
     hits = [item.chunk.chunk_id for item in evidence]
     parents = _search([one.entity_id for one in starts], graph)
     ways = {hit: tuple(_ways(hit, parents, limit=limit)) for hit in hits}
@@ -105,14 +114,14 @@ def explain_hits(
 class _Neighbours:
     """What lies next to an entity or a chunk."""
 
-    def __init__(self, store: RecordStore, known: Collection[str]) -> None:
+    def __init__(self, store: RecordStore, known: Collection[str], allowed: Collection[str] | None) -> None:
         edges: dict[str, dict[tuple[int, str, str, bool], None]] = defaultdict(dict)
-        for one in store.relations():
-            if one.head_id in known and one.tail_id in known and one.head_id != one.tail_id:
-                edges[one.head_id][(-one.n_statements, one.name, one.tail_id, True)] = None
-                edges[one.tail_id][(-one.n_statements, one.name, one.head_id, False)] = None
+        for (head, name, tail), n_statements in _stated(store, allowed).items():
+            if head in known and tail in known and head != tail:
+                edges[head][(-n_statements, name, tail, True)] = None
+                edges[tail][(-n_statements, name, head, False)] = None
         for row in store.mention_rows():
-            if row.entity_id in known and not row.is_reference:
+            if row.entity_id in known and not row.is_reference and (allowed is None or row.chunk_id in allowed):
                 edges[row.entity_id][(1, MENTIONED, row.chunk_id, True)] = None
                 edges[row.chunk_id][(1, MENTIONED, row.entity_id, False)] = None
         self._edges = edges
@@ -123,6 +132,13 @@ class _Neighbours:
             Step(start=node, name=name, end=end, is_forward=is_forward)
             for _, name, end, is_forward in sorted(self._edges.get(node, ()))
         ]
+
+
+def _stated(store: RecordStore, allowed: Collection[str] | None) -> Mapping[tuple[str, str, str], int]:
+    """Count the statements of each relation: all of them, or those of certain chunks."""
+    if allowed is None:
+        return {(one.head_id, one.name, one.tail_id): one.n_statements for one in store.relations()}
+    return Counter((row.head_id, row.name, row.tail_id) for row in store.triple_rows() if row.chunk_id in allowed)
 
 
 def _search(starts: Sequence[str], graph: _Neighbours) -> dict[str, list[Step]]:

@@ -6,24 +6,47 @@ order of the steps around it, each of which a :class:`retrieval.options.Refineme
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import datetime
+import time
+from collections.abc import Callable
+from dataclasses import replace
 
-from kg.types import Modality
-from retrieval.engine import RetrievalEngine
+from kg.errors import InputError
+from retrieval.engine import MODES, RetrievalEngine
 from retrieval.options import Refinement
 from retrieval.types import Evidence, Query, Trace
+from retrieval.understanding.decompose import PlanKind
+from retrieval.understanding.filters import Filter, FilterReader, Selection
+from retrieval.understanding.parts import PartsSearch, add_up
+from retrieval.understanding.ports import QuestionModels
+from retrieval.understanding.understand import Understander, Understood
 
 __all__ = ["Retriever"]
 
+_DEPTH = 60
+"""How many hits of each search are added up, at least: standard scores need a list to be measured against."""
+_ADDED_UP = (PlanKind.SEQUENCE, PlanKind.PARTS)
+
 
 class Retriever:
-    """Runs requests over one workspace.
+    """Runs requests over one workspace; safe to share between threads.
 
     :param engine: The search over the workspace's record.
+    :param models: Language models for questions, by name; ``None`` has none.
+    :param today: What "last year" is relative to.
     """
 
-    def __init__(self, engine: RetrievalEngine) -> None:
+    def __init__(
+        self,
+        engine: RetrievalEngine,
+        *,
+        models: QuestionModels | None = None,
+        today: Callable[[], datetime.date] = datetime.date.today,
+    ) -> None:
         self._engine = engine
+        self._understander = Understander(engine, models=models, today=today)
+        self._filters = FilterReader(engine)
+        self._parts = PartsSearch(engine)
 
     def search(
         self,
@@ -31,8 +54,7 @@ class Retriever:
         *,
         k: int,
         mode: str = "auto",
-        document_ids: Collection[str] | None = None,
-        modalities: Collection[Modality] | None = None,
+        within: Filter | None = None,
         refinement: Refinement | None = None,
     ) -> tuple[list[Evidence], Trace]:
         """Find evidence for a query.
@@ -40,14 +62,74 @@ class Retriever:
         :param query: Words, a picture, or both.
         :param k: The most pieces of evidence, >= 1.
         :param mode: One of :data:`retrieval.engine.MODES`.
-        :param document_ids: Only evidence from these documents; ``None`` allows all.
-        :param modalities: Only evidence of these kinds; ``None`` allows all.
-        :param refinement: The steps around the search; ``None`` takes none.
-        :returns: Evidence, best first, ranks from 1; and how long each stage took, in seconds.
-        :raises InputError: As :meth:`RetrievalEngine.search`.
+        :param within: What the request may see; ``None`` sees everything.
+        :param refinement: The steps around the search; ``None`` takes the defaults.
+        :returns: Evidence, best first, ranks from 1; and how long each stage took, in seconds. ``Trace.question`` is
+            the question that was searched for, where the conversation completed it.
+        :raises InputError: As :meth:`RetrievalEngine.search`, or if a filter or a switch cannot be used.
         :raises NotFoundError: As :meth:`RetrievalEngine.search`.
         :raises VectorsMissingError: As :meth:`RetrievalEngine.search`.
         :raises EncoderError: As :meth:`RetrievalEngine.search`.
         """
-        del refinement
-        return self._engine.search(query, k=k, mode=mode, document_ids=document_ids, modalities=modalities)
+        if k < 1:
+            raise InputError(f"search: k must be at least 1, got {k}.")
+        if mode not in MODES:
+            raise InputError(f"search: there is no mode {mode!r}. Use one of {', '.join(MODES)}.")
+        started = time.perf_counter()
+        asked = self._understander.understand(
+            query.text, mode=mode, within=within or Filter(), refinement=refinement or Refinement()
+        )
+        selection = self.select(asked.within)
+        understood = (("understand", time.perf_counter() - started),)
+        notes = list(asked.notes)
+        if selection is not None:
+            notes.append(
+                f"filter {asked.within}: {len(selection.chunk_ids)} passages of {len(selection.document_ids)} documents"
+            )
+        evidence, trace = self._found(replace(query, text=asked.text), asked, selection, k=k, notes=notes)
+        return evidence[:k], Trace(
+            stages=(*understood, *trace.stages),
+            notes=(*notes, *trace.notes),
+            question=asked.text if asked.is_completed else "",
+        )
+
+    def complete(self, question: str, refinement: Refinement) -> tuple[str, tuple[str, ...]]:
+        """Complete a question by the conversation before it.
+
+        :param question: The question.
+        :param refinement: Its ``history`` and ``rewrite``.
+        :returns: The question as it is to be understood, and what was done, in words.
+        :raises InputError: If there is no such rewriter, or the history is too long.
+        """
+        return self._understander.complete(question, refinement)
+
+    def select(self, within: Filter) -> Selection | None:
+        """Return what a filter lets through in the record as it is now; ``None`` for an empty one."""
+        return self._filters.select(within)
+
+    def _found(
+        self, query: Query, asked: Understood, selection: Selection | None, *, k: int, notes: list[str]
+    ) -> tuple[list[Evidence], Trace]:
+        """Search for the question, for what is of its time, and for its parts."""
+        allowed = None if selection is None else selection.chunk_ids
+        is_deep = asked.soft_time is not None or (asked.plan is not None and asked.plan.kind in _ADDED_UP)
+        depth = max(k, _DEPTH) if is_deep else k
+
+        def search(text: str, chunk_ids: frozenset[str] | None = allowed) -> list[Evidence]:
+            return self._engine.search(replace(query, text=text), k=depth, mode=asked.mode, chunk_ids=chunk_ids)[0]
+
+        evidence, trace = self._engine.search(query, k=depth, mode=asked.mode, chunk_ids=allowed)
+        if asked.falls_back and not any(item.community for item in evidence):
+            notes.append("mode mix: the graph has no communities")
+            evidence, trace = self._engine.search(query, k=depth, mode="mix", chunk_ids=allowed)
+        started = time.perf_counter()
+        if asked.soft_time is not None:
+            dated = self.select(replace(asked.within, period=asked.soft_time.period, counts_mentions=False))
+            if dated is not None and dated.chunk_ids:
+                of_time = search(asked.text, dated.chunk_ids)
+                evidence = add_up({"": evidence, asked.soft_time.phrase: of_time}, retriever="time")
+        if asked.plan is not None:
+            evidence = self._parts.run(asked.plan, asked.text, evidence, search, allowed=allowed, notes=notes)
+        if not is_deep and asked.plan is None:
+            return evidence, trace
+        return evidence, replace(trace, stages=(*trace.stages, ("parts", time.perf_counter() - started)))

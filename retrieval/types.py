@@ -79,6 +79,8 @@ class Evidence:
     """Names of the entities through which graph search reached the chunk, strongest first."""
     community: str = ""
     """Of evidence for a global question: the name of the community that it supports."""
+    sub_question: str = ""
+    """The part of the question that brought it, or the question that it completes; empty where the whole one did."""
     lines: tuple[CaptionLine, ...] = ()
     """Of a picture's chunk: its caption's lines, in the coordinates of ``chunk.span``. Their ``source`` tells the words
     that stand on the picture (``ocr``) from what the document says of it (``caption``, ``alt``) and the words around it
@@ -96,6 +98,8 @@ class Trace:
 
     stages: tuple[tuple[str, float], ...] = ()
     notes: tuple[str, ...] = ()
+    question: str = ""
+    """The question that was searched for, where the conversation completed the one that was asked; else empty."""
 
 
 @runtime_checkable

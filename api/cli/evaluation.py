@@ -55,7 +55,7 @@ def retrieval(
         )
         n_steps = len(loaded.with_baselines()) * sum(bool(question.gold) for question in corpus.questions)
         with progress("evaluating", total=n_steps, quiet=as_json) as bar:
-            report = evaluate_retrieval(corpus, service.engine(workspace), loaded, on_question=bar.advance)
+            report = evaluate_retrieval(corpus, service.retriever(workspace), loaded, on_question=bar.advance)
         service.close()
         picture = plot or Path(f"retrieval-{folder.name}.png")
         plot_report(report, picture, title=folder.name)

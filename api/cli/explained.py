@@ -31,6 +31,9 @@ def print_explanation(found: SearchResult, explanation: Explanation) -> None:
     ]
     print_table("explained", ("#", "document", "score", "found by", "via"), rows)
     out = console()
+    for item in found.evidence:
+        if item.sub_question:
+            out.print(f"{item.rank:>3}  found for: {item.sub_question}", markup=False, soft_wrap=True)
     if not explanation.entities:
         out.print("The question names no known entity, so no way leads from it.", markup=False)
         return

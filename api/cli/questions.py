@@ -11,6 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api.cli.asking import (
+    DecomposeOption,
+    DocumentOption,
+    HistoryFileOption,
+    HistoryOption,
+    ModalityOption,
+    RewriteOption,
+    SinceOption,
+    TimesOption,
+    UntilOption,
+    WhereOption,
+    understanding_of,
+)
 from api.cli.explained import print_explanation
 from api.cli.options import HomeOption, JsonOption, WorkspaceOption, service_of
 from api.cli.output import console, failures_explained, print_json, print_table
@@ -30,12 +43,6 @@ KOption = Annotated[int | None, typer.Option("--k", help="How many pieces of evi
 ModeOption = Annotated[
     str, typer.Option("--mode", help="How to search: auto, naive, local, global, hybrid, mix or bm25.")
 ]
-DocumentOption = Annotated[
-    list[str] | None, typer.Option("--document", "-d", help="Search this document only (may be repeated).")
-]
-ModalityOption = Annotated[
-    list[str] | None, typer.Option("--modality", help="Search this kind only: text, image, chart, table or page.")
-]
 
 
 def ask(
@@ -53,6 +60,14 @@ def ask(
     ] = None,
     document: DocumentOption = None,
     modality: ModalityOption = None,
+    where: WhereOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    history: HistoryOption = None,
+    history_file: HistoryFileOption = None,
+    decompose: DecomposeOption = "auto",
+    rewrite: RewriteOption = "rules",
+    times: TimesOption = "auto",
     show_evidence: Annotated[bool, typer.Option("--show-evidence", "-e", help="Show the evidence first.")] = False,
     no_generate: Annotated[
         bool, typer.Option("--no-generate", help="Show the evidence only, write no answer.")
@@ -61,14 +76,37 @@ def ask(
 ) -> None:
     """Answer a question, with numbered citations that were checked against their source."""
     if no_generate:
-        search(context, question, None, workspace, home, k, mode, document, modality, False, None, as_json)
+        search(
+            context,
+            question,
+            workspace=workspace,
+            home=home,
+            k=k,
+            mode=mode,
+            document=document,
+            modality=modality,
+            where=where,
+            since=since,
+            until=until,
+            history=history,
+            history_file=history_file,
+            decompose=decompose,
+            rewrite=rewrite,
+            times=times,
+            as_json=as_json,
+        )
         return
     with failures_explained(as_json=as_json):
         from api.scope import scope_of
 
         service, settings = service_of(context, home=home, workspace=workspace)
-        scope = scope_of(document or (), modality or ())
-        events = service.ask_events(settings.workspace, question, k=k, mode=mode, generator=generator, scope=scope)
+        scope = scope_of(document or (), modality or (), where=where or (), since=since, until=until)
+        refinement = understanding_of(
+            history=history, history_file=history_file, decompose=decompose, rewrite=rewrite, times=times
+        )
+        events = service.ask_events(
+            settings.workspace, question, k=k, mode=mode, generator=generator, scope=scope, refinement=refinement
+        )
         answer = _show_events(events, show_evidence=show_evidence, as_json=as_json)
         service.close()
     if as_json:
@@ -107,6 +145,8 @@ def _print_answer(answer: Answer) -> None:
     from generation.render import render_references
 
     out = console()
+    if answer.trace.question:
+        out.print(f"read as: {answer.trace.question}", markup=False, style="dim", soft_wrap=True)
     if answer.short_answer:
         out.print(answer.short_answer + "\n", style="bold", markup=False)
     out.print(answer.text, markup=False, soft_wrap=True)
@@ -126,6 +166,14 @@ def search(
     mode: ModeOption = "auto",
     document: DocumentOption = None,
     modality: ModalityOption = None,
+    where: WhereOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    history: HistoryOption = None,
+    history_file: HistoryFileOption = None,
+    decompose: DecomposeOption = "auto",
+    rewrite: RewriteOption = "rules",
+    times: TimesOption = "auto",
     explain: Annotated[
         bool, typer.Option("--explain", help="Show who found what, the ways through the graph to it, and the times.")
     ] = False,
@@ -146,10 +194,13 @@ def search(
             raise InputError(f"--image: there is no file {image}.")
         query = Query(text=question, image=image.read_bytes() if image is not None else None)
         service, settings = service_of(context, home=home, workspace=workspace)
-        found = service.search(
-            settings.workspace, query, k=k, mode=mode, scope=scope_of(document or (), modality or ())
+        scope = scope_of(document or (), modality or (), where=where or (), since=since, until=until)
+        refinement = understanding_of(
+            history=history, history_file=history_file, decompose=decompose, rewrite=rewrite, times=times
         )
-        explanation = explain_search(service, settings.workspace, question, found) if explain or plot else None
+        found = service.search(settings.workspace, query, k=k, mode=mode, scope=scope, refinement=refinement)
+        wanted = explain or plot
+        explanation = explain_search(service, settings.workspace, question, found, scope=scope) if wanted else None
         drawn = draw_explanation(explanation, plot, question=question) if explanation and plot else None
         service.close()
     if as_json:
@@ -168,8 +219,12 @@ def search(
 def print_evidence(found: SearchResult, *, explain: bool) -> None:
     """Print evidence, one entry a paragraph; with ``explain`` also who found it and how long each stage took."""
     out = console()
+    if found.trace.question:
+        out.print(f"read as: {found.trace.question}", markup=False, style="dim", soft_wrap=True)
     if not found.evidence:
         out.print("Nothing was found.")
+        if explain:
+            _print_notes(found)
         return
     for item in found.evidence:
         place = f"{item.document.name}, p. {item.chunk.page_first}" if item.document.is_paged else item.document.name
@@ -179,6 +234,12 @@ def print_evidence(found: SearchResult, *, explain: bool) -> None:
     if explain:
         stages = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in found.trace.stages)
         out.print(f"time: {stages}", markup=False, style="dim")
+        _print_notes(found)
+
+
+def _print_notes(found: SearchResult) -> None:
+    for note in found.trace.notes:
+        console().print(f"  {note}", markup=False, style="dim", soft_wrap=True)
 
 
 def _snippet(text: str) -> str:

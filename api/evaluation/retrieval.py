@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from api.evaluation.dataset import EvaluationFolder
 from api.evaluation.recipe import Recipe
 from kg.errors import ConfigError
-from retrieval.engine import RetrievalEngine
 from retrieval.metrics import evaluate, mean_metrics
-from retrieval.types import Evidence, Query
+from retrieval.types import Evidence, Query, Trace
 
-__all__ = ["RetrievalReport", "evaluate_retrieval", "pool_units"]
+__all__ = ["RetrievalReport", "Searcher", "evaluate_retrieval", "pool_units"]
 
 POOLED = 10
 
@@ -61,9 +61,17 @@ def pool_units(folder: EvaluationFolder, evidence: Sequence[Evidence], *, limit:
     return list(units)[:limit]
 
 
+class Searcher(Protocol):
+    """What is measured: the whole road of a request, or the engine alone."""
+
+    def search(self, query: Query, *, k: int, mode: str = ...) -> tuple[list[Evidence], Trace]:
+        """Find evidence, best first."""
+        ...
+
+
 def evaluate_retrieval(
     folder: EvaluationFolder,
-    engine: RetrievalEngine,
+    engine: Searcher,
     recipe: Recipe,
     *,
     on_question: Callable[[str], None] = lambda _: None,

@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from api.explain import explain_search, explanation_payload
 from api.payloads import answer_payload, completion_payload, document_payload, report_payload, search_payload
+from api.refinement import refinement_of
 from api.schemas import (
     AnswerOut,
     CompleteRequest,
@@ -27,6 +28,7 @@ from api.schemas import (
 from api.scope import Scope, scope_of
 from api.service import SearchResult, Service
 from kg.errors import LimitExceededError, MmkgError
+from retrieval.options import Refinement
 from retrieval.types import Query
 
 __all__ = ["workspace_router"]
@@ -83,6 +85,7 @@ def _add_questions(router: APIRouter, service: Service) -> None:
             mode=request.mode,
             generator=request.generator,
             scope=_scope(request),
+            refinement=_refinement(request),
         )
         return answer_payload(answer)
 
@@ -94,12 +97,13 @@ def _add_questions(router: APIRouter, service: Service) -> None:
     @router.post("/retrieve", response_model=RetrieveResponse, summary="Find evidence")
     def retrieve(workspace: str, request: RetrieveRequest) -> dict[str, Any]:
         """Return ranked evidence and no answer."""
-        found = service.search(
-            workspace, Query(text=request.question), k=request.k, mode=request.mode, scope=_scope(request)
-        )
+        scope, refinement = _scope(request), _refinement(request)
+        query = Query(text=request.question)
+        found = service.search(workspace, query, k=request.k, mode=request.mode, scope=scope, refinement=refinement)
         body = search_payload(found, question=request.question)
         if request.explain:
-            body["explanation"] = explanation_payload(explain_search(service, workspace, request.question, found))
+            explanation = explain_search(service, workspace, request.question, found, scope=scope)
+            body["explanation"] = explanation_payload(explanation)
         return body
 
     @router.post("/complete", response_model=CompleteResponse, summary="Predict links")
@@ -112,7 +116,15 @@ def _add_questions(router: APIRouter, service: Service) -> None:
 
 
 def _scope(request: RetrieveRequest | QueryRequest) -> Scope:
-    return scope_of(request.documents, request.modalities)
+    return scope_of(
+        request.documents, request.modalities, where=request.where, since=request.since, until=request.until
+    )
+
+
+def _refinement(request: RetrieveRequest | QueryRequest) -> Refinement:
+    return refinement_of(
+        history=request.history, decompose=request.decompose, rewrite=request.rewrite, times=request.times
+    )
 
 
 def _read(file: UploadFile, service: Service) -> tuple[str, bytes]:

@@ -23,7 +23,7 @@ def scored(settings, path, recipe=None):
     folder = read_folder(path)
     service, workspace = evaluation_service(settings, path, retrieval=recipe.retrieval)
     ingest_corpus(service, workspace, folder)
-    report = evaluate_retrieval(folder, service.engine(workspace), recipe)
+    report = evaluate_retrieval(folder, service.retriever(workspace), recipe)
     service.close()
     return report
 
