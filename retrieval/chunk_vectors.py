@@ -2,18 +2,19 @@
 
 Layer: ``retrieval``; satisfies :class:`kg.ports.ChunkEncoder`.
 
-Shape suffixes: N chunks, D vector width.
+Shape suffixes: N texts, D vector width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kg.ports import EncodedChunk
+from kg.ports import EncodedChunk, VectorStore
 from kg.types import GraphDelta
 from retrieval.config import RetrievalConfig
 from retrieval.derived import searchable_text, vector_space
 from retrieval.types import TextEncoder
+from retrieval.vector_cache import encode_new
 
 __all__ = ["IngestChunkEncoder"]
 
@@ -23,11 +24,13 @@ class IngestChunkEncoder:
 
     :param encoder: Turns texts into vectors.
     :param config: The constants of retrieval, which decide what is encoded of a chunk.
+    :param store: The record, for vectors of texts that it holds already; ``None`` encodes every text.
     """
 
-    def __init__(self, encoder: TextEncoder, config: RetrievalConfig) -> None:
+    def __init__(self, encoder: TextEncoder, config: RetrievalConfig, *, store: VectorStore | None = None) -> None:
         self._encoder = encoder
         self._limit = config.max_context_characters
+        self._store = store
         self.space = vector_space(encoder, config)
 
     def encode(self, deltas: Sequence[GraphDelta]) -> list[list[EncodedChunk]]:
@@ -42,5 +45,13 @@ class IngestChunkEncoder:
             for delta in deltas
             for chunk in delta.chunks
         ]
-        vectors_ND = iter(self._encoder.encode(texts)) if texts else iter(())
-        return [[(chunk.chunk_id, next(vectors_ND)) for chunk in delta.chunks] for delta in deltas]
+        contents, vectors = encode_new(texts, self._encoder, space=self.space, store=self._store)
+        left = iter(contents)
+        return [
+            [
+                EncodedChunk(chunk_id=chunk.chunk_id, vector=vectors[content], content=content)
+                for chunk in delta.chunks
+                for content in [next(left)]
+            ]
+            for delta in deltas
+        ]

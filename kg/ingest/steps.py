@@ -8,7 +8,7 @@ Layer: ``kg``; the standard library. It knows ports only.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -22,7 +22,9 @@ from kg.ports import (
     Captioner,
     ChunkEncoder,
     EncodedChunk,
+    EncodedPicture,
     Extractor,
+    PictureEncoder,
     RecordStore,
     Resolver,
 )
@@ -71,6 +73,7 @@ class Task:
     captions: tuple[Caption, ...] = ()
     delta: GraphDelta | None = None
     vectors: Sequence[EncodedChunk] = ()
+    picture_vectors: Mapping[str, Sequence[EncodedPicture]] = field(default_factory=dict)
     failure: Failure | None = None
 
     @property
@@ -98,6 +101,7 @@ class Steps:
     :param resolver: Decides which mentions name the same thing.
     :param captioner: Describes pictures; ``None`` leaves them without words.
     :param encoder: Makes the vectors of chunks; ``None`` leaves that to whoever searches.
+    :param picture_encoder: Makes the vectors of pictures; ``None`` leaves that to whoever searches.
     :param caption_batch: Pictures handed to the captioner at once.
     :param clock: Seconds of a steady clock.
     """
@@ -111,6 +115,7 @@ class Steps:
     encoder: ChunkEncoder | None
     caption_batch: int
     clock: Callable[[], float] = time.perf_counter
+    picture_encoder: PictureEncoder | None = None
 
     def look_up(self, task: Task) -> None:
         """See whether the record has the file already."""
@@ -172,10 +177,14 @@ class Steps:
         return [None] * len(batch) if isinstance(found, Failure) else found
 
     def encode(self, tasks: Sequence[Task]) -> None:
-        """Make the vectors of all chunks of the tasks in one batch.
+        """Make the vectors of all chunks, and of all pictures, of the tasks in one batch each.
 
         Vectors are derived: a failure here is logged and fails no file, and the search that needs them tries again.
         """
+        self._encode_chunks(tasks)
+        self._encode_pictures(tasks)
+
+    def _encode_chunks(self, tasks: Sequence[Task]) -> None:
         encoder = self.encoder
         deltas = [task.delta for task in tasks if task.is_open and task.delta is not None]
         if encoder is None or not deltas:
@@ -191,6 +200,20 @@ class Steps:
         if not isinstance(found, Failure):
             for task, rows in zip(open_tasks, found, strict=True):
                 task.vectors = rows
+
+    def _encode_pictures(self, tasks: Sequence[Task]) -> None:
+        encoder = self.picture_encoder
+        if encoder is None:
+            return
+        for task in tasks:
+            document = task.document
+            if not task.is_open or document is None or not document.assets:
+                continue
+            found = self._timed(
+                [task], "encode", lambda made=document: attempt(task.raw, lambda: encoder.encode(made.assets))
+            )
+            if not isinstance(found, Failure):
+                task.picture_vectors = found
 
     def finish(self, task: Task) -> FileOutcome:
         """Write the document, and say what became of the file. Only here is anything decided that others can see.
