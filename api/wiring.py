@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kg.loaders.discover import Candidate
     from kg.loaders.raw import FileFailure
     from retrieval.engine import RetrievalEngine
-    from retrieval.types import TextEncoder
+    from retrieval.types import ImageEncoder, TextEncoder
 
 __all__ = ["GENERATORS", "Wiring", "build_service"]
 
@@ -87,6 +87,7 @@ class Wiring:
 
         def make_engine() -> RetrievalEngine:
             from retrieval.engine import RetrievalEngine
+            from retrieval.image_search import PictureSearch
 
             return RetrievalEngine(
                 store,
@@ -94,6 +95,13 @@ class Wiring:
                 self.settings.retrieval,
                 folder / "index",
                 describe_image=self.describe_image,
+                pictures=PictureSearch(
+                    store,
+                    self.settings.retrieval,
+                    folder / "index",
+                    encoder=self.image_encoder(),
+                    limits=self.settings.limits,
+                ),
             )
 
         return Workspace(name=name, folder=folder, store=store, make_engine=make_engine)
@@ -171,6 +179,8 @@ class Wiring:
         from kg.loaders.registry import LoaderRegistry, default_loaders
         from kg.resolution import NameResolver
         from retrieval.chunk_vectors import IngestChunkEncoder
+        from retrieval.encoders.perceptual import PerceptualEncoder
+        from retrieval.picture_index import IngestPictureEncoder
 
         limits = self.settings.limits
         loaders = LoaderRegistry((*self._loaders, *default_loaders(limits, fetch=self.settings.fetch)), limits)
@@ -181,7 +191,8 @@ class Wiring:
             chunker=partial(chunk_document, tokenizer=self.encoder(), config=self.settings.chunking),
             extractor=self.extractor(folder),
             resolver=NameResolver(),
-            encoder=IngestChunkEncoder(self.encoder(), self.settings.retrieval),
+            encoder=IngestChunkEncoder(self.encoder(), self.settings.retrieval, store=store),
+            picture_encoder=IngestPictureEncoder([PerceptualEncoder(), *filter(None, [self.image_encoder()])], store),
             config=self.settings.ingest,
         )
 
@@ -249,6 +260,16 @@ class Wiring:
             return make_encoder(self.settings.encoder, self.models)
 
         return self._once("encoder", make)
+
+    def image_encoder(self) -> ImageEncoder | None:
+        """Return the encoder of the setting ``image_encoder``; ``None`` where none is named."""
+
+        def make() -> ImageEncoder | None:
+            from api.encoders import make_image_encoder
+
+            return make_image_encoder(self.settings.image_encoder, self.models)
+
+        return self._once("image_encoder", make)
 
     def encoder_state(self) -> tuple[str, str]:
         """Say whether the text encoder can be used (``ok`` or ``broken``), and which it is."""

@@ -38,6 +38,19 @@ class RetrievalConfig:
     lexical_weight: float = 0.5
     """Weight of standardised BM25 scores, >= 0."""
 
+    copy_weight: float = 1.0
+    """Weight of copies of the picture that is asked with, >= 0, in the fusion and so in where the walk starts: what
+    hangs together with the picture is found through it. Copies come first whatever this is. A convention: a copy is
+    surer than any likeness of words, and 1 is the weight of words and vectors together."""
+
+    image_weight: float = 0.5
+    """Weight of standardised cosines between the picture that is asked with and others, >= 0: that of text vectors. A
+    convention, and so is the next; no image encoder could be measured."""
+
+    image_text_weight: float = 0.25
+    """Weight of standardised cosines between the question's words and pictures, >= 0. Half of that of text vectors, for
+    such a space knows nothing of passages, and a question rarely asks for a picture."""
+
     n_seed_chunks: int = 50
     """How many of the best fused chunks the walk starts from, >= 1. Measured: 20, 50, 100 and all of them give the same
     recall, because the softmax leaves the others almost nothing."""
@@ -83,6 +96,10 @@ class RetrievalConfig:
     max_encoded_by_search: int = 512
     """The most chunks without a vector that a search encodes on its way, >= 0. Ingest makes vectors itself, so more of
     them means another encoder: that takes minutes, or money, and is left to ``mmkg reindex``."""
+
+    max_pictures_by_search: int = 16
+    """The same for pictures that an image encoder has not seen, >= 0; each takes some 100 ms on a CPU. Where more are
+    missing, the search goes on without them and says so."""
 
     rrf_k: float = 60.0
     """Rank offset of reciprocal-rank fusion, > 0; the value of Cormack et al. 2009. Used by the baseline alone."""

@@ -6,8 +6,9 @@ built again.
 - ``vectors.index`` and ``bm25.index`` in the index folder hold the last state, checked when they are read. A missing,
   damaged or foreign file costs time, never correctness; one that is merely old is caught up by the difference in ids,
   which suffices because a chunk's id is a hash of what it holds.
-- Vectors are stored in the record under the encoder's fingerprint and by what was encoded, so each text is encoded once. Another encoder has
-  vectors of its own, and those of the one before stay until they are pruned: to go back costs nothing. Where more than
+- Vectors are stored in the record under the encoder's fingerprint and by what was encoded, so each text is encoded
+  once. Another encoder has vectors of its own, and those of the one before stay until they are pruned: to go back costs
+  nothing. Where more than
   ``RetrievalConfig.max_encoded_by_search`` are missing, a search refuses and names the command that makes them.
 - ``communities.npz`` holds the communities of one version of the record; it is found anew when that changes.
 - The encoder is touched by :meth:`DerivedState.dense` and :meth:`DerivedState.themes` alone, SciPy by

@@ -36,6 +36,7 @@ from retrieval.config import RetrievalConfig
 from retrieval.derived import Catalog, DerivedState
 from retrieval.evidence import EvidenceReader, FoundChunk
 from retrieval.fusion import FusedItem, ScoredPool, fuse_standard_scores
+from retrieval.image_search import PictureSearch, SeenPicture, copies_first
 from retrieval.types import Evidence, Query, TextEncoder, Trace
 
 __all__ = ["MODES", "RetrievalEngine"]
@@ -56,6 +57,7 @@ _RETRIEVERS: Mapping[str, frozenset[str]] = {
 _N_THEMES = 5
 """The most communities whose chunks are evidence for a global question."""
 _LOCAL = frozenset({"graph", "local"})
+_BY_WORDS = frozenset({"dense", "bm25"})
 
 
 @dataclass(slots=True)
@@ -84,6 +86,8 @@ class _Request:
     mode: str
     document_ids: frozenset[str] | None
     modalities: frozenset[Modality] | None
+    words: str = ""
+    seen: SeenPicture | None = None
 
 
 class RetrievalEngine:
@@ -93,7 +97,8 @@ class RetrievalEngine:
     :param encoder: Turns texts into vectors; loaded with the first search or refresh that needs it.
     :param config: The constants.
     :param index_dir: A folder for index files, which may be deleted at any time.
-    :param describe_image: Says what is on a picture (the bytes of an image file), so that a picture can be a query.
+    :param describe_image: Reads the words on a picture (the bytes of an image file) that is asked with.
+    :param pictures: Searches pictures by a picture, and by words where it has an encoder for that.
     """
 
     def __init__(
@@ -104,12 +109,14 @@ class RetrievalEngine:
         index_dir: Path,
         *,
         describe_image: Callable[[bytes], str] | None = None,
+        pictures: PictureSearch | None = None,
     ) -> None:
         self.config = config
         self._store = store
         self._encoder = encoder
         self._derived = DerivedState(store, encoder, config, index_dir)
         self._describe_image = describe_image
+        self.pictures = pictures
         self._reader = EvidenceReader(store)
 
     def refresh(self) -> tuple[str, ...]:
@@ -131,7 +138,7 @@ class RetrievalEngine:
             self._derived.dense(catalog)
         except (ConfigError, EncoderError, VectorsMissingError) as error:  # a server may refuse its key by now
             return (str(error),)
-        return ()
+        return () if self.pictures is None else self.pictures.refresh()
 
     @property
     def vector_space(self) -> str:
@@ -141,6 +148,8 @@ class RetrievalEngine:
     def forget_vectors(self) -> None:
         """Drop the vector index, of which the record has no vectors any more."""
         self._derived.forget_vectors()
+        if self.pictures is not None:
+            self.pictures.forget()
 
     def reindex(self, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> int:
         """Encode every chunk that has no vector of this encoder; see :meth:`DerivedState.reindex`.
@@ -166,13 +175,14 @@ class RetrievalEngine:
     ) -> tuple[list[Evidence], Trace]:
         """Find evidence for a query in the record as it is now.
 
-        :param query: Words, a picture, or both; a picture is searched by what ``describe_image`` says of it.
+        :param query: Words, a picture, or both. A picture is searched by itself and by the words on it.
         :param k: The most pieces of evidence, >= 1.
         :param mode: One of :data:`MODES`.
         :param document_ids: Only evidence from these documents; ``None`` allows all.
         :param modalities: Only evidence of these kinds; ``None`` allows all.
         :returns: Evidence, best first, ties by chunk id, ranks from 1; and how long each stage took, in seconds.
-        :raises InputError: If ``k`` is below 1, the mode is unknown, or a picture is asked with and cannot be read.
+        :raises InputError: If ``k`` is below 1, the mode is unknown, or what is asked with is not a picture.
+        :raises LoadError: If a picture is asked with that is damaged or too large.
         :raises NotFoundError: If the record keeps changing under the search.
         :raises VectorsMissingError: If the mode needs vectors and many chunks have none of this encoder.
         :raises EncoderError: If the mode needs vectors and the encoder fails.
@@ -182,16 +192,23 @@ class RetrievalEngine:
         if mode not in MODES:
             raise InputError(f"search: there is no mode {mode!r}. Use one of {', '.join(MODES)}.")
         clock = _Clock()
+        seen = None
+        if query.image is not None and self.pictures is not None:
+            with clock.stage("look"):
+                seen = self.pictures.look(query.image)
         request = _Request(
             text=self._words(query, clock),
             k=k,
             mode=mode,
             document_ids=None if document_ids is None else frozenset(document_ids),
             modalities=None if modalities is None else frozenset(modalities),
+            words=query.text,
+            seen=seen,
         )
         if not request.text.strip():
             clock.notes.append("no words were found on the picture")
-            return [], clock.trace()
+            if seen is None:
+                return [], clock.trace()
         try:
             return self._search(request, clock), clock.trace()
         except NotFoundError:  # a document went between the search and the reading of its chunks: look again, once
@@ -206,6 +223,8 @@ class RetrievalEngine:
     def _words(self, query: Query, clock: _Clock) -> str:
         if query.image is None:
             return query.text
+        if self._describe_image is None and self.pictures is not None:
+            return query.text
         if self._describe_image is None:
             raise InputError("search: this engine cannot read pictures. Ask in words, or configure a captioner.")
         with clock.stage("describe_image"):
@@ -219,15 +238,25 @@ class RetrievalEngine:
         n_items = len(catalog.chunk_ids) if allowed is None else len(allowed)
         if n_items == 0:
             return []
-        used = _RETRIEVERS[request.mode]
+        used = _RETRIEVERS[request.mode] if request.text.strip() else _RETRIEVERS[request.mode] - _BY_WORDS
         n_pool = min(n_items, max(self.config.pool_size, request.k))
         pools: dict[str, ScoredPool] = {}
-        themed = self._themes(request, catalog, allowed, clock) if request.mode == "global" else []
+        themed = (
+            self._themes(request, catalog, allowed, clock) if request.mode == "global" and request.text.strip() else []
+        )
         used = frozenset() if themed else used
         if "dense" in used:
             pools["dense"] = self._dense_pool(request.text, catalog, allowed, n_pool, clock)
         if "bm25" in used:
             pools["bm25"] = self._lexical_pool(request.text, catalog, allowed, n_pool, clock)
+        words = request.words if used >= _BY_WORDS else ""  # words find pictures where they find passages both ways
+        if self.pictures is not None and not themed and self.pictures.can_find(request.seen, words):
+            with clock.stage("pictures"):
+                pools.update(
+                    self.pictures.pools(
+                        request.seen, words, catalog=catalog, allowed=allowed, n_pool=n_pool, note=clock.notes.append
+                    )
+                )
         if themed:
             found = themed
         elif "graph" in used:
@@ -238,6 +267,7 @@ class RetrievalEngine:
         else:
             with clock.stage("fuse"):
                 found = [_found(item) for item in self._fuse(pools, n_items)]
+        found = copies_first(found, pools)
         with clock.stage("read"):
             return self._reader.read(found[: request.k], pools, catalog)
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeVar
 
 from kg import ids
 from kg.captioning.context import caption_request
 from kg.captioning.grading import grade_statements
+from kg.captioning.lines import NAMED_BY_FILE, name_caption
 from kg.errors import EmptyFileError, LoadError, MmkgError
 from kg.ingest.outcomes import Failure, attempt, done, failed, unchanged
 from kg.ports import (
@@ -167,7 +169,7 @@ class Steps:
         extractor = self.extractor
         if len(batch) < 2 or not isinstance(extractor, BatchExtractor):
             return [None] * len(batch)
-        items = [(chunks, _document(task)) for task, chunks in batch]
+        items = [(_that_say_something(chunks, task.captions), _document(task)) for task, chunks in batch]
         found = self._timed(
             [task for task, _ in batch],
             "extract",
@@ -203,15 +205,12 @@ class Steps:
 
     def _encode_pictures(self, tasks: Sequence[Task]) -> None:
         encoder = self.picture_encoder
-        if encoder is None:
-            return
-        for task in tasks:
-            document = task.document
-            if not task.is_open or document is None or not document.assets:
+        for task in tasks if encoder is not None else ():
+            assets = task.document.assets if task.is_open and task.document is not None else ()
+            if encoder is None or not assets:
                 continue
-            found = self._timed(
-                [task], "encode", lambda made=document: attempt(task.raw, lambda: encoder.encode(made.assets))
-            )
+            work = partial(attempt, task.raw, partial(encoder.encode, assets))
+            found = self._timed([task], "encode", work)
             if not isinstance(found, Failure):
                 task.picture_vectors = found
 
@@ -260,7 +259,8 @@ class Steps:
         self, document: Document, captions: Sequence[Caption], chunks: Sequence[Chunk], found: Extraction | None
     ) -> GraphDelta:
         if found is None:
-            found = self.extractor.extract(chunks, document=document) if chunks else Extraction()
+            telling = _that_say_something(chunks, captions)
+            found = self.extractor.extract(telling, document=document) if telling else Extraction()
         found = grade_statements(found, chunks=chunks, captions=captions, tables=document.tables)
         return GraphDelta(
             document=document,
@@ -285,7 +285,10 @@ class Steps:
         for start in range(0, len(document.assets), self.caption_batch):
             batch = document.assets[start : start + self.caption_batch]
             found = self.captioner.caption([caption_request(asset, document) for asset in batch])
-            captions.extend(caption for caption in found if caption is not None)
+            captions.extend(
+                caption if caption is not None else name_caption(asset, document)
+                for asset, caption in zip(batch, found, strict=True)
+            )
         return tuple(captions)
 
     def _cut(self, document: Document, captions: Sequence[Caption]) -> list[Chunk]:
@@ -312,3 +315,9 @@ def _document(task: Task) -> Document:
     if task.document is None:
         raise MmkgError(f"{task.raw.name} came to a stage before it was parsed. Please report this.")
     return task.document
+
+
+def _that_say_something(chunks: Sequence[Chunk], captions: Sequence[Caption]) -> list[Chunk]:
+    """Return the chunks in which names may be looked for: a file's name is no statement of anything."""
+    nameless = {caption.asset_id for caption in captions if caption.captioner == NAMED_BY_FILE}
+    return [chunk for chunk in chunks if chunk.asset_id is None or chunk.asset_id not in nameless]
