@@ -40,7 +40,8 @@ class MmkgRetriever(BaseRetriever):
     """Retrieve evidence of one workspace.
 
     ``service`` does the work; ``workspace``, ``k``, ``mode``, ``documents`` and ``modalities`` are those of
-    :meth:`api.service.Service.search`.
+    :meth:`api.service.Service.search`. ``image`` is a picture (the bytes of an image file) that goes with every
+    question.
     """
 
     service: Any
@@ -49,12 +50,13 @@ class MmkgRetriever(BaseRetriever):
     mode: str = "auto"
     documents: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
+    image: bytes | None = None
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         service: Service = self.service
         found = service.search(
             self.workspace,
-            Query(text=query),
+            Query(text=query, image=self.image),
             k=self.k,
             mode=self.mode,
             scope=scope_of(self.documents, self.modalities),
@@ -63,12 +65,16 @@ class MmkgRetriever(BaseRetriever):
 
 
 class MmkgAnswerer(RunnableSerializable[str, dict[str, Any]]):
-    """Answer a question from one workspace: a runnable from the question to what ``mmkg ask --json`` prints."""
+    """Answer a question from one workspace: a runnable from the question to what ``mmkg ask --json`` prints.
+
+    ``image`` is a picture (the bytes of an image file) that goes with each question.
+    """
 
     service: Any
     workspace: str = "default"
     k: int | None = None
     generator: str | None = None
+    image: bytes | None = None
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:  # noqa: A002 - LangChain's name
         """Answer one question.
@@ -96,4 +102,6 @@ class MmkgAnswerer(RunnableSerializable[str, dict[str, Any]]):
 
     def _answer(self, question: str) -> dict[str, Any]:
         service: Service = self.service
-        return answer_payload(service.ask(self.workspace, question, k=self.k, generator=self.generator))
+        return answer_payload(
+            service.ask(self.workspace, question, image=self.image, k=self.k, generator=self.generator)
+        )

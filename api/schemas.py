@@ -42,11 +42,13 @@ class _SearchRequest(_In):
     mode: str = Field(default="auto", description="auto, naive, local, global, hybrid, mix or bm25.")
     documents: list[str] = Field(default_factory=list, description="Ids, names or sources; empty: all.")
     modalities: list[str] = Field(default_factory=list, description="text, image, chart, table, page; empty: all.")
+    image: str | None = Field(default=None, description="A picture to search by: an image file as base64.")
 
 
 class RetrieveRequest(_SearchRequest):
-    """A search."""
+    """A search, by words, by a picture, or by both."""
 
+    question: str = Field(default="", max_length=100_000, description="What to look for; may be empty with an image.")
     explain: bool = Field(default=False, description="Whether to add the ways through the graph to each hit.")
 
 

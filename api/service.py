@@ -18,6 +18,7 @@ from api.extraction import forget_replies
 from api.graph import GraphService
 from api.jobs import Found, Jobs
 from api.parts import CompletionResult, Parts
+from api.pictures import require_picture_fits
 from api.scope import Scope
 from api.settings import Settings
 from api.vectors import Reindexed, describe_vectors, reindex
@@ -179,6 +180,7 @@ class Service:
         :param refinement: The steps around the search; ``None`` takes none.
         :returns: Evidence, best first, with the trace of the search.
         :raises NotFoundError: If the workspace or a document of the scope does not exist.
+        :raises LimitExceededError: If the picture is larger than the setting ``max_picture_bytes``.
         """
         opened = self.workspaces.get(workspace, create=False)
         evidence, trace = self._search(opened, query, k=k, mode=mode, scope=scope, refinement=refinement)
@@ -189,6 +191,7 @@ class Service:
         workspace: str,
         question: str,
         *,
+        image: bytes | None = None,
         k: int | None = None,
         mode: str = "auto",
         generator: str | None = None,
@@ -199,6 +202,7 @@ class Service:
 
         :param workspace: Its name.
         :param question: What is asked.
+        :param image: A picture that the question is about, as the bytes of an image file.
         :param k: The most pieces of evidence; ``None`` takes the setting.
         :param mode: How evidence is found.
         :param generator: Who writes; ``None`` takes the setting.
@@ -208,7 +212,14 @@ class Service:
         :raises NotFoundError: If the workspace does not exist.
         """
         events = self.ask_events(
-            workspace, question, k=k, mode=mode, generator=generator, scope=scope, refinement=refinement
+            workspace,
+            question,
+            image=image,
+            k=k,
+            mode=mode,
+            generator=generator,
+            scope=scope,
+            refinement=refinement,
         )
         return next(event.answer for event in events if isinstance(event, AnswerEvent) and event.answer is not None)
 
@@ -217,6 +228,7 @@ class Service:
         workspace: str,
         question: str,
         *,
+        image: bytes | None = None,
         k: int | None = None,
         mode: str = "auto",
         generator: str | None = None,
@@ -230,6 +242,7 @@ class Service:
 
         :param workspace: Its name.
         :param question: What is asked.
+        :param image: A picture that the question is about, as the bytes of an image file.
         :param k: The most pieces of evidence; ``None`` takes the setting.
         :param mode: How evidence is found.
         :param generator: Who writes; ``None`` takes the setting.
@@ -240,12 +253,14 @@ class Service:
         opened = self.workspaces.get(workspace, create=False)
         chosen = generator or self.settings.generator
         answerer = self._wiring.answerer(chosen)
-        exact = Answered() if mode != "auto" else try_exact(opened, question, ids=self._ids(opened, scope), scope=scope)
+        is_plain = mode == "auto" and image is None
+        exact = try_exact(opened, question, ids=self._ids(opened, scope), scope=scope) if is_plain else Answered()
         if exact.answer is not None:
             yield SearchResult(evidence=exact.answer.evidence, trace=exact.answer.trace)
             yield AnswerEvent(kind=EventKind.FINAL, answer=exact.answer)
             return
-        evidence, trace = self._search(opened, Query(text=question), k=k, mode=mode, scope=scope, refinement=refinement)
+        query = Query(text=question, image=image)
+        evidence, trace = self._search(opened, query, k=k, mode=mode, scope=scope, refinement=refinement)
         trace = exact.before(trace)
         yield SearchResult(evidence=tuple(evidence), trace=trace)
         yield from answerer.stream(question, evidence, generator=chosen, mentions=opened.store.mentions, trace=trace)
@@ -260,6 +275,7 @@ class Service:
         scope: Scope | None,
         refinement: Refinement | None,
     ) -> tuple[list[Evidence], Trace]:
+        require_picture_fits(query.image, limit=self.settings.max_picture_bytes)
         return opened.retriever.search(
             query,
             k=self.settings.k if k is None else k,

@@ -14,7 +14,7 @@ from kg.types import GraphDelta
 from retrieval.config import RetrievalConfig
 from retrieval.derived import searchable_text, vector_space
 from retrieval.types import TextEncoder
-from retrieval.vector_cache import encode_new
+from retrieval.vector_cache import Recent, encode_new
 
 __all__ = ["IngestChunkEncoder"]
 
@@ -31,6 +31,7 @@ class IngestChunkEncoder:
         self._encoder = encoder
         self._limit = config.max_context_characters
         self._store = store
+        self._recent = Recent()
         self.space = vector_space(encoder, config)
 
     def encode(self, deltas: Sequence[GraphDelta]) -> list[list[EncodedChunk]]:
@@ -45,7 +46,7 @@ class IngestChunkEncoder:
             for delta in deltas
             for chunk in delta.chunks
         ]
-        contents, vectors = encode_new(texts, self._encoder, space=self.space, store=self._store)
+        contents, vectors = encode_new(texts, self._encoder, space=self.space, store=self._store, recent=self._recent)
         left = iter(contents)
         return [
             [

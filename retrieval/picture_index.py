@@ -24,6 +24,7 @@ from retrieval.config import IndexKind
 from retrieval.indexes.faiss_cpu import FaissIndex
 from retrieval.indexes.faiss_kinds import choose_faiss_kind
 from retrieval.types import PictureVectors
+from retrieval.vector_cache import Recent
 
 __all__ = ["IngestPictureEncoder", "PictureIndex"]
 
@@ -168,6 +169,7 @@ class IngestPictureEncoder:
     def __init__(self, encoders: Sequence[PictureVectors], store: RecordStore) -> None:
         self._encoders = tuple(encoders)
         self._store = store
+        self._recent = {encoder.fingerprint: Recent() for encoder in self._encoders}
 
     def encode(self, assets: Sequence[Asset]) -> Mapping[str, Sequence[EncodedPicture]]:
         """Return, for each encoder, vectors of those pictures that the record has none of, each picture once.
@@ -179,10 +181,12 @@ class IngestPictureEncoder:
         data_of = {asset.sha256: asset.data for asset in assets}
         made: dict[str, list[EncodedPicture]] = {}
         for encoder in self._encoders:
-            known = self._store.picture_vectors(encoder=encoder.fingerprint, sha256s=list(data_of))
-            new = [sha256 for sha256 in data_of if sha256 not in known]
+            space, recent = encoder.fingerprint, self._recent[encoder.fingerprint]
+            stored = self._store.picture_vectors(encoder=space, sha256s=list(data_of))
+            known = recent.known(sha256 for sha256 in data_of if sha256 not in stored)
+            new = [sha256 for sha256 in data_of if sha256 not in stored and sha256 not in known]
             vectors = encoder.encode_images([data_of[sha256] for sha256 in new])
-            made[encoder.fingerprint] = [
-                (sha256, vector) for sha256, vector in zip(new, vectors, strict=True) if vector is not None
-            ]
+            seen = {sha256: vector for sha256, vector in zip(new, vectors, strict=True) if vector is not None}
+            recent.remember(seen)
+            made[space] = [*known.items(), *seen.items()]
         return made

@@ -38,9 +38,15 @@ ModalityOption = Annotated[
 ]
 
 
+ImageOption = Annotated[
+    Path | None, typer.Option("--image", help="A picture to search by, beside the words.", show_default=False)
+]
+
+
 def ask(
     context: typer.Context,
     question: Annotated[str, typer.Argument(help="What you want to know.")],
+    image: ImageOption = None,
     workspace: WorkspaceOption = None,
     home: HomeOption = None,
     k: KOption = None,
@@ -61,14 +67,22 @@ def ask(
 ) -> None:
     """Answer a question, with numbered citations that were checked against their source."""
     if no_generate:
-        search(context, question, None, workspace, home, k, mode, document, modality, False, None, as_json)
+        search(context, question, image, workspace, home, k, mode, document, modality, False, None, as_json)
         return
     with failures_explained(as_json=as_json):
+        from api.pictures import picture_from_file
         from api.scope import scope_of
 
         service, settings = service_of(context, home=home, workspace=workspace)
-        scope = scope_of(document or (), modality or ())
-        events = service.ask_events(settings.workspace, question, k=k, mode=mode, generator=generator, scope=scope)
+        events = service.ask_events(
+            settings.workspace,
+            question,
+            image=picture_from_file(image, limit=settings.max_picture_bytes),
+            k=k,
+            mode=mode,
+            generator=generator,
+            scope=scope_of(document or (), modality or ()),
+        )
         answer = _show_events(events, show_evidence=show_evidence, as_json=as_json)
         service.close()
     if as_json:
@@ -119,7 +133,7 @@ def _print_answer(answer: Answer) -> None:
 def search(
     context: typer.Context,
     question: Annotated[str, typer.Argument(help="What to look for; may be empty with --image.")] = "",
-    image: Annotated[Path | None, typer.Option("--image", help="A picture to search by.", show_default=False)] = None,
+    image: ImageOption = None,
     workspace: WorkspaceOption = None,
     home: HomeOption = None,
     k: KOption = None,
@@ -138,14 +152,12 @@ def search(
     """Show the evidence for a question: rank, score, kind, source, page and snippet. Nothing is generated."""
     with failures_explained(as_json=as_json):
         from api.explain import draw_explanation, explain_search, explanation_payload
+        from api.pictures import picture_from_file
         from api.scope import scope_of
-        from kg.errors import InputError
         from retrieval.types import Query
 
-        if image is not None and not image.is_file():
-            raise InputError(f"--image: there is no file {image}.")
-        query = Query(text=question, image=image.read_bytes() if image is not None else None)
         service, settings = service_of(context, home=home, workspace=workspace)
+        query = Query(text=question, image=picture_from_file(image, limit=settings.max_picture_bytes))
         found = service.search(
             settings.workspace, query, k=k, mode=mode, scope=scope_of(document or (), modality or ())
         )

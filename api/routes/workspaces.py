@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from api.explain import explain_search, explanation_payload
 from api.payloads import answer_payload, completion_payload, document_payload, report_payload, search_payload
+from api.pictures import picture_from_base64
 from api.schemas import (
     AnswerOut,
     CompleteRequest,
@@ -79,6 +80,7 @@ def _add_questions(router: APIRouter, service: Service) -> None:
         answer = service.ask(
             workspace,
             request.question,
+            image=_image(request, service),
             k=request.k,
             mode=request.mode,
             generator=request.generator,
@@ -94,9 +96,8 @@ def _add_questions(router: APIRouter, service: Service) -> None:
     @router.post("/retrieve", response_model=RetrieveResponse, summary="Find evidence")
     def retrieve(workspace: str, request: RetrieveRequest) -> dict[str, Any]:
         """Return ranked evidence and no answer."""
-        found = service.search(
-            workspace, Query(text=request.question), k=request.k, mode=request.mode, scope=_scope(request)
-        )
+        query = Query(text=request.question, image=_image(request, service))
+        found = service.search(workspace, query, k=request.k, mode=request.mode, scope=_scope(request))
         body = search_payload(found, question=request.question)
         if request.explain:
             body["explanation"] = explanation_payload(explain_search(service, workspace, request.question, found))
@@ -115,6 +116,10 @@ def _scope(request: RetrieveRequest | QueryRequest) -> Scope:
     return scope_of(request.documents, request.modalities)
 
 
+def _image(request: RetrieveRequest | QueryRequest, service: Service) -> bytes | None:
+    return picture_from_base64(request.image, limit=service.settings.max_picture_bytes)
+
+
 def _read(file: UploadFile, service: Service) -> tuple[str, bytes]:
     limit = service.settings.max_upload_bytes
     data = file.file.read(limit + 1)
@@ -126,16 +131,16 @@ def _read(file: UploadFile, service: Service) -> tuple[str, bytes]:
 
 
 def _events(service: Service, workspace: str, request: QueryRequest) -> Iterator[str]:
-    events = service.ask_events(
-        workspace,
-        request.question,
-        k=request.k,
-        mode=request.mode,
-        generator=request.generator,
-        scope=_scope(request),
-    )
     try:
-        for event in events:
+        for event in service.ask_events(
+            workspace,
+            request.question,
+            image=_image(request, service),
+            k=request.k,
+            mode=request.mode,
+            generator=request.generator,
+            scope=_scope(request),
+        ):
             if isinstance(event, SearchResult):
                 yield _sse("evidence", search_payload(event, question=request.question))
             elif event.answer is not None:

@@ -3,9 +3,9 @@
 Layer: ``retrieval``; Pillow and NumPy.
 
 The picture is laid on white, made grey and shrunk to 17 x 17 by averaging; the vector is the differences of
-neighbouring cells, to the right and below, scaled to length one. It is the difference hash (Krawetz 2013, "Kind of Like That") with
-its numbers kept instead of their signs alone, which parts copies from strangers more widely. It tells copies, not
-meanings: two charts of the same thing are strangers to it.
+neighbouring cells, to the right and below, scaled to length one. It is the difference hash (Krawetz 2013, "Kind of Like
+That") with its numbers kept instead of their signs alone, which parts copies from strangers more widely. It tells
+copies, not meanings: two charts of the same thing are strangers to it.
 
 Measured on the 300 charts of ``opencqa-dev``, the cosine of a chart with the nearest other chart is at most .75 (one
 pair of true copies aside). With copies of itself it is at least .975 after JPEG at quality 20 and halving, .987 after a
