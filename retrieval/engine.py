@@ -37,6 +37,7 @@ from retrieval.derived import Catalog, DerivedState
 from retrieval.evidence import EvidenceReader, FoundChunk
 from retrieval.fusion import FusedItem, ScoredPool, fuse_standard_scores
 from retrieval.image_search import PictureSearch, SeenPicture, copies_first
+from retrieval.two_level import PageLevel
 from retrieval.types import Evidence, Query, TextEncoder, Trace
 
 __all__ = ["MODES", "RetrievalEngine"]
@@ -118,6 +119,7 @@ class RetrievalEngine:
         self._describe_image = describe_image
         self.pictures = pictures
         self._reader = EvidenceReader(store)
+        self._pages = PageLevel(store, config)
 
     def refresh(self) -> tuple[str, ...]:
         """Catch every index up with the record, encoding chunks that have no vector yet. Nothing to do is cheap.
@@ -267,6 +269,9 @@ class RetrievalEngine:
         else:
             with clock.stage("fuse"):
                 found = [_found(item) for item in self._fuse(pools, n_items)]
+        if not themed and len(pools) > 1:
+            with clock.stage("pages"):
+                found = self._pages.order(request.text, found, catalog, are_shares="graph" in used)
         found = copies_first(found, pools)
         with clock.stage("read"):
             return self._reader.read(found[: request.k], pools, catalog)
