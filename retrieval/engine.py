@@ -22,21 +22,21 @@ search, and a walk under a filter sees no mention outside it.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kg.errors import ConfigError, EncoderError, InputError, NotFoundError, VectorsMissingError
 from kg.ports import RecordStore
 from kg.types import Modality
+from retrieval.clock import Clock
 from retrieval.communities import Theme, rank_themes
 from retrieval.config import RetrievalConfig
 from retrieval.derived import Catalog, DerivedState
 from retrieval.evidence import EvidenceReader, FoundChunk
 from retrieval.fusion import FusedItem, ScoredPool, fuse_standard_scores
 from retrieval.image_search import PictureSearch, SeenPicture, copies_first
+from retrieval.routing import Router, RuleRouter, filled_up, route_of, within
 from retrieval.two_level import PageLevel
 from retrieval.types import Evidence, Query, TextEncoder, Trace
 
@@ -61,25 +61,6 @@ _LOCAL = frozenset({"graph", "local"})
 _BY_WORDS = frozenset({"dense", "bm25"})
 
 
-@dataclass(slots=True)
-class _Clock:
-    """Stage times of one search."""
-
-    stages: list[tuple[str, float]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stages.append((name, time.perf_counter() - started))
-
-    def trace(self) -> Trace:
-        return Trace(stages=tuple(self.stages), notes=tuple(self.notes))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Request:
     text: str
@@ -87,6 +68,7 @@ class _Request:
     mode: str
     document_ids: frozenset[str] | None
     modalities: frozenset[Modality] | None
+    first: frozenset[Modality] | None = None
     words: str = ""
     seen: SeenPicture | None = None
 
@@ -118,6 +100,8 @@ class RetrievalEngine:
         self._derived = DerivedState(store, encoder, config, index_dir)
         self._describe_image = describe_image
         self.pictures = pictures
+        self.routers: dict[str, Router] = {"rules": RuleRouter()}
+        """Who may choose the part of the workspace that a question is put to; more may be added."""
         self._reader = EvidenceReader(store)
         self._pages = PageLevel(store, config)
 
@@ -174,6 +158,7 @@ class RetrievalEngine:
         mode: str = "auto",
         document_ids: Collection[str] | None = None,
         modalities: Collection[Modality] | None = None,
+        route: str = "off",
     ) -> tuple[list[Evidence], Trace]:
         """Find evidence for a query in the record as it is now.
 
@@ -182,6 +167,7 @@ class RetrievalEngine:
         :param mode: One of :data:`MODES`.
         :param document_ids: Only evidence from these documents; ``None`` allows all.
         :param modalities: Only evidence of these kinds; ``None`` allows all.
+        :param route: Who chooses the kinds that are searched first (:mod:`retrieval.routing`); the others fill up.
         :returns: Evidence, best first, ties by chunk id, ranks from 1; and how long each stage took, in seconds.
         :raises InputError: If ``k`` is below 1, the mode is unknown, or what is asked with is not a picture.
         :raises LoadError: If a picture is asked with that is damaged or too large.
@@ -193,7 +179,7 @@ class RetrievalEngine:
             raise InputError(f"search: k must be at least 1, got {k}.")
         if mode not in MODES:
             raise InputError(f"search: there is no mode {mode!r}. Use one of {', '.join(MODES)}.")
-        clock = _Clock()
+        clock = Clock()
         seen = None
         if query.image is not None and self.pictures is not None:
             with clock.stage("look"):
@@ -211,18 +197,19 @@ class RetrievalEngine:
             clock.notes.append("no words were found on the picture")
             if seen is None:
                 return [], clock.trace()
+        request = self._routed(request, route, clock)
         try:
-            return self._search(request, clock), clock.trace()
+            return self._filled_up(request, clock), clock.trace()
         except NotFoundError:  # a document went between the search and the reading of its chunks: look again, once
             clock.notes.append("the record changed; searched again")
-            return self._search(request, clock), clock.trace()
+            return self._filled_up(request, clock), clock.trace()
 
     def entities_of(self, text: str) -> list[str]:
         """Return the ids of the entities that a text names, as graph search recognises them, in their order there."""
         graph = self._derived.graph(self._derived.catalog())
         return [graph.entity_ids[column] for column in graph.recognise(text)]
 
-    def _words(self, query: Query, clock: _Clock) -> str:
+    def _words(self, query: Query, clock: Clock) -> str:
         if query.image is None:
             return query.text
         if self._describe_image is None and self.pictures is not None:
@@ -233,32 +220,43 @@ class RetrievalEngine:
             described = self._describe_image(query.image)
         return f"{query.text}\n{described}" if query.text.strip() else described
 
-    def _search(self, request: _Request, clock: _Clock) -> list[Evidence]:
+    def _routed(self, request: _Request, route: str, clock: Clock) -> _Request:
+        chosen = route_of(route, self.routers, request.words or request.text)
+        if not chosen.corpora:
+            return request
+        clock.notes.append(f"routed to {', '.join(chosen.corpora)}: {chosen.reason}")
+        return replace(request, first=chosen.modalities, mode=chosen.mode or request.mode)
+
+    def _filled_up(self, request: _Request, clock: Clock) -> list[Evidence]:
+        """Search what the route says first, and fill up from the rest."""
+        found = self._search(request, clock)
+        if request.first is None or len(found) >= request.k:
+            return found
+        return filled_up(found, self._search(replace(request, first=None), clock), k=request.k)
+
+    def _search(self, request: _Request, clock: Clock) -> list[Evidence]:
         with clock.stage("catalog"):
             catalog = self._derived.catalog()
             allowed = catalog.allowed(request.document_ids, request.modalities)
+            allowed = within(allowed, catalog.allowed(None, request.first))
         n_items = len(catalog.chunk_ids) if allowed is None else len(allowed)
         if n_items == 0:
             return []
-        used = _RETRIEVERS[request.mode] if request.text.strip() else _RETRIEVERS[request.mode] - _BY_WORDS
+        used = _RETRIEVERS[request.mode] - (frozenset() if request.text.strip() else _BY_WORDS)
         n_pool = min(n_items, max(self.config.pool_size, request.k))
         pools: dict[str, ScoredPool] = {}
-        themed = (
-            self._themes(request, catalog, allowed, clock) if request.mode == "global" and request.text.strip() else []
-        )
+        is_global = request.mode == "global" and "dense" in used
+        themed = self._themes(request, catalog, allowed, clock) if is_global else []
         used = frozenset() if themed else used
         if "dense" in used:
             pools["dense"] = self._dense_pool(request.text, catalog, allowed, n_pool, clock)
         if "bm25" in used:
             pools["bm25"] = self._lexical_pool(request.text, catalog, allowed, n_pool, clock)
-        words = request.words if used >= _BY_WORDS else ""  # words find pictures where they find passages both ways
-        if self.pictures is not None and not themed and self.pictures.can_find(request.seen, words):
-            with clock.stage("pictures"):
-                pools.update(
-                    self.pictures.pools(
-                        request.seen, words, catalog=catalog, allowed=allowed, n_pool=n_pool, note=clock.notes.append
-                    )
-                )
+        if self.pictures is not None and not themed:
+            words = request.words if used >= _BY_WORDS else ""  # they find pictures where they find passages both ways
+            pools |= self.pictures.pools(
+                request.seen, words, catalog=catalog, allowed=allowed, n_pool=n_pool, clock=clock
+            )
         if themed:
             found = themed
         elif "graph" in used:
@@ -277,7 +275,7 @@ class RetrievalEngine:
             return self._reader.read(found[: request.k], pools, catalog)
 
     def _dense_pool(
-        self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: _Clock
+        self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: Clock
     ) -> ScoredPool:
         with clock.stage("open_dense"):
             index = self._derived.dense(catalog)
@@ -291,7 +289,7 @@ class RetrievalEngine:
         return ScoredPool(pairs=_known(pairs, catalog), weight=self.config.dense_weight)
 
     def _lexical_pool(
-        self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: _Clock
+        self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: Clock
     ) -> ScoredPool:
         with clock.stage("open_bm25"):
             index = self._derived.lexical(catalog)
@@ -303,7 +301,7 @@ class RetrievalEngine:
         return fuse_standard_scores(pools, pool_size=min(self.config.pool_size, n_items))
 
     def _themes(
-        self, request: _Request, catalog: Catalog, allowed: frozenset[str] | None, clock: _Clock
+        self, request: _Request, catalog: Catalog, allowed: frozenset[str] | None, clock: Clock
     ) -> list[FoundChunk]:
         """Return chunks of the best communities, an equal number of each; none where the graph has no communities."""
         with clock.stage("open_communities"):
@@ -346,7 +344,7 @@ class RetrievalEngine:
         allowed: frozenset[str] | None,
         pools: Mapping[str, ScoredPool],
         n_items: int,
-        clock: _Clock,
+        clock: Clock,
     ) -> list[FoundChunk]:
         with clock.stage("open_graph"):
             graph = self._derived.graph(catalog)

@@ -31,6 +31,7 @@ from kg.loaders.image import ImageLoader
 from kg.loaders.pictures import PICTURE_TYPES
 from kg.loaders.raw import raw_from_bytes
 from kg.ports import PictureRow, RecordStore
+from retrieval.clock import Clock
 from retrieval.config import RetrievalConfig
 from retrieval.derived import Catalog
 from retrieval.encoders.perceptual import SAME_PICTURE, PerceptualEncoder
@@ -97,10 +98,6 @@ class PictureSearch:
         )
         self._rows: tuple[int, list[PictureRow]] = (-1, [])
 
-    def can_find(self, seen: SeenPicture | None, words: str) -> bool:
-        """Tell whether there is anything to look for: a picture, or words where an encoder compares them with some."""
-        return seen is not None or (self._images is not None and bool(words.strip()))
-
     @property
     def encoders(self) -> tuple[PictureVectors, ...]:
         """Who makes the vectors of pictures."""
@@ -139,7 +136,7 @@ class PictureSearch:
         catalog: Catalog,
         allowed: frozenset[str] | None,
         n_pool: int,
-        note: Callable[[str], None],
+        clock: Clock,
     ) -> dict[str, ScoredPool]:
         """Return what each way of looking for pictures finds.
 
@@ -148,15 +145,29 @@ class PictureSearch:
         :param catalog: The chunks of the record.
         :param allowed: Only these chunks may be found; ``None`` allows all.
         :param n_pool: The most pictures of a pool, >= 1.
-        :param note: Told what the user should know of the search.
+        :param clock: Told how long it took, and what the user should know of the search.
         :returns: Pools by name; one that found nothing is left out.
         :raises EncoderError: If the image encoder fails.
         """
-        chunks_of = self._chunks_of(catalog, allowed)
-        if not chunks_of:
+        if seen is None and (self._images is None or not words.strip()):
             return {}
-        n_pool = min(n_pool, len(chunks_of))
+        with clock.stage("pictures"):
+            found = self._pools(seen, words, self._chunks_of(catalog, allowed), n_pool=n_pool, note=clock.notes.append)
+        return {name: pool for name, pool in found.items() if pool.pairs}
+
+    def _pools(
+        self,
+        seen: SeenPicture | None,
+        words: str,
+        chunks_of: Mapping[str, Sequence[str]],
+        *,
+        n_pool: int,
+        note: Callable[[str], None],
+    ) -> dict[str, ScoredPool]:
         pools: dict[str, ScoredPool] = {}
+        if not chunks_of:
+            return pools
+        n_pool = min(n_pool, len(chunks_of))
         if seen is not None:
             copies = self._copies_of(seen, chunks_of, note)
             pools[COPY] = ScoredPool(pairs=copies, weight=self._config.copy_weight, absent_score=0.0)
@@ -167,7 +178,7 @@ class PictureSearch:
         if words.strip() and self._images is not None and self._encoder is not None:
             near = self._near(self._images, self._encoder.encode_texts([words]), chunks_of, n_pool, note)
             pools[IMAGE_TEXT] = _standing_out(near, weight=self._config.image_text_weight)
-        return {name: pool for name, pool in pools.items() if pool.pairs}
+        return pools
 
     def refresh(self) -> tuple[str, ...]:
         """Catch the indexes up with the record, and return why vectors are missing still."""

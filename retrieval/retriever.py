@@ -49,5 +49,5 @@ class Retriever:
         :raises VectorsMissingError: As :meth:`RetrievalEngine.search`.
         :raises EncoderError: As :meth:`RetrievalEngine.search`.
         """
-        del refinement
-        return self._engine.search(query, k=k, mode=mode, document_ids=document_ids, modalities=modalities)
+        route = (refinement or Refinement()).route
+        return self._engine.search(query, k=k, mode=mode, document_ids=document_ids, modalities=modalities, route=route)
