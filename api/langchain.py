@@ -12,6 +12,7 @@ from api.payloads import answer_payload, evidence_payload
 from api.scope import scope_of
 from api.service import Service
 from kg.errors import MissingExtraError
+from retrieval.options import Refinement
 from retrieval.types import Evidence, Query
 
 try:
@@ -39,7 +40,7 @@ def to_document(evidence: Evidence) -> Document:
 class MmkgRetriever(BaseRetriever):
     """Retrieve evidence of one workspace.
 
-    ``service`` does the work; ``workspace``, ``k``, ``mode``, ``documents`` and ``modalities`` are those of
+    ``service`` does the work; ``workspace``, ``k``, ``mode``, ``documents``, ``modalities`` and ``route`` are those of
     :meth:`api.service.Service.search`. ``image`` is a picture (the bytes of an image file) that goes with every
     question.
     """
@@ -51,6 +52,7 @@ class MmkgRetriever(BaseRetriever):
     documents: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
     image: bytes | None = None
+    route: str = "off"
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         service: Service = self.service
@@ -60,6 +62,7 @@ class MmkgRetriever(BaseRetriever):
             k=self.k,
             mode=self.mode,
             scope=scope_of(self.documents, self.modalities),
+            refinement=Refinement(route=self.route),
         )
         return [to_document(item) for item in found.evidence]
 

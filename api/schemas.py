@@ -42,6 +42,7 @@ class _SearchRequest(_In):
     mode: str = Field(default="auto", description="auto, naive, local, global, hybrid, mix or bm25.")
     documents: list[str] = Field(default_factory=list, description="Ids, names or sources; empty: all.")
     modalities: list[str] = Field(default_factory=list, description="text, image, chart, table, page; empty: all.")
+    route: str = Field(default="off", description="Who chooses the kinds to search first: off, rules, lm, moe, openai.")
     image: str | None = Field(default=None, description="A picture to search by: an image file as base64.")
 
 

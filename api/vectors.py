@@ -41,21 +41,26 @@ def reindex(opened: Workspace, *, everything: bool, prune: bool, on_progress: Ca
     """
     engine, store = opened.engine, opened.store
     space = engine.vector_space
+    ours = (space, *engine.fields.spaces)
     pictures = engine.pictures
     seen = () if pictures is None else pictures.spaces
     if everything:
-        store.remove_vectors(encoder=space)
+        for one in ours:
+            store.remove_vectors(encoder=one)
         for one in seen:
             store.remove_picture_vectors(encoder=one)
         engine.forget_vectors()
     n_encoded = engine.reindex(on_progress)
+    engine.fields.reindex()
     n_pictures = 0 if pictures is None else pictures.reindex(on_progress)
-    others = [name for name in store.vector_counts() if name != space] if prune else []
+    others = [name for name in store.vector_counts() if name not in ours] if prune else []
     blind = [name for name in store.picture_vector_counts() if name not in seen] if prune else []
     n_pruned = sum(store.remove_vectors(encoder=name) for name in others)
     n_pruned += sum(store.remove_picture_vectors(encoder=name) for name in blind)
     counts, of_pictures = store.vector_counts(), store.picture_vector_counts()
     n_vectors = counts.pop(space, 0)
+    for one in engine.fields.spaces:
+        counts.pop(one, 0)
     n_picture_vectors = sum(of_pictures.pop(name, 0) for name in seen)
     return Reindexed(
         n_encoded=n_encoded,
@@ -77,6 +82,8 @@ def describe_vectors(opened: Workspace, encoder: tuple[str, str]) -> dict[str, A
     state, about = encoder
     counts = opened.store.vector_counts()
     n_vectors = counts.pop(opened.engine.vector_space, 0) if state == "ok" else 0
+    for one in opened.engine.fields.spaces if state == "ok" else ():
+        counts.pop(one, 0)
     return {
         "encoder": about if state == "ok" else f"{state}: {about}",
         "vectors": n_vectors,

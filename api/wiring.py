@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from kg.jobs import JobStore
     from kg.loaders.discover import Candidate
     from kg.loaders.raw import FileFailure
-    from retrieval.engine import RetrievalEngine
     from retrieval.types import ImageEncoder, TextEncoder
 
 __all__ = ["GENERATORS", "Wiring", "build_service"]
@@ -74,6 +73,7 @@ class Wiring:
         :param folder: Its folder, which exists.
         :returns: The open workspace; its indexes are built or caught up at the first search.
         """
+        from api.engines import make_engine
         from kg.resolution.matcher import GraphEntityMatcher
         from kg.stores.contradictions import FUNCTIONAL
         from kg.stores.record import open_record
@@ -85,26 +85,7 @@ class Wiring:
             functional=FUNCTIONAL if ontology is None else {**FUNCTIONAL, **dict.fromkeys(ontology.functional, "head")},
         )
 
-        def make_engine() -> RetrievalEngine:
-            from retrieval.engine import RetrievalEngine
-            from retrieval.image_search import PictureSearch
-
-            return RetrievalEngine(
-                store,
-                self.encoder(),
-                self.settings.retrieval,
-                folder / "index",
-                describe_image=self.describe_image,
-                pictures=PictureSearch(
-                    store,
-                    self.settings.retrieval,
-                    folder / "index",
-                    encoder=self.image_encoder(),
-                    limits=self.settings.limits,
-                ),
-            )
-
-        return Workspace(name=name, folder=folder, store=store, make_engine=make_engine)
+        return Workspace(name=name, folder=folder, store=store, make_engine=lambda: make_engine(self, store, folder))
 
     def graph_copy(self, workspace: str) -> WritableGraphStore | None:
         """Connect to the copy of a workspace's graph in the graph database; ``None`` where none is configured.

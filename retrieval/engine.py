@@ -36,29 +36,16 @@ from retrieval.derived import Catalog, DerivedState
 from retrieval.evidence import EvidenceReader, FoundChunk
 from retrieval.fusion import FusedItem, ScoredPool, fuse_standard_scores
 from retrieval.image_search import PictureSearch, SeenPicture, copies_first
+from retrieval.modes import BY_WORDS, LOCAL, MODES, RETRIEVERS
+from retrieval.picture_fields import PictureFields
 from retrieval.routing import Router, RuleRouter, filled_up, route_of, within
 from retrieval.two_level import PageLevel
 from retrieval.types import Evidence, Query, TextEncoder, Trace
 
 __all__ = ["MODES", "RetrievalEngine"]
 
-MODES: tuple[str, ...] = ("auto", "bm25", "global", "graph", "hybrid", "local", "mix", "naive")
-"""The modes of :meth:`RetrievalEngine.search`, sorted."""
-
-_RETRIEVERS: Mapping[str, frozenset[str]] = {
-    "auto": frozenset({"dense", "bm25", "graph"}),
-    "bm25": frozenset({"bm25"}),
-    "global": frozenset({"dense", "bm25"}),
-    "graph": frozenset({"bm25", "graph"}),
-    "hybrid": frozenset({"dense", "bm25"}),
-    "local": frozenset({"bm25", "graph"}),
-    "mix": frozenset({"dense", "bm25", "graph"}),
-    "naive": frozenset({"dense"}),
-}
 _N_THEMES = 5
 """The most communities whose chunks are evidence for a global question."""
-_LOCAL = frozenset({"graph", "local"})
-_BY_WORDS = frozenset({"dense", "bm25"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +91,7 @@ class RetrievalEngine:
         """Who may choose the part of the workspace that a question is put to; more may be added."""
         self._reader = EvidenceReader(store)
         self._pages = PageLevel(store, config)
+        self.fields = PictureFields(store, encoder, config, index_dir)
 
     def refresh(self) -> tuple[str, ...]:
         """Catch every index up with the record, encoding chunks that have no vector yet. Nothing to do is cheap.
@@ -124,7 +112,8 @@ class RetrievalEngine:
             self._derived.dense(catalog)
         except (ConfigError, EncoderError, VectorsMissingError) as error:  # a server may refuse its key by now
             return (str(error),)
-        return () if self.pictures is None else self.pictures.refresh()
+        notes = self.fields.refresh(catalog.version)
+        return notes if self.pictures is None else notes + self.pictures.refresh()
 
     @property
     def vector_space(self) -> str:
@@ -134,6 +123,7 @@ class RetrievalEngine:
     def forget_vectors(self) -> None:
         """Drop the vector index, of which the record has no vectors any more."""
         self._derived.forget_vectors()
+        self.fields.forget()
         if self.pictures is not None:
             self.pictures.forget()
 
@@ -242,7 +232,7 @@ class RetrievalEngine:
         n_items = len(catalog.chunk_ids) if allowed is None else len(allowed)
         if n_items == 0:
             return []
-        used = _RETRIEVERS[request.mode] - (frozenset() if request.text.strip() else _BY_WORDS)
+        used = RETRIEVERS[request.mode] - (frozenset() if request.text.strip() else BY_WORDS)
         n_pool = min(n_items, max(self.config.pool_size, request.k))
         pools: dict[str, ScoredPool] = {}
         is_global = request.mode == "global" and "dense" in used
@@ -253,7 +243,7 @@ class RetrievalEngine:
         if "bm25" in used:
             pools["bm25"] = self._lexical_pool(request.text, catalog, allowed, n_pool, clock)
         if self.pictures is not None and not themed:
-            words = request.words if used >= _BY_WORDS else ""  # they find pictures where they find passages both ways
+            words = request.words if used >= BY_WORDS else ""  # they find pictures where they find passages both ways
             pools |= self.pictures.pools(
                 request.seen, words, catalog=catalog, allowed=allowed, n_pool=n_pool, clock=clock
             )
@@ -286,6 +276,9 @@ class RetrievalEngine:
             query_1D = self._encoder.encode_queries([text])
         with clock.stage("dense"):
             (pairs,) = index.search(query_1D, k=n_pool, allowed=allowed)
+            pairs = self.fields.best(
+                pairs, query_1D, version=catalog.version, allowed=allowed, n_pool=n_pool, note=clock.notes.append
+            )
         return ScoredPool(pairs=_known(pairs, catalog), weight=self.config.dense_weight)
 
     def _lexical_pool(
@@ -351,7 +344,7 @@ class RetrievalEngine:
         with clock.stage("graph"):
             named = graph.recognise(request.text)
             fused = self._fuse(pools, n_items)
-            starts = [] if named and request.mode in _LOCAL else fused[: self.config.n_seed_chunks]
+            starts = [] if named and request.mode in LOCAL else fused[: self.config.n_seed_chunks]
             seeds = _softmax(starts, sharpness=self.config.seed_sharpness)
             walk = graph.walk(seeds, named, allowed=allowed, n_explained=request.k)
         if named:

@@ -41,6 +41,10 @@ ModalityOption = Annotated[
 ImageOption = Annotated[
     Path | None, typer.Option("--image", help="A picture to search by, beside the words.", show_default=False)
 ]
+RouteOption = Annotated[
+    str,
+    typer.Option("--route", help="Who chooses the kinds that are searched first: off, rules, lm, moe or openai."),
+]
 
 
 def ask(
@@ -59,6 +63,7 @@ def ask(
     ] = None,
     document: DocumentOption = None,
     modality: ModalityOption = None,
+    route: RouteOption = "off",
     show_evidence: Annotated[bool, typer.Option("--show-evidence", "-e", help="Show the evidence first.")] = False,
     no_generate: Annotated[
         bool, typer.Option("--no-generate", help="Show the evidence only, write no answer.")
@@ -67,11 +72,24 @@ def ask(
 ) -> None:
     """Answer a question, with numbered citations that were checked against their source."""
     if no_generate:
-        search(context, question, image, workspace, home, k, mode, document, modality, False, None, as_json)
+        search(
+            context,
+            question,
+            image,
+            workspace=workspace,
+            home=home,
+            k=k,
+            mode=mode,
+            document=document,
+            modality=modality,
+            route=route,
+            as_json=as_json,
+        )
         return
     with failures_explained(as_json=as_json):
         from api.pictures import picture_from_file
         from api.scope import scope_of
+        from retrieval.options import Refinement
 
         service, settings = service_of(context, home=home, workspace=workspace)
         events = service.ask_events(
@@ -82,6 +100,7 @@ def ask(
             mode=mode,
             generator=generator,
             scope=scope_of(document or (), modality or ()),
+            refinement=Refinement(route=route),
         )
         answer = _show_events(events, show_evidence=show_evidence, as_json=as_json)
         service.close()
@@ -140,6 +159,7 @@ def search(
     mode: ModeOption = "auto",
     document: DocumentOption = None,
     modality: ModalityOption = None,
+    route: RouteOption = "off",
     explain: Annotated[
         bool, typer.Option("--explain", help="Show who found what, the ways through the graph to it, and the times.")
     ] = False,
@@ -154,12 +174,18 @@ def search(
         from api.explain import draw_explanation, explain_search, explanation_payload
         from api.pictures import picture_from_file
         from api.scope import scope_of
+        from retrieval.options import Refinement
         from retrieval.types import Query
 
         service, settings = service_of(context, home=home, workspace=workspace)
         query = Query(text=question, image=picture_from_file(image, limit=settings.max_picture_bytes))
         found = service.search(
-            settings.workspace, query, k=k, mode=mode, scope=scope_of(document or (), modality or ())
+            settings.workspace,
+            query,
+            k=k,
+            mode=mode,
+            scope=scope_of(document or (), modality or ()),
+            refinement=Refinement(route=route),
         )
         explanation = explain_search(service, settings.workspace, question, found) if explain or plot else None
         drawn = draw_explanation(explanation, plot, question=question) if explanation and plot else None

@@ -28,6 +28,7 @@ from api.schemas import (
 from api.scope import Scope, scope_of
 from api.service import SearchResult, Service
 from kg.errors import LimitExceededError, MmkgError
+from retrieval.options import Refinement
 from retrieval.types import Query
 
 __all__ = ["workspace_router"]
@@ -85,6 +86,7 @@ def _add_questions(router: APIRouter, service: Service) -> None:
             mode=request.mode,
             generator=request.generator,
             scope=_scope(request),
+            refinement=Refinement(route=request.route),
         )
         return answer_payload(answer)
 
@@ -97,7 +99,14 @@ def _add_questions(router: APIRouter, service: Service) -> None:
     def retrieve(workspace: str, request: RetrieveRequest) -> dict[str, Any]:
         """Return ranked evidence and no answer."""
         query = Query(text=request.question, image=_image(request, service))
-        found = service.search(workspace, query, k=request.k, mode=request.mode, scope=_scope(request))
+        found = service.search(
+            workspace,
+            query,
+            k=request.k,
+            mode=request.mode,
+            scope=_scope(request),
+            refinement=Refinement(route=request.route),
+        )
         body = search_payload(found, question=request.question)
         if request.explain:
             body["explanation"] = explanation_payload(explain_search(service, workspace, request.question, found))
@@ -140,6 +149,7 @@ def _events(service: Service, workspace: str, request: QueryRequest) -> Iterator
             mode=request.mode,
             generator=request.generator,
             scope=_scope(request),
+            refinement=Refinement(route=request.route),
         ):
             if isinstance(event, SearchResult):
                 yield _sse("evidence", search_payload(event, question=request.question))

@@ -236,10 +236,11 @@ class _Vectors:
         rows, self._rows = self._rows, []
         pictures, self._pictures = self._pictures, {}
         try:
-            if rows:
-                pairs = [(row.chunk_id, row.vector) for row in rows]
-                contents = [row.content for row in rows]
-                self._store.put_vectors(encoder=self._space, rows=pairs, contents=contents)
+            for space in dict.fromkeys(row.space for row in rows):
+                ours = [row for row in rows if row.space == space]
+                pairs = [(row.chunk_id, row.vector) for row in ours]
+                contents = [row.content for row in ours]
+                self._store.put_vectors(encoder=space or self._space, rows=pairs, contents=contents)
             for space, made in pictures.items():
                 self._store.put_picture_vectors(encoder=space, rows=made)
         except MmkgError as error:

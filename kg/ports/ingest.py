@@ -33,11 +33,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedChunk:
-    """A chunk's vector, *shape* ``(D,)``, and the id of the text that was encoded (:func:`kg.ids.content_id`)."""
+    """A chunk's vector, *shape* ``(D,)``, and the id of the text that was encoded (:func:`kg.ids.content_id`).
+
+    ``space`` is the name of its vectors in the record, where that is another one than the encoder's ``space``.
+    """
 
     chunk_id: str
     vector: NDArray[np.float32]
     content: str = ""
+    space: str = ""
 
 
 EncodedPicture: TypeAlias = "tuple[str, NDArray[np.float32]]"
