@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from api.encoders import check_encoder
+from api.encoders import check_encoder, check_image_encoder
 from api.models.cache import ModelCache
 from api.models.registry import PACKAGED
 from api.settings import ENVIRONMENT_PREFIX, Settings
@@ -51,6 +51,7 @@ def examine(settings: Settings, *, environ: Mapping[str, str] | None = None) -> 
         _owners(),
         *_models(settings),
         _encoder(settings),
+        _image_encoder(settings),
         _captioner(settings),
         _folder("home", settings.home),
         _folder("cache", settings.cache),
@@ -100,6 +101,11 @@ def _models(settings: Settings) -> list[Check]:
         state = "note" if row.optional else "broken"
         checks.append(Check(name=f"model {row.name}", state=state, detail=f"missing: `mmkg models pull {row.name}`"))
     return checks
+
+
+def _image_encoder(settings: Settings) -> Check:
+    state, detail = check_image_encoder(settings.image_encoder, ModelCache(settings.cache))
+    return Check(name="image encoder", state=state, detail=detail)
 
 
 def _encoder(settings: Settings) -> Check:

@@ -1,4 +1,4 @@
-"""The part of the composition root that chooses what turns texts into vectors.
+"""The part of the composition root that chooses what turns texts and pictures into vectors.
 
 Layer: ``api``. ``api.wiring`` calls it; what a setting names is loaded only when it is used, and torch only when a
 request is large enough to need it.
@@ -6,19 +6,27 @@ request is large enough to need it.
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api.models.cache import ModelCache
-from api.settings import EncoderSettings
+from api.settings import EncoderSettings, ImageEncoderSettings
 from kg.errors import ConfigError, MmkgError
 
 if TYPE_CHECKING:
     from retrieval.encoders.server import ServerTextEncoder
     from retrieval.encoders.transformer import TransformerTextEncoder
-    from retrieval.types import TextEncoder
+    from retrieval.types import ImageEncoder, TextEncoder
 
-__all__ = ["check_encoder", "encoder_folder", "make_encoder", "warm_encoder"]
+__all__ = [
+    "check_encoder",
+    "check_image_encoder",
+    "encoder_folder",
+    "make_encoder",
+    "make_image_encoder",
+    "warm_encoder",
+]
 
 PACKAGED, SERVER = "minilm", "openai"
 LOCAL_BATCH_TOKENS, SERVER_BATCH_TOKENS = 1_024, 16_384
@@ -76,6 +84,53 @@ def check_encoder(settings: EncoderSettings, models: ModelCache) -> tuple[str, s
     name = f"{encoder.name} at {settings.base_url}" if settings.name == SERVER else encoder.name
     shown = f"{width} dimensions" if width else "dimensions as they come"
     return "ok", f"{name}, {shown}, texts up to {encoder.max_tokens} tokens{prompts}"
+
+
+def make_image_encoder(settings: ImageEncoderSettings, models: ModelCache) -> ImageEncoder | None:
+    """Make the image encoder that the settings name.
+
+    :param settings: The settings.
+    :param models: Where models lie.
+    :returns: The encoder, whose weights are loaded with the first picture; ``None`` where none is named.
+    :raises ModelMissingError: If its model is not in the cache, or the folder holds none.
+    :raises ConfigError: If the name means nothing.
+    """
+    if not settings.name:
+        return None
+    folder = models.named_folder(settings.name)
+    if folder is None:
+        raise ConfigError(
+            f"There is no image encoder {settings.name!r}: known are hf:ORG/NAME@REVISION and the folder of an "
+            "open_clip model. Set MMKG_IMAGE_ENCODER__NAME, or leave it empty for none."
+        )
+    from retrieval.encoders.open_clip_encoder import OpenClipEncoder
+
+    return OpenClipEncoder(
+        folder,
+        name=settings.name if settings.name.startswith("hf:") else folder.name,
+        device=settings.device or None,
+        dtype=settings.dtype,
+        batch_size=settings.batch_size,
+    )
+
+
+def check_image_encoder(settings: ImageEncoderSettings, models: ModelCache) -> tuple[str, str]:
+    """Say whether the image encoder can be used, without loading it.
+
+    :param settings: The settings.
+    :param models: The cache.
+    :returns: A state as in ``mmkg doctor`` (``ok``, ``note`` or ``broken``) and a line for the user.
+    """
+    try:
+        encoder = make_image_encoder(settings, models)
+        if encoder is None:
+            return "note", "none: copies of a picture are found, pictures like it are not (setting image_encoder)"
+        shown = f"{encoder.name}, {encoder.dimension} dimensions"
+    except MmkgError as error:
+        return "broken", str(error)
+    if importlib.util.find_spec("open_clip") is None:
+        return "broken", f"{shown}, but open_clip is not installed: pip install 'mmkgrag[clip]'"
+    return "ok", shown
 
 
 def warm_encoder(encoder: TextEncoder) -> None:

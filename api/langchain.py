@@ -40,9 +40,10 @@ def to_document(evidence: Evidence) -> Document:
 class MmkgRetriever(BaseRetriever):
     """Retrieve evidence of one workspace.
 
-    ``service`` does the work; ``workspace``, ``k``, ``mode``, ``documents`` and ``modalities`` are those of
+    ``service`` does the work; ``workspace``, ``k``, ``mode``, ``documents``, ``modalities`` and ``route`` are those of
     :meth:`api.service.Service.search`; ``where``, ``since`` and ``until`` are those of ``mmkg search``. ``history``
-    holds the earlier turns of the conversation.
+    holds the earlier turns of the conversation. ``image`` is a picture (the bytes of an image file) that goes with
+    every question.
     """
 
     service: Any
@@ -56,22 +57,27 @@ class MmkgRetriever(BaseRetriever):
     until: str | None = None
     history: tuple[str, ...] = ()
     decompose: str = "auto"
+    image: bytes | None = None
+    route: str = "off"
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         service: Service = self.service
         found = service.search(
             self.workspace,
-            Query(text=query),
+            Query(text=query, image=self.image),
             k=self.k,
             mode=self.mode,
             scope=scope_of(self.documents, self.modalities, where=self.where, since=self.since, until=self.until),
-            refinement=refinement_of(history=self.history, decompose=self.decompose),
+            refinement=refinement_of(history=self.history, decompose=self.decompose, route=self.route),
         )
         return [to_document(item) for item in found.evidence]
 
 
 class MmkgAnswerer(RunnableSerializable[str, dict[str, Any]]):
-    """Answer a question from one workspace: a runnable from the question to what ``mmkg ask --json`` prints."""
+    """Answer a question from one workspace: a runnable from the question to what ``mmkg ask --json`` prints.
+
+    ``image`` is a picture (the bytes of an image file) that goes with each question.
+    """
 
     service: Any
     workspace: str = "default"
@@ -79,6 +85,7 @@ class MmkgAnswerer(RunnableSerializable[str, dict[str, Any]]):
     generator: str | None = None
     where: tuple[str, ...] = ()
     history: tuple[str, ...] = ()
+    image: bytes | None = None
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:  # noqa: A002 - LangChain's name
         """Answer one question.
@@ -109,6 +116,7 @@ class MmkgAnswerer(RunnableSerializable[str, dict[str, Any]]):
         answer = service.ask(
             self.workspace,
             question,
+            image=self.image,
             k=self.k,
             generator=self.generator,
             scope=scope_of((), (), where=self.where),

@@ -18,7 +18,12 @@ _MAX_TURN_CHARACTERS = 100_000
 
 
 def refinement_of(
-    *, history: Sequence[str] = (), decompose: str = "auto", rewrite: str = "rules", times: str = "auto"
+    *,
+    history: Sequence[str] = (),
+    decompose: str = "auto",
+    rewrite: str = "rules",
+    times: str = "auto",
+    route: str = "off",
 ) -> Refinement:
     """Return the refinement of these switches.
 
@@ -26,6 +31,7 @@ def refinement_of(
     :param decompose: ``auto``, ``off``, ``rules`` or a language model.
     :param rewrite: ``rules``, ``off`` or a language model.
     :param times: ``auto``, ``off``, ``soft`` or ``hard``.
+    :param route: ``off``, ``rules`` or a language model.
     :returns: The refinement.
     :raises InputError: If a switch has no such value, or the history is too long.
     """
@@ -33,6 +39,7 @@ def refinement_of(
         ("decompose", decompose, ("auto", "off", "rules", *QUESTION_MODELS)),
         ("rewrite", rewrite, ("off", "rules", *QUESTION_MODELS)),
         ("times", times, ("auto", "off", "soft", "hard")),
+        ("route", route, ("off", "rules", *QUESTION_MODELS)),
     ):
         if given not in known:
             raise InputError(f"{what}: there is no {given[:100]!r}; known are {', '.join(known)}.")
@@ -40,4 +47,4 @@ def refinement_of(
         raise InputError(
             f"history: at most {_MAX_TURNS} turns of {_MAX_TURN_CHARACTERS} characters each; give the latest ones."
         )
-    return Refinement(history=tuple(history), decompose=decompose, rewrite=rewrite, times=times)
+    return Refinement(history=tuple(history), decompose=decompose, rewrite=rewrite, times=times, route=route)

@@ -53,11 +53,14 @@ class _SearchRequest(_In):
     decompose: str = Field(default="auto", description="auto, off, rules, lm or openai.")
     rewrite: str = Field(default="rules", description="Who completes the question by the history.")
     times: str = Field(default="auto", description="auto, off, soft or hard: what 'in 2019' in the question does.")
+    route: str = Field(default="off", description="Who chooses the kinds to search first: off, rules, lm, moe, openai.")
+    image: str | None = Field(default=None, description="A picture to search by: an image file as base64.")
 
 
 class RetrieveRequest(_SearchRequest):
-    """A search."""
+    """A search, by words, by a picture, or by both."""
 
+    question: str = Field(default="", max_length=100_000, description="What to look for; may be empty with an image.")
     explain: bool = Field(default=False, description="Whether to add the ways through the graph to each hit.")
 
 

@@ -19,6 +19,7 @@ from api.extraction import forget_replies
 from api.graph import GraphService
 from api.jobs import Found, Jobs
 from api.parts import CompletionResult, Parts
+from api.pictures import require_picture_fits
 from api.scope import Scope, filter_of, find_document
 from api.settings import Settings
 from api.vectors import Reindexed, describe_vectors, reindex
@@ -186,6 +187,7 @@ class Service:
         :param refinement: The steps around the search; ``None`` takes none.
         :returns: Evidence, best first, with the trace of the search.
         :raises NotFoundError: If the workspace or a document of the scope does not exist.
+        :raises LimitExceededError: If the picture is larger than the setting ``max_picture_bytes``.
         """
         opened = self.workspaces.get(workspace, create=False)
         within = filter_of(scope, opened.store.documents(), workspace=workspace)
@@ -197,6 +199,7 @@ class Service:
         workspace: str,
         question: str,
         *,
+        image: bytes | None = None,
         k: int | None = None,
         mode: str = "auto",
         generator: str | None = None,
@@ -207,6 +210,7 @@ class Service:
 
         :param workspace: Its name.
         :param question: What is asked.
+        :param image: A picture that the question is about, as the bytes of an image file.
         :param k: The most pieces of evidence; ``None`` takes the setting.
         :param mode: How evidence is found.
         :param generator: Who writes; ``None`` takes the setting.
@@ -216,7 +220,14 @@ class Service:
         :raises NotFoundError: If the workspace does not exist.
         """
         events = self.ask_events(
-            workspace, question, k=k, mode=mode, generator=generator, scope=scope, refinement=refinement
+            workspace,
+            question,
+            image=image,
+            k=k,
+            mode=mode,
+            generator=generator,
+            scope=scope,
+            refinement=refinement,
         )
         return next(event.answer for event in events if isinstance(event, AnswerEvent) and event.answer is not None)
 
@@ -225,6 +236,7 @@ class Service:
         workspace: str,
         question: str,
         *,
+        image: bytes | None = None,
         k: int | None = None,
         mode: str = "auto",
         generator: str | None = None,
@@ -238,6 +250,7 @@ class Service:
 
         :param workspace: Its name.
         :param question: What is asked.
+        :param image: A picture that the question is about, as the bytes of an image file.
         :param k: The most pieces of evidence; ``None`` takes the setting.
         :param mode: How evidence is found.
         :param generator: Who writes; ``None`` takes the setting.
@@ -250,13 +263,14 @@ class Service:
         answerer = self._wiring.answerer(chosen)
         asked = complete(opened, question, refinement)
         within = filter_of(scope, opened.store.documents(), workspace=workspace)
-        exact = Answered() if mode != "auto" else try_exact(opened, asked.text, within=within)
+        is_plain = mode == "auto" and image is None
+        exact = try_exact(opened, asked.text, within=within) if is_plain else Answered()
         if exact.answer is not None:
             answer = asked.shown(exact.answer)
             yield SearchResult(evidence=answer.evidence, trace=answer.trace)
             yield AnswerEvent(kind=EventKind.FINAL, answer=answer)
             return
-        query = Query(text=asked.text)
+        query = Query(text=asked.text, image=image)
         evidence, trace = self._search(opened, query, k=k, mode=mode, within=within, refinement=asked.refinement)
         trace = asked.before(exact.before(trace))
         yield SearchResult(evidence=tuple(evidence), trace=trace)
@@ -274,6 +288,7 @@ class Service:
         within: Filter,
         refinement: Refinement | None,
     ) -> tuple[list[Evidence], Trace]:
+        require_picture_fits(query.image, limit=self.settings.max_picture_bytes)
         return opened.retriever.search(
             query, k=self.settings.k if k is None else k, mode=mode, within=within, refinement=refinement
         )

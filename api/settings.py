@@ -31,6 +31,7 @@ __all__ = [
     "ENVIRONMENT_PREFIX",
     "EncoderSettings",
     "GraphDatabase",
+    "ImageEncoderSettings",
     "ModelServer",
     "Settings",
     "VisionSettings",
@@ -122,6 +123,22 @@ class EncoderSettings(BaseModel):
     max_tokens: int = Field(default=0, ge=0)
 
 
+class ImageEncoderSettings(BaseModel):
+    """What puts pictures and words in one vector space. Off by default, because no such model comes as a package."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = ""
+    """An open_clip model: ``hf:ORG/NAME@REVISION`` (``mmkg models pull``) or its folder; empty: none. Needs the extra
+    ``clip``. After a change, ``mmkg reindex`` makes the vectors of the pictures that are there already."""
+    device: str = ""
+    """A torch device such as ``cuda``; empty takes CUDA where there is one, else the CPU."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """The two short ones are for accelerators, and their vectors are others than those of ``float32``."""
+    batch_size: int = Field(default=16, ge=1, le=4096)
+    """Pictures that go through the network at once."""
+
+
 class VisionSettings(BaseModel):
     """What describes pictures. ``mmkg ingest --captioner`` sets the first of them."""
 
@@ -200,10 +217,13 @@ class Settings(BaseModel):
     api_token: SecretStr = SecretStr("")
     """Where set, REST requests must carry it as a bearer token."""
     max_upload_bytes: int = Field(default=200_000_000, ge=1)
+    max_picture_bytes: int = Field(default=20_000_000, ge=1)
+    """The largest picture that a question may bring along."""
     max_job_bytes: int = Field(default=2_000_000_000, ge=1)
     """The most bytes of all uploads of one job."""
     openai: ModelServer = ModelServer()
     encoder: EncoderSettings = EncoderSettings()
+    image_encoder: ImageEncoderSettings = ImageEncoderSettings()
     vision: VisionSettings = VisionSettings()
     neo4j: GraphDatabase = GraphDatabase()
     limits: Annotated[LoadLimits, BeforeValidator(_section(LoadLimits))] = LoadLimits()

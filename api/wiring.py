@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from kg.jobs import JobStore
     from kg.loaders.discover import Candidate
     from kg.loaders.raw import FileFailure
-    from retrieval.engine import RetrievalEngine
-    from retrieval.types import TextEncoder
+    from retrieval.types import ImageEncoder, TextEncoder
 
 __all__ = ["GENERATORS", "Wiring", "build_service"]
 
@@ -75,6 +74,7 @@ class Wiring:
         :param folder: Its folder, which exists.
         :returns: The open workspace; its indexes are built or caught up at the first search.
         """
+        from api.engines import make_engine
         from kg.resolution.matcher import GraphEntityMatcher
         from kg.stores.contradictions import FUNCTIONAL
         from kg.stores.record import open_record
@@ -86,19 +86,13 @@ class Wiring:
             functional=FUNCTIONAL if ontology is None else {**FUNCTIONAL, **dict.fromkeys(ontology.functional, "head")},
         )
 
-        def make_engine() -> RetrievalEngine:
-            from retrieval.engine import RetrievalEngine
-
-            return RetrievalEngine(
-                store,
-                self.encoder(),
-                self.settings.retrieval,
-                folder / "index",
-                describe_image=self.describe_image,
-            )
-
-        models = partial(question_model, self)
-        return Workspace(name=name, folder=folder, store=store, make_engine=make_engine, question_models=models)
+        return Workspace(
+            name=name,
+            folder=folder,
+            store=store,
+            make_engine=lambda: make_engine(self, store, folder),
+            question_models=partial(question_model, self),
+        )
 
     def graph_copy(self, workspace: str) -> WritableGraphStore | None:
         """Connect to the copy of a workspace's graph in the graph database; ``None`` where none is configured.
@@ -173,6 +167,8 @@ class Wiring:
         from kg.loaders.registry import LoaderRegistry, default_loaders
         from kg.resolution import NameResolver
         from retrieval.chunk_vectors import IngestChunkEncoder
+        from retrieval.encoders.perceptual import PerceptualEncoder
+        from retrieval.picture_index import IngestPictureEncoder
 
         limits = self.settings.limits
         loaders = LoaderRegistry((*self._loaders, *default_loaders(limits, fetch=self.settings.fetch)), limits)
@@ -183,7 +179,8 @@ class Wiring:
             chunker=partial(chunk_document, tokenizer=self.encoder(), config=self.settings.chunking),
             extractor=self.extractor(folder),
             resolver=NameResolver(),
-            encoder=IngestChunkEncoder(self.encoder(), self.settings.retrieval),
+            encoder=IngestChunkEncoder(self.encoder(), self.settings.retrieval, store=store),
+            picture_encoder=IngestPictureEncoder([PerceptualEncoder(), *filter(None, [self.image_encoder()])], store),
             config=self.settings.ingest,
         )
 
@@ -251,6 +248,16 @@ class Wiring:
             return make_encoder(self.settings.encoder, self.models)
 
         return self._once("encoder", make)
+
+    def image_encoder(self) -> ImageEncoder | None:
+        """Return the encoder of the setting ``image_encoder``; ``None`` where none is named."""
+
+        def make() -> ImageEncoder | None:
+            from api.encoders import make_image_encoder
+
+            return make_image_encoder(self.settings.image_encoder, self.models)
+
+        return self._once("image_encoder", make)
 
     def encoder_state(self) -> tuple[str, str]:
         """Say whether the text encoder can be used (``ok`` or ``broken``), and which it is."""

@@ -102,7 +102,8 @@ def units_of(evidence: Sequence[Evidence]) -> list[Unit]:
 def _parts(item: Evidence) -> list[tuple[Span, str]]:
     """Split a picture's chunk, in its own coordinates, into what was read off it, its rows, and what is said of it.
 
-    The words around the picture are left out: they are the document's text, and are quoted from there.
+    The words around the picture are left out: they are the document's text, and are quoted from there. So is the name
+    of its file, which says nothing.
     """
     chunk = item.chunk
     if not item.lines:
@@ -112,7 +113,7 @@ def _parts(item: Evidence) -> list[tuple[Span, str]]:
         start = max(line.span.start, chunk.span.start) - chunk.span.start
         end = min(line.span.end, chunk.span.end) - chunk.span.start
         said = line.source if line.source in ("caption", "alt", "model", _TABLE) else ""
-        if line.source == "context" or end <= start:
+        if line.source in ("context", "name") or end <= start:
             continue
         if parts and not said and not parts[-1][1] and not chunk.text[parts[-1][0].end : start].strip():
             parts[-1] = (Span(start=parts[-1][0].start, end=end), "")

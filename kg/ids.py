@@ -14,6 +14,7 @@ import hashlib
 __all__ = [
     "asset_id",
     "chunk_id",
+    "content_id",
     "document_id",
     "entity_id",
     "local_id",
@@ -38,6 +39,11 @@ def _make(prefix: str, *parts: object) -> str:
     encoded = [str(part).encode("utf-8", "surrogatepass") for part in parts]
     digest = hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in encoded))
     return f"{prefix}_{digest.hexdigest()[:_DIGITS]}"
+
+
+def content_id(text: str) -> str:
+    """Name a text by what it says alone, wherever it stands."""
+    return _make("x", text)
 
 
 def document_id(source: str, sha256: str) -> str:

@@ -42,6 +42,18 @@ class RetrievalConfig:
     """The vectors' share of both weights where the words were read off a picture, in ``[0, 1]``: OCR breaks words, and
     a broken word matches none, while a vector of the whole stays near. Measured: from .5 to .8 charts' Recall@5 rises
     from .933 to .957 and Recall@1 falls from .810 to .780; .7 keeps most of both."""
+    copy_weight: float = 1.0
+    """Weight of copies of the picture that is asked with, >= 0, in the fusion and so in where the walk starts: what
+    hangs together with the picture is found through it. Copies come first whatever this is. A convention: a copy is
+    surer than any likeness of words, and 1 is the weight of words and vectors together."""
+
+    image_weight: float = 0.5
+    """Weight of standardised cosines between the picture that is asked with and others, >= 0: that of text vectors. A
+    convention, and so is the next; no image encoder could be measured."""
+
+    image_text_weight: float = 0.25
+    """Weight of standardised cosines between the question's words and pictures, >= 0. Half of that of text vectors, for
+    such a space knows nothing of passages, and a question rarely asks for a picture."""
 
     n_seed_chunks: int = 50
     """How many of the best fused chunks the walk starts from, >= 1. Measured: 20, 50, 100 and all of them give the same
@@ -72,6 +84,21 @@ class RetrievalConfig:
 
     n_covered: int = 5
     """How many pages coverage chooses, >= 0; the others keep their order. Measured: 3 to 10 are alike within .005."""
+    page_support: float = 0.75
+    """How much the next best chunks of a page support the best one, >= 0, in spreads of the candidates' scores
+    (:mod:`retrieval.two_level`). Measured on long documents, Recall@1 / @2 / @5 / @10 with this and
+    ``document_support`` at 0: .310 / .452 / .594 / .704; both at .5: .310 / .490 / .600 / .690; .75 and .5:
+    .348 / .501 / .616 / .717; both at 1: .340 / .496 / .616 / .721. Sets without paged documents are not touched."""
+
+    document_support: float = 0.5
+    """The same for the best chunks of the document, >= 0. Measured: .5 to 1 give the same within .01."""
+
+    reference_support: float = 2.0
+    """What a candidate gains that captions the figure or table which the question names by its number, >= 0, in the
+    same unit. Measured: from 1 to 2 Recall@5 on long documents gains .008, one question of sixty-one."""
+
+    n_levelled: int = 100
+    """How many candidates the two apply to, >= 1. Measured: 50 to 300 give the same within .01."""
 
     mention_exponent: float = 0.5
     """A chunk's edge to an entity weighs ``n_mentions ** mention_exponent * idf``, >= 0."""
@@ -101,6 +128,10 @@ class RetrievalConfig:
     """The most chunks without a vector that a search encodes on its way, >= 0. Ingest makes vectors itself, so more of
     them means another encoder: that takes minutes, or money, and is left to ``mmkg reindex``."""
 
+    max_pictures_by_search: int = 16
+    """The same for pictures that an image encoder has not seen, >= 0; each takes some 100 ms on a CPU. Where more are
+    missing, the search goes on without them and says so."""
+
     rrf_k: float = 60.0
     """Rank offset of reciprocal-rank fusion, > 0; the value of Cormack et al. 2009. Used by the baseline alone."""
 
@@ -124,7 +155,14 @@ class RetrievalConfig:
         return share * (self.dense_weight + self.lexical_weight) / weight if is_read_off and weight else 1.0
 
     def __post_init__(self) -> None:
-        least = {"pool_size": 2, "n_seed_chunks": 1, "n_covering": 1, "max_walk_steps": 1, "max_name_words": 1}
+        least = {
+            "pool_size": 2,
+            "n_seed_chunks": 1,
+            "n_covering": 1,
+            "n_levelled": 1,
+            "max_walk_steps": 1,
+            "max_name_words": 1,
+        }
         positive = {"seed_sharpness", "walk_tolerance", "rrf_k"}
         if self.index not in get_args(IndexKind):
             raise ConfigError(f"RetrievalConfig.index: {self.index!r} is none of {', '.join(get_args(IndexKind))}.")

@@ -6,8 +6,9 @@ built again.
 - ``vectors.index`` and ``bm25.index`` in the index folder hold the last state, checked when they are read. A missing,
   damaged or foreign file costs time, never correctness; one that is merely old is caught up by the difference in ids,
   which suffices because a chunk's id is a hash of what it holds.
-- Vectors are stored in the record under the encoder's fingerprint, so each chunk is encoded once. Another encoder has
-  vectors of its own, and those of the one before stay until they are pruned: to go back costs nothing. Where more than
+- Vectors are stored in the record under the encoder's fingerprint and by what was encoded, so each text is encoded
+  once. Another encoder has vectors of its own, and those of the one before stay until they are pruned: to go back costs
+  nothing. Where more than
   ``RetrievalConfig.max_encoded_by_search`` are missing, a search refuses and names the command that makes them.
 - ``communities.npz`` holds the communities of one version of the record; it is found anew when that changes.
 - The encoder is touched by :meth:`DerivedState.dense` and :meth:`DerivedState.themes` alone, SciPy by
@@ -37,6 +38,7 @@ from retrieval.indexes.faiss_cpu import FaissIndex
 from retrieval.indexes.faiss_kinds import KindChoice, choose_faiss_kind
 from retrieval.lexical import Bm25Index
 from retrieval.types import TextEncoder
+from retrieval.vector_cache import encode_new
 
 __all__ = ["Catalog", "DerivedState", "searchable_text", "vector_space"]
 
@@ -275,8 +277,10 @@ class DerivedState:
 
     def _encoded(self, chunk_ids: Sequence[str], catalog: Catalog) -> dict[str, NDArray[np.float32]]:
         """Encode chunks and write their vectors to the record."""
-        rows = list(zip(chunk_ids, self._encoder.encode(self._texts(chunk_ids, catalog)), strict=True))
-        self._store.put_vectors(encoder=self.vector_space, rows=rows)
+        texts = self._texts(chunk_ids, catalog)
+        contents, vectors = encode_new(texts, self._encoder, space=self.vector_space, store=self._store)
+        rows = [(chunk_id, vectors[content]) for chunk_id, content in zip(chunk_ids, contents, strict=True)]
+        self._store.put_vectors(encoder=self.vector_space, rows=rows, contents=contents)
         return dict(rows)
 
     def stored_vectors(self, chunk_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:

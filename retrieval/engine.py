@@ -22,63 +22,34 @@ search, and a walk under a filter sees no mention outside it.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kg.errors import ConfigError, EncoderError, InputError, NotFoundError, VectorsMissingError
 from kg.ports import RecordStore
 from kg.types import Modality
+from retrieval.clock import Clock
 from retrieval.communities import Theme, rank_themes
 from retrieval.config import RetrievalConfig
 from retrieval.coverage import order_by_coverage, standard_logs
 from retrieval.derived import Catalog, DerivedState
 from retrieval.evidence import EvidenceReader, FoundChunk
 from retrieval.fusion import FusedItem, ScoredPool, fuse_standard_scores
+from retrieval.image_search import PictureSearch, SeenPicture, copies_first
+from retrieval.modes import BY_WORDS, LOCAL, MODES, RETRIEVERS
+from retrieval.picture_fields import PictureFields
+from retrieval.routing import Router, RuleRouter, filled_up, route_of, within
+from retrieval.two_level import PageLevel
 from retrieval.types import Evidence, Query, TextEncoder, Trace
 
 __all__ = ["MODES", "RetrievalEngine"]
 
-MODES: tuple[str, ...] = ("auto", "bm25", "global", "graph", "hybrid", "local", "mix", "naive")
-"""The modes of :meth:`RetrievalEngine.search`, sorted."""
-
-_RETRIEVERS: Mapping[str, frozenset[str]] = {
-    "auto": frozenset({"dense", "bm25", "graph"}),
-    "bm25": frozenset({"bm25"}),
-    "global": frozenset({"dense", "bm25"}),
-    "graph": frozenset({"bm25", "graph"}),
-    "hybrid": frozenset({"dense", "bm25"}),
-    "local": frozenset({"bm25", "graph"}),
-    "mix": frozenset({"dense", "bm25", "graph"}),
-    "naive": frozenset({"dense"}),
-}
 _N_THEMES = 5
 """The most communities whose chunks are evidence for a global question."""
-_LOCAL = frozenset({"graph", "local"})
 _COVERING = frozenset({"auto", "mix"})
 _READ_OFF = frozenset({Modality.IMAGE, Modality.CHART, Modality.PAGE})
 """Kinds of chunk whose words OCR read."""
-
-
-@dataclass(slots=True)
-class _Clock:
-    """Stage times of one search."""
-
-    stages: list[tuple[str, float]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stages.append((name, time.perf_counter() - started))
-
-    def trace(self) -> Trace:
-        return Trace(stages=tuple(self.stages), notes=tuple(self.notes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +60,9 @@ class _Request:
     document_ids: frozenset[str] | None
     modalities: frozenset[Modality] | None
     chunk_ids: frozenset[str] | None
+    first: frozenset[Modality] | None = None
+    words: str = ""
+    seen: SeenPicture | None = None
 
 
 class RetrievalEngine:
@@ -98,7 +72,8 @@ class RetrievalEngine:
     :param encoder: Turns texts into vectors; loaded with the first search or refresh that needs it.
     :param config: The constants.
     :param index_dir: A folder for index files, which may be deleted at any time.
-    :param describe_image: Says what is on a picture (the bytes of an image file), so that a picture can be a query.
+    :param describe_image: Reads the words on a picture (the bytes of an image file) that is asked with.
+    :param pictures: Searches pictures by a picture, and by words where it has an encoder for that.
     """
 
     def __init__(
@@ -109,13 +84,19 @@ class RetrievalEngine:
         index_dir: Path,
         *,
         describe_image: Callable[[bytes], str] | None = None,
+        pictures: PictureSearch | None = None,
     ) -> None:
         self.config = config
         self._store = store
         self._encoder = encoder
         self._derived = DerivedState(store, encoder, config, index_dir)
         self._describe_image = describe_image
+        self.pictures = pictures
+        self.routers: dict[str, Router] = {"rules": RuleRouter()}
+        """Who may choose the part of the workspace that a question is put to; more may be added."""
         self._reader = EvidenceReader(store)
+        self._pages = PageLevel(store, config)
+        self.fields = PictureFields(store, encoder, config, index_dir)
 
     def refresh(self) -> tuple[str, ...]:
         """Catch every index up with the record, encoding chunks that have no vector yet. Nothing to do is cheap.
@@ -136,7 +117,8 @@ class RetrievalEngine:
             self._derived.dense(catalog)
         except (ConfigError, EncoderError, VectorsMissingError) as error:  # a server may refuse its key by now
             return (str(error),)
-        return ()
+        notes = self.fields.refresh(catalog.version)
+        return notes if self.pictures is None else notes + self.pictures.refresh()
 
     @property
     def state(self) -> DerivedState:
@@ -165,6 +147,9 @@ class RetrievalEngine:
     def forget_vectors(self) -> None:
         """Drop the vector index, of which the record has no vectors any more."""
         self._derived.forget_vectors()
+        self.fields.forget()
+        if self.pictures is not None:
+            self.pictures.forget()
 
     def reindex(self, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> int:
         """Encode every chunk that has no vector of this encoder; see :meth:`DerivedState.reindex`.
@@ -188,17 +173,20 @@ class RetrievalEngine:
         document_ids: Collection[str] | None = None,
         modalities: Collection[Modality] | None = None,
         chunk_ids: Collection[str] | None = None,
+        route: str = "off",
     ) -> tuple[list[Evidence], Trace]:
         """Find evidence for a query in the record as it is now.
 
-        :param query: Words, a picture, or both; a picture is searched by what ``describe_image`` says of it.
+        :param query: Words, a picture, or both. A picture is searched by itself and by the words on it.
         :param k: The most pieces of evidence, >= 1.
         :param mode: One of :data:`MODES`.
         :param document_ids: Only evidence from these documents; ``None`` allows all.
         :param modalities: Only evidence of these kinds; ``None`` allows all.
         :param chunk_ids: Only these chunks; ``None`` allows all.
+        :param route: Who chooses the kinds that are searched first (:mod:`retrieval.routing`); the others fill up.
         :returns: Evidence, best first, ties by chunk id, ranks from 1; and how long each stage took, in seconds.
-        :raises InputError: If ``k`` is below 1, the mode is unknown, or a picture is asked with and cannot be read.
+        :raises InputError: If ``k`` is below 1, the mode is unknown, or what is asked with is not a picture.
+        :raises LoadError: If a picture is asked with that is damaged or too large.
         :raises NotFoundError: If the record keeps changing under the search.
         :raises VectorsMissingError: If the mode needs vectors and many chunks have none of this encoder.
         :raises EncoderError: If the mode needs vectors and the encoder fails.
@@ -207,7 +195,11 @@ class RetrievalEngine:
             raise InputError(f"search: k must be at least 1, got {k}.")
         if mode not in MODES:
             raise InputError(f"search: there is no mode {mode!r}. Use one of {', '.join(MODES)}.")
-        clock = _Clock()
+        clock = Clock()
+        seen = None
+        if query.image is not None and self.pictures is not None:
+            with clock.stage("look"):
+                seen = self.pictures.look(query.image)
         request = _Request(
             text=self._words(query, clock),
             k=k,
@@ -215,23 +207,29 @@ class RetrievalEngine:
             document_ids=None if document_ids is None else frozenset(document_ids),
             modalities=None if modalities is None else frozenset(modalities),
             chunk_ids=None if chunk_ids is None else frozenset(chunk_ids),
+            words=query.text,
+            seen=seen,
         )
         if not request.text.strip():
             clock.notes.append("no words were found on the picture")
-            return [], clock.trace()
+            if seen is None:
+                return [], clock.trace()
+        request = self._routed(request, route, clock)
         try:
-            return self._search(request, clock), clock.trace()
+            return self._filled_up(request, clock), clock.trace()
         except NotFoundError:  # a document went between the search and the reading of its chunks: look again, once
             clock.notes.append("the record changed; searched again")
-            return self._search(request, clock), clock.trace()
+            return self._filled_up(request, clock), clock.trace()
 
     def entities_of(self, text: str) -> list[str]:
         """Return the ids of the entities that a text names, as graph search recognises them, in their order there."""
         graph = self._derived.graph(self._derived.catalog())
         return [graph.entity_ids[column] for column in graph.recognise(text)]
 
-    def _words(self, query: Query, clock: _Clock) -> str:
+    def _words(self, query: Query, clock: Clock) -> str:
         if query.image is None:
+            return query.text
+        if self._describe_image is None and self.pictures is not None:
             return query.text
         if self._describe_image is None:
             raise InputError("search: this engine cannot read pictures. Ask in words, or configure a captioner.")
@@ -239,22 +237,43 @@ class RetrievalEngine:
             described = self._describe_image(query.image)
         return f"{query.text}\n{described}" if query.text.strip() else described
 
-    def _search(self, request: _Request, clock: _Clock) -> list[Evidence]:
+    def _routed(self, request: _Request, route: str, clock: Clock) -> _Request:
+        chosen = route_of(route, self.routers, request.words or request.text)
+        if not chosen.corpora:
+            return request
+        clock.notes.append(f"routed to {', '.join(chosen.corpora)}: {chosen.reason}")
+        return replace(request, first=chosen.modalities, mode=chosen.mode or request.mode)
+
+    def _filled_up(self, request: _Request, clock: Clock) -> list[Evidence]:
+        """Search what the route says first, and fill up from the rest."""
+        found = self._search(request, clock)
+        if request.first is None or len(found) >= request.k:
+            return found
+        return filled_up(found, self._search(replace(request, first=None), clock), k=request.k)
+
+    def _search(self, request: _Request, clock: Clock) -> list[Evidence]:
         with clock.stage("catalog"):
             catalog = self._derived.catalog()
             allowed = catalog.allowed(request.document_ids, request.modalities, request.chunk_ids)
+            allowed = within(allowed, catalog.allowed(None, request.first))
         n_items = len(catalog.chunk_ids) if allowed is None else len(allowed)
         if n_items == 0:
             return []
-        used = _RETRIEVERS[request.mode]
+        used = RETRIEVERS[request.mode] - (frozenset() if request.text.strip() else BY_WORDS)
         n_pool = min(n_items, max(self.config.pool_size, request.k))
         pools: dict[str, ScoredPool] = {}
-        themed = self._themes(request, catalog, allowed, clock) if request.mode == "global" else []
+        is_global = request.mode == "global" and "dense" in used
+        themed = self._themes(request, catalog, allowed, clock) if is_global else []
         used = frozenset() if themed else used
         if "dense" in used:
             pools["dense"] = self._dense_pool(request.text, catalog, allowed, n_pool, clock)
         if "bm25" in used:
             pools["bm25"] = self._lexical_pool(request.text, catalog, allowed, n_pool, clock)
+        if self.pictures is not None and not themed:
+            words = request.words if used >= BY_WORDS else ""  # they find pictures where they find passages both ways
+            pools |= self.pictures.pools(
+                request.seen, words, catalog=catalog, allowed=allowed, n_pool=n_pool, clock=clock
+            )
         if themed:
             found = themed
         elif "graph" in used:
@@ -265,14 +284,18 @@ class RetrievalEngine:
         else:
             with clock.stage("fuse"):
                 found = [_found(item) for item in self._fuse(pools, n_items, catalog)]
+        if not themed and len(pools) > 1:
+            with clock.stage("pages"):
+                found = self._pages.order(request.text, found, catalog, are_shares="graph" in used)
         if request.mode in _COVERING and self.config.coverage > 0.0 and len(found) > 2:
             with clock.stage("cover"):
                 found = self._covering(request.text, found, catalog)
+        found = copies_first(found, pools)
         with clock.stage("read"):
             return self._reader.read(found[: request.k], pools, catalog)
 
     def _dense_pool(
-        self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: _Clock
+        self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: Clock
     ) -> ScoredPool:
         with clock.stage("open_dense"):
             index = self._derived.dense(catalog)
@@ -283,10 +306,13 @@ class RetrievalEngine:
             query_1D = self._encoder.encode_queries([text])
         with clock.stage("dense"):
             (pairs,) = index.search(query_1D, k=n_pool, allowed=allowed)
+            pairs = self.fields.best(
+                pairs, query_1D, version=catalog.version, allowed=allowed, n_pool=n_pool, note=clock.notes.append
+            )
         return ScoredPool(pairs=_known(pairs, catalog), weight=self.config.dense_weight)
 
     def _lexical_pool(
-        self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: _Clock
+        self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: Clock
     ) -> ScoredPool:
         with clock.stage("open_bm25"):
             index = self._derived.lexical(catalog)
@@ -318,7 +344,7 @@ class RetrievalEngine:
         return covering + found[len(head) :]
 
     def _themes(
-        self, request: _Request, catalog: Catalog, allowed: frozenset[str] | None, clock: _Clock
+        self, request: _Request, catalog: Catalog, allowed: frozenset[str] | None, clock: Clock
     ) -> list[FoundChunk]:
         """Return chunks of the best communities, an equal number of each; none where the graph has no communities."""
         with clock.stage("open_communities"):
@@ -369,14 +395,14 @@ class RetrievalEngine:
         allowed: frozenset[str] | None,
         pools: Mapping[str, ScoredPool],
         n_items: int,
-        clock: _Clock,
+        clock: Clock,
     ) -> list[FoundChunk]:
         with clock.stage("open_graph"):
             graph = self._derived.graph(catalog)
         with clock.stage("graph"):
             named = graph.recognise(request.text, allowed=allowed)
             fused = self._fuse(pools, n_items, catalog)
-            starts = [] if named and request.mode in _LOCAL else fused[: self.config.n_seed_chunks]
+            starts = [] if named and request.mode in LOCAL else fused[: self.config.n_seed_chunks]
             seeds = _softmax(starts, sharpness=self.config.seed_sharpness)
             walk = graph.walk(seeds, named, allowed=allowed, n_explained=request.k)
         if named:

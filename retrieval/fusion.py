@@ -62,6 +62,8 @@ class ScoredPool:
     pairs: Sequence[tuple[str, float]]
     weight: float = 1.0
     absent_score: float | None = None
+    scale: tuple[float, float] | None = None
+    """Mean and spread to standardise by, where they are of more than this pool; ``None`` takes those of the pool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,11 @@ def _standardised(name: str, pool: ScoredPool, pool_size: int) -> tuple[dict[str
     if not len(scores):
         return {}, 0.0
     absent = float(scores[-1])  # of a full pool, the worst in it bounds what was cut off
+    if pool.scale is not None:
+        mean, spread = pool.scale
+        scale = pool.weight / spread
+        absent = absent if pool.absent_score is None else pool.absent_score
+        return {item_id: scale * (score - mean) for item_id, score in pairs}, scale * (absent - mean)
     if pool.absent_score is not None and len(scores) < pool_size:
         absent = pool.absent_score
         scores = np.concatenate([scores, np.full(pool_size - len(scores), absent)])

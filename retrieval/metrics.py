@@ -1,8 +1,12 @@
 """Measure a ranking against the gold items of its question.
 
-Layer: ``retrieval``; ``kg.errors`` only. Relevance is binary, every measure is in ``[0, 1]`` and higher is better.
+Layer: ``retrieval``; ``kg.errors`` only. Relevance is binary, every measure is in ``[0, 1]`` and higher is better, but
+for :func:`wrong_modality_at`, of which 0 is best.
+
 Sources: nDCG is Järvelin and Kekäläinen 2002 with gain 1 and discount ``log2(rank + 1)``; MRR counts the first gold
-item over the whole ranking that it is given, and is 0 where there is none.
+item over the whole ranking that it is given, and is 0 where there is none. Retrieval over one space of words and
+pictures favours one kind whatever was asked for: MM-Embed (Lin et al. 2024, arXiv:2411.02571) calls it modality bias,
+UniversalRAG (Yeo et al. 2025, arXiv:2504.20734) modality gap; the share of hits of a wrong kind measures it.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ __all__ = [
     "ndcg_at",
     "recall_at",
     "reciprocal_rank",
+    "wrong_modality_at",
 ]
 
 METRIC_NAMES: tuple[str, ...] = (
@@ -85,6 +90,21 @@ def ndcg_at(ranking: Sequence[str], gold: AbstractSet[str], *, k: int) -> float:
     gained = sum(1.0 / math.log2(rank + 1) for rank, item in enumerate(ranking[:k], start=1) if item in gold)
     best = sum(1.0 / math.log2(rank + 1) for rank in range(1, min(k, len(gold)) + 1))
     return gained / best
+
+
+def wrong_modality_at(modalities: Sequence[str], gold: AbstractSet[str], *, k: int) -> float:
+    """Return the share of the first ``k`` hits that are of another kind than anything that answers the question.
+
+    :param modalities: The kind of each hit (text, table, chart, …), best first; a kind may come again.
+    :param gold: The kinds of the items that answer the question, at least one.
+    :param k: How many hits count, >= 1.
+    :returns: ``|hits of the first k whose kind is not in gold| / |hits of the first k|``, 0 for no hits. Lower is
+        better.
+    :raises InputError: If ``k`` is below 1 or ``gold`` is empty.
+    """
+    _checked((), gold, k)
+    first = modalities[:k]
+    return sum(kind not in gold for kind in first) / len(first) if first else 0.0
 
 
 def evaluate(ranking: Sequence[str], gold: Iterable[str]) -> dict[str, float]:

@@ -86,7 +86,8 @@ class Retriever:
             notes.append(
                 f"filter {asked.within}: {len(selection.chunk_ids)} passages of {len(selection.document_ids)} documents"
             )
-        evidence, trace = self._found(replace(query, text=asked.text), asked, selection, k=k, notes=notes)
+        route = refinement.route if refinement else Refinement().route
+        evidence, trace = self._found(replace(query, text=asked.text), asked, selection, k=k, notes=notes, route=route)
         return evidence[:k], Trace(
             stages=(*understood, *trace.stages),
             notes=(*notes, *trace.notes),
@@ -108,7 +109,14 @@ class Retriever:
         return self._filters.select(within)
 
     def _found(
-        self, query: Query, asked: Understood, selection: Selection | None, *, k: int, notes: list[str]
+        self,
+        query: Query,
+        asked: Understood,
+        selection: Selection | None,
+        *,
+        k: int,
+        notes: list[str],
+        route: str,
     ) -> tuple[list[Evidence], Trace]:
         """Search for the question, for what is of its time, and for its parts."""
         allowed = None if selection is None else selection.chunk_ids
@@ -118,7 +126,7 @@ class Retriever:
         def search(text: str, chunk_ids: frozenset[str] | None = allowed) -> list[Evidence]:
             return self._engine.search(replace(query, text=text), k=depth, mode=asked.mode, chunk_ids=chunk_ids)[0]
 
-        evidence, trace = self._engine.search(query, k=depth, mode=asked.mode, chunk_ids=allowed)
+        evidence, trace = self._engine.search(query, k=depth, mode=asked.mode, chunk_ids=allowed, route=route)
         if asked.falls_back and not any(item.community for item in evidence):
             notes.append("mode mix: the graph has no communities")
             evidence, trace = self._engine.search(query, k=depth, mode="mix", chunk_ids=allowed)

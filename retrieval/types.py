@@ -18,7 +18,18 @@ from numpy.typing import NDArray
 from kg.errors import InputError
 from kg.types import CaptionLine, Chunk, DocumentInfo, Span
 
-__all__ = ["Contribution", "Evidence", "Hit", "Query", "TableRow", "TextEncoder", "Trace", "VectorIndex"]
+__all__ = [
+    "Contribution",
+    "Evidence",
+    "Hit",
+    "ImageEncoder",
+    "PictureVectors",
+    "Query",
+    "TableRow",
+    "TextEncoder",
+    "Trace",
+    "VectorIndex",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +141,36 @@ class TextEncoder(Protocol):
 
     def token_spans(self, text: str) -> list[Span]:
         """Return the character span of each token, without special tokens: the port ``kg.ports.Tokenizer``."""
+        ...
+
+
+@runtime_checkable
+class PictureVectors(Protocol):
+    """Turns pictures into unit vectors: the nearer, the more alike."""
+
+    name: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the same picture would get another vector."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Width of the vectors."""
+        ...
+
+    def encode_images(self, images: Sequence[bytes]) -> list[NDArray[np.float32] | None]:
+        """Return one unit vector per picture, *shape* ``(D,)``, ``None`` where it has none: it cannot be decoded."""
+        ...
+
+
+@runtime_checkable
+class ImageEncoder(PictureVectors, Protocol):
+    """Turns pictures and words into unit vectors of one space, so that either finds the other."""
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one unit row per text, to be compared with those of pictures. *Shape:* ``(N, D)``, float32."""
         ...
 
 

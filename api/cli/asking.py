@@ -76,7 +76,13 @@ TimesOption = Annotated[
 
 
 def understanding_of(
-    *, history: Sequence[str] | None, history_file: Path | None, decompose: str, rewrite: str, times: str
+    *,
+    history: Sequence[str] | None,
+    history_file: Path | None,
+    decompose: str,
+    rewrite: str,
+    times: str,
+    route: str,
 ) -> Refinement:
     """Return the switches that these options set.
 
@@ -85,6 +91,7 @@ def understanding_of(
     :param decompose: Who takes questions apart.
     :param rewrite: Who completes questions.
     :param times: What phrases of time do.
+    :param route: Who chooses the kinds that are searched first.
     :returns: The refinement.
     :raises InputError: If the file cannot be read, or a switch has no such value.
     """
@@ -97,4 +104,6 @@ def understanding_of(
             turns = [line for line in history_file.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"--history-file: {history_file} cannot be read as text ({error}).") from error
-    return refinement_of(history=(*turns, *(history or ())), decompose=decompose, rewrite=rewrite, times=times)
+    return refinement_of(
+        history=(*turns, *(history or ())), decompose=decompose, rewrite=rewrite, times=times, route=route
+    )

@@ -154,6 +154,7 @@ def reindex(
         return
     console().print(
         f"{result.n_encoded} chunks of workspace {settings.workspace!r} were encoded; {result.n_vectors} vectors are "
-        f"of this encoder, {result.n_others} of others, {result.n_pruned} were deleted.",
+        f"of this encoder, {result.n_others} of others, {result.n_pruned} were deleted. "
+        f"{result.n_pictures_encoded} vectors of pictures were made; there are {result.n_picture_vectors}.",
         markup=False,
     )

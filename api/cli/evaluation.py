@@ -46,8 +46,9 @@ def retrieval(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score rankings: recall, MRR, nDCG, all gold in eight, latency and memory, beside plain BM25 and dense search."""
+    """Score rankings: recall, MRR, nDCG, share of wrong kinds, latency, memory, beside plain BM25 and dense search."""
     with failures_explained(as_json=as_json):
+        from api.evaluation.modality import unit_modalities
         from api.evaluation.retrieval import evaluate_retrieval, plot_report
 
         corpus, loaded, service, workspace, ingest = _prepare(
@@ -55,7 +56,10 @@ def retrieval(
         )
         n_steps = len(loaded.with_baselines()) * sum(bool(question.gold) for question in corpus.questions)
         with progress("evaluating", total=n_steps, quiet=as_json) as bar:
-            report = evaluate_retrieval(corpus, service.retriever(workspace), loaded, on_question=bar.advance)
+            kinds_of = unit_modalities(corpus, service.workspaces.get(workspace, create=False).store)
+            report = evaluate_retrieval(
+                corpus, service.retriever(workspace), loaded, kinds_of=kinds_of, on_question=bar.advance
+            )
         service.close()
         picture = plot or Path(f"retrieval-{folder.name}.png")
         plot_report(report, picture, title=folder.name)

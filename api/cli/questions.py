@@ -45,9 +45,19 @@ ModeOption = Annotated[
 ]
 
 
+ImageOption = Annotated[
+    Path | None, typer.Option("--image", help="A picture to search by, beside the words.", show_default=False)
+]
+RouteOption = Annotated[
+    str,
+    typer.Option("--route", help="Who chooses the kinds that are searched first: off, rules, lm, moe or openai."),
+]
+
+
 def ask(
     context: typer.Context,
     question: Annotated[str, typer.Argument(help="What you want to know.")],
+    image: ImageOption = None,
     workspace: WorkspaceOption = None,
     home: HomeOption = None,
     k: KOption = None,
@@ -68,6 +78,7 @@ def ask(
     decompose: DecomposeOption = "auto",
     rewrite: RewriteOption = "rules",
     times: TimesOption = "auto",
+    route: RouteOption = "off",
     show_evidence: Annotated[bool, typer.Option("--show-evidence", "-e", help="Show the evidence first.")] = False,
     no_generate: Annotated[
         bool, typer.Option("--no-generate", help="Show the evidence only, write no answer.")
@@ -79,6 +90,7 @@ def ask(
         search(
             context,
             question,
+            image,
             workspace=workspace,
             home=home,
             k=k,
@@ -93,19 +105,28 @@ def ask(
             decompose=decompose,
             rewrite=rewrite,
             times=times,
+            route=route,
             as_json=as_json,
         )
         return
     with failures_explained(as_json=as_json):
+        from api.pictures import picture_from_file
         from api.scope import scope_of
 
         service, settings = service_of(context, home=home, workspace=workspace)
         scope = scope_of(document or (), modality or (), where=where or (), since=since, until=until)
         refinement = understanding_of(
-            history=history, history_file=history_file, decompose=decompose, rewrite=rewrite, times=times
+            history=history, history_file=history_file, decompose=decompose, rewrite=rewrite, times=times, route=route
         )
         events = service.ask_events(
-            settings.workspace, question, k=k, mode=mode, generator=generator, scope=scope, refinement=refinement
+            settings.workspace,
+            question,
+            image=picture_from_file(image, limit=settings.max_picture_bytes),
+            k=k,
+            mode=mode,
+            generator=generator,
+            scope=scope,
+            refinement=refinement,
         )
         answer = _show_events(events, show_evidence=show_evidence, as_json=as_json)
         service.close()
@@ -159,7 +180,7 @@ def _print_answer(answer: Answer) -> None:
 def search(
     context: typer.Context,
     question: Annotated[str, typer.Argument(help="What to look for; may be empty with --image.")] = "",
-    image: Annotated[Path | None, typer.Option("--image", help="A picture to search by.", show_default=False)] = None,
+    image: ImageOption = None,
     workspace: WorkspaceOption = None,
     home: HomeOption = None,
     k: KOption = None,
@@ -174,6 +195,7 @@ def search(
     decompose: DecomposeOption = "auto",
     rewrite: RewriteOption = "rules",
     times: TimesOption = "auto",
+    route: RouteOption = "off",
     explain: Annotated[
         bool, typer.Option("--explain", help="Show who found what, the ways through the graph to it, and the times.")
     ] = False,
@@ -186,17 +208,15 @@ def search(
     """Show the evidence for a question: rank, score, kind, source, page and snippet. Nothing is generated."""
     with failures_explained(as_json=as_json):
         from api.explain import draw_explanation, explain_search, explanation_payload
+        from api.pictures import picture_from_file
         from api.scope import scope_of
-        from kg.errors import InputError
         from retrieval.types import Query
 
-        if image is not None and not image.is_file():
-            raise InputError(f"--image: there is no file {image}.")
-        query = Query(text=question, image=image.read_bytes() if image is not None else None)
         service, settings = service_of(context, home=home, workspace=workspace)
+        query = Query(text=question, image=picture_from_file(image, limit=settings.max_picture_bytes))
         scope = scope_of(document or (), modality or (), where=where or (), since=since, until=until)
         refinement = understanding_of(
-            history=history, history_file=history_file, decompose=decompose, rewrite=rewrite, times=times
+            history=history, history_file=history_file, decompose=decompose, rewrite=rewrite, times=times, route=route
         )
         found = service.search(settings.workspace, query, k=k, mode=mode, scope=scope, refinement=refinement)
         wanted = explain or plot

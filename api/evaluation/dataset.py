@@ -19,7 +19,7 @@ from typing import Any
 
 from kg.errors import ConfigError
 from kg.ids import sha256_hex
-from kg.types import RawFile
+from kg.types import Chunk, RawFile
 from retrieval.types import Evidence
 
 __all__ = ["PASSAGE_MEDIA_TYPE", "EvaluationFolder", "EvaluationQuestion", "read_folder"]
@@ -30,12 +30,16 @@ LAYOUTS = {"passages.jsonl": "passages", "images": "pictures", "documents": "pag
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationQuestion:
-    """A question, the units that answer it (none: it cannot be answered) and the answers that count as right."""
+    """A question, the units that answer it (none: it cannot be answered) and the answers that count as right.
+
+    ``sources`` are the kinds of evidence that the set names (``Chart``, ``Pure-text (Plain-text)``), if it names any.
+    """
 
     question_id: str
     text: str
     gold: frozenset[str]
     answers: tuple[str, ...]
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +52,12 @@ class EvaluationFolder:
 
     def units_of(self, evidence: Evidence) -> tuple[str, ...]:
         """Return the units that a piece of evidence stands for (a chunk over two pages stands for both)."""
-        name = evidence.document.name
+        return self.units_of_chunk(evidence.chunk, name=evidence.document.name)
+
+    def units_of_chunk(self, chunk: Chunk, *, name: str) -> tuple[str, ...]:
+        """Return the units that a chunk of the document called ``name`` stands for."""
         if self.layout == "pages":
-            pages = range(evidence.chunk.page_first, evidence.chunk.page_last + 1)
-            return tuple(f"{name}#{page}" for page in pages)
+            return tuple(f"{name}#{page}" for page in range(chunk.page_first, chunk.page_last + 1))
         return (f"images/{name}",) if self.layout == "pictures" else (name,)
 
     def passages(self) -> Iterator[RawFile]:
@@ -116,6 +122,7 @@ def _question(row: Mapping[str, Any], file: Path, line_number: int) -> Evaluatio
         text=str(_field(row, "question", file, line_number)),
         gold=gold,
         answers=tuple(str(answer) for answer in answers),
+        sources=tuple(str(source) for source in (_list(row, "sources", file, line_number) if "sources" in row else ())),
     )
 
 

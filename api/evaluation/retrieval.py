@@ -8,22 +8,26 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from api.evaluation.dataset import EvaluationFolder
+from api.evaluation.dataset import EvaluationFolder, EvaluationQuestion
+from api.evaluation.modality import gold_modalities
 from api.evaluation.recipe import Recipe
 from kg.errors import ConfigError
-from retrieval.metrics import evaluate, mean_metrics
+from kg.types import Modality
+from retrieval.metrics import evaluate, mean_metrics, wrong_modality_at
 from retrieval.types import Evidence, Query, Trace
 
 __all__ = ["RetrievalReport", "Searcher", "evaluate_retrieval", "pool_units"]
 
 POOLED = 10
+N_HITS = 5
+"""How many hits the share of wrong kinds is taken over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,7 @@ def evaluate_retrieval(
     engine: Searcher,
     recipe: Recipe,
     *,
+    kinds_of: Mapping[str, frozenset[Modality]] | None = None,
     on_question: Callable[[str], None] = lambda _: None,
 ) -> RetrievalReport:
     """Score every pipeline on every question that has gold units.
@@ -83,6 +88,8 @@ def evaluate_retrieval(
     :param folder: The corpus' questions; the corpus itself is in the engine.
     :param engine: Retrieval over the ingested corpus.
     :param recipe: Which pipelines, and how deep.
+    :param kinds_of: The kinds of each unit (:func:`api.evaluation.modality.unit_modalities`): then each pipeline also
+        has ``wrong_modality@5``, over the chunks themselves.
     :param on_question: Called with the pipeline's name after each question.
     :returns: Mean scores and latency percentiles of each pipeline.
     :raises ConfigError: If no question has gold units.
@@ -101,7 +108,9 @@ def evaluate_retrieval(
             started = time.perf_counter()
             evidence, _ = engine.search(Query(text=question.text), k=recipe.depth, mode=mode)
             seconds.append(time.perf_counter() - started)
-            rows.append(evaluate(pool_units(folder, evidence), question.gold))
+            rows.append(
+                {**evaluate(pool_units(folder, evidence), question.gold), **_wrong(question, evidence, kinds_of)}
+            )
             on_question(name)
         p50, p95, p99 = (float(value) for value in 1000 * np.percentile(seconds, [50, 95, 99]))
         pipelines[name] = {**mean_metrics(rows), "p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
@@ -112,6 +121,16 @@ def evaluate_retrieval(
         pipelines=pipelines,
         peak_memory_mib=peak_memory_mib(),
     )
+
+
+def _wrong(
+    question: EvaluationQuestion, evidence: Sequence[Evidence], kinds_of: Mapping[str, frozenset[Modality]] | None
+) -> dict[str, float]:
+    if kinds_of is None:
+        return {}
+    gold = gold_modalities(question, kinds_of)
+    kinds = [item.chunk.modality for item in evidence]
+    return {f"wrong_modality@{N_HITS}": wrong_modality_at(kinds, gold, k=N_HITS) if gold else 0.0}
 
 
 def peak_memory_mib() -> float:

@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from api.explain import explain_search, explanation_payload
 from api.payloads import answer_payload, completion_payload, document_payload, report_payload, search_payload
+from api.pictures import picture_from_base64
 from api.refinement import refinement_of
 from api.schemas import (
     AnswerOut,
@@ -81,6 +82,7 @@ def _add_questions(router: APIRouter, service: Service) -> None:
         answer = service.ask(
             workspace,
             request.question,
+            image=_image(request, service),
             k=request.k,
             mode=request.mode,
             generator=request.generator,
@@ -98,7 +100,7 @@ def _add_questions(router: APIRouter, service: Service) -> None:
     def retrieve(workspace: str, request: RetrieveRequest) -> dict[str, Any]:
         """Return ranked evidence and no answer."""
         scope, refinement = _scope(request), _refinement(request)
-        query = Query(text=request.question)
+        query = Query(text=request.question, image=_image(request, service))
         found = service.search(workspace, query, k=request.k, mode=request.mode, scope=scope, refinement=refinement)
         body = search_payload(found, question=request.question)
         if request.explain:
@@ -123,8 +125,16 @@ def _scope(request: RetrieveRequest | QueryRequest) -> Scope:
 
 def _refinement(request: RetrieveRequest | QueryRequest) -> Refinement:
     return refinement_of(
-        history=request.history, decompose=request.decompose, rewrite=request.rewrite, times=request.times
+        history=request.history,
+        decompose=request.decompose,
+        rewrite=request.rewrite,
+        times=request.times,
+        route=request.route,
     )
+
+
+def _image(request: RetrieveRequest | QueryRequest, service: Service) -> bytes | None:
+    return picture_from_base64(request.image, limit=service.settings.max_picture_bytes)
 
 
 def _read(file: UploadFile, service: Service) -> tuple[str, bytes]:
@@ -138,16 +148,17 @@ def _read(file: UploadFile, service: Service) -> tuple[str, bytes]:
 
 
 def _events(service: Service, workspace: str, request: QueryRequest) -> Iterator[str]:
-    events = service.ask_events(
-        workspace,
-        request.question,
-        k=request.k,
-        mode=request.mode,
-        generator=request.generator,
-        scope=_scope(request),
-    )
     try:
-        for event in events:
+        for event in service.ask_events(
+            workspace,
+            request.question,
+            image=_image(request, service),
+            k=request.k,
+            mode=request.mode,
+            generator=request.generator,
+            scope=_scope(request),
+            refinement=_refinement(request),
+        ):
             if isinstance(event, SearchResult):
                 yield _sse("evidence", search_payload(event, question=request.question))
             elif event.answer is not None:

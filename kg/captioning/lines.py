@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kg.types import Caption, CaptionLine, Span, Table
+from kg.types import Asset, Caption, CaptionLine, Document, Span, Table
 
-__all__ = ["TRUNCATED_SCORE", "compose", "loose_line", "model_caption"]
+__all__ = ["NAMED_BY_FILE", "TRUNCATED_SCORE", "compose", "loose_line", "model_caption", "name_caption"]
 
 TRUNCATED_SCORE = 0.7
 """Times this is the score of a description that broke off: what it said stands, but it was not done. A convention."""
+NAMED_BY_FILE = "file name"
+"""The captioner of pictures that nothing can be said of."""
 _SEEN = frozenset({"ocr", "model", "table"})
 """Sources of lines that someone saw on the picture: their confidence is the caption's."""
 
@@ -58,3 +60,16 @@ def model_caption(asset_id: str, sentences: Sequence[str], captioner: str, *, is
     """Make a caption of what a model said, one sentence a line, of source ``model``."""
     score = TRUNCATED_SCORE if is_truncated else 1.0
     return compose(asset_id, [loose_line(sentence, "model", score=score) for sentence in sentences], captioner)
+
+
+def name_caption(asset: Asset, document: Document) -> Caption:
+    """Call a picture by its file, for want of any words: without a caption it could be found by nobody.
+
+    :param asset: A picture of the document.
+    :param document: The document.
+    :returns: A caption of one line of source ``name``: the file's name, and which picture of it this is.
+    """
+    place = f", page {asset.page}" if document.is_paged else ""
+    number = f", picture {asset.ordinal + 1}" if len(document.assets) > 1 else ""
+    line = loose_line(f"{document.name}{place}{number}", "name")
+    return Caption(asset_id=asset.asset_id, text=line.text, captioner=NAMED_BY_FILE, lines=(line,))

@@ -30,7 +30,16 @@ from kg.ingest.outcomes import not_tried
 from kg.ingest.overlap import Run
 from kg.ingest.progress import IngestProgress, Meter
 from kg.ingest.steps import CAPTION_BATCH, STAGES, Chunker, DocumentLoader, Steps, Task
-from kg.ports import Captioner, ChunkEncoder, EncodedChunk, Extractor, RecordStore, Resolver
+from kg.ports import (
+    Captioner,
+    ChunkEncoder,
+    EncodedChunk,
+    EncodedPicture,
+    Extractor,
+    PictureEncoder,
+    RecordStore,
+    Resolver,
+)
 from kg.types import FileOutcome, GraphDelta, IngestReport, RawFile
 
 __all__ = ["IngestPipeline"]
@@ -57,6 +66,7 @@ class IngestPipeline:
     :param resolver: Decides which mentions name the same thing.
     :param captioner: Describes pictures; ``None`` leaves them without words.
     :param encoder: Makes the vectors of chunks beside the other stages; ``None`` leaves that to the first search.
+    :param picture_encoder: The same for the vectors of pictures.
     :param caption_batch: Pictures handed to the captioner at once, at least 1.
     :param config: How much goes on at once; one file after the other by default.
     :param clock: Seconds of a steady clock, for the report.
@@ -69,6 +79,7 @@ class IngestPipeline:
     resolver: Resolver
     captioner: Captioner | None = None
     encoder: ChunkEncoder | None = None
+    picture_encoder: PictureEncoder | None = None
     caption_batch: int = CAPTION_BATCH
     config: IngestConfig = IngestConfig(workers=0)  # noqa: RUF009 - frozen
     clock: Callable[[], float] = time.perf_counter
@@ -132,6 +143,7 @@ class IngestPipeline:
             resolver=self.resolver,
             captioner=self.captioner,
             encoder=self.encoder,
+            picture_encoder=self.picture_encoder,
             caption_batch=self.caption_batch,
             clock=self.clock,
         )
@@ -210,18 +222,26 @@ class _Vectors:
         self._store = store
         self._space = "" if encoder is None else encoder.space
         self._rows: list[EncodedChunk] = []
+        self._pictures: dict[str, list[EncodedPicture]] = {}
 
     def add(self, task: Task) -> None:
         if task.failure is None:
             self._rows.extend(task.vectors)
-        if len(self._rows) >= _VECTORS_AT_ONCE:
+            for space, rows in task.picture_vectors.items():
+                self._pictures.setdefault(space, []).extend(rows)
+        if len(self._rows) + sum(map(len, self._pictures.values())) >= _VECTORS_AT_ONCE:
             self.close()
 
     def close(self) -> None:
         rows, self._rows = self._rows, []
-        if not rows:
-            return
+        pictures, self._pictures = self._pictures, {}
         try:
-            self._store.put_vectors(encoder=self._space, rows=rows)
+            for space in dict.fromkeys(row.space for row in rows):
+                ours = [row for row in rows if row.space == space]
+                pairs = [(row.chunk_id, row.vector) for row in ours]
+                contents = [row.content for row in ours]
+                self._store.put_vectors(encoder=space or self._space, rows=pairs, contents=contents)
+            for space, made in pictures.items():
+                self._store.put_picture_vectors(encoder=space, rows=made)
         except MmkgError as error:
             _log.warning("%s The vectors of %d chunks are made again by the next search.", error, len(rows))

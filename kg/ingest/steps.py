@@ -8,13 +8,15 @@ Layer: ``kg``; the standard library. It knows ports only.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeVar
 
 from kg import ids
 from kg.captioning.context import caption_request
 from kg.captioning.grading import grade_statements
+from kg.captioning.lines import NAMED_BY_FILE, name_caption
 from kg.errors import EmptyFileError, LoadError, MmkgError
 from kg.ingest.outcomes import Failure, attempt, done, failed, unchanged
 from kg.ports import (
@@ -22,7 +24,9 @@ from kg.ports import (
     Captioner,
     ChunkEncoder,
     EncodedChunk,
+    EncodedPicture,
     Extractor,
+    PictureEncoder,
     RecordStore,
     Resolver,
 )
@@ -71,6 +75,7 @@ class Task:
     captions: tuple[Caption, ...] = ()
     delta: GraphDelta | None = None
     vectors: Sequence[EncodedChunk] = ()
+    picture_vectors: Mapping[str, Sequence[EncodedPicture]] = field(default_factory=dict)
     failure: Failure | None = None
 
     @property
@@ -98,6 +103,7 @@ class Steps:
     :param resolver: Decides which mentions name the same thing.
     :param captioner: Describes pictures; ``None`` leaves them without words.
     :param encoder: Makes the vectors of chunks; ``None`` leaves that to whoever searches.
+    :param picture_encoder: Makes the vectors of pictures; ``None`` leaves that to whoever searches.
     :param caption_batch: Pictures handed to the captioner at once.
     :param clock: Seconds of a steady clock.
     """
@@ -111,6 +117,7 @@ class Steps:
     encoder: ChunkEncoder | None
     caption_batch: int
     clock: Callable[[], float] = time.perf_counter
+    picture_encoder: PictureEncoder | None = None
 
     def look_up(self, task: Task) -> None:
         """See whether the record has the file already."""
@@ -162,7 +169,7 @@ class Steps:
         extractor = self.extractor
         if len(batch) < 2 or not isinstance(extractor, BatchExtractor):
             return [None] * len(batch)
-        items = [(chunks, _document(task)) for task, chunks in batch]
+        items = [(_that_say_something(chunks, task.captions), _document(task)) for task, chunks in batch]
         found = self._timed(
             [task for task, _ in batch],
             "extract",
@@ -172,10 +179,14 @@ class Steps:
         return [None] * len(batch) if isinstance(found, Failure) else found
 
     def encode(self, tasks: Sequence[Task]) -> None:
-        """Make the vectors of all chunks of the tasks in one batch.
+        """Make the vectors of all chunks, and of all pictures, of the tasks in one batch each.
 
         Vectors are derived: a failure here is logged and fails no file, and the search that needs them tries again.
         """
+        self._encode_chunks(tasks)
+        self._encode_pictures(tasks)
+
+    def _encode_chunks(self, tasks: Sequence[Task]) -> None:
         encoder = self.encoder
         deltas = [task.delta for task in tasks if task.is_open and task.delta is not None]
         if encoder is None or not deltas:
@@ -191,6 +202,17 @@ class Steps:
         if not isinstance(found, Failure):
             for task, rows in zip(open_tasks, found, strict=True):
                 task.vectors = rows
+
+    def _encode_pictures(self, tasks: Sequence[Task]) -> None:
+        encoder = self.picture_encoder
+        for task in tasks if encoder is not None else ():
+            assets = task.document.assets if task.is_open and task.document is not None else ()
+            if encoder is None or not assets:
+                continue
+            work = partial(attempt, task.raw, partial(encoder.encode, assets))
+            found = self._timed([task], "encode", work)
+            if not isinstance(found, Failure):
+                task.picture_vectors = found
 
     def finish(self, task: Task) -> FileOutcome:
         """Write the document, and say what became of the file. Only here is anything decided that others can see.
@@ -237,7 +259,8 @@ class Steps:
         self, document: Document, captions: Sequence[Caption], chunks: Sequence[Chunk], found: Extraction | None
     ) -> GraphDelta:
         if found is None:
-            found = self.extractor.extract(chunks, document=document) if chunks else Extraction()
+            telling = _that_say_something(chunks, captions)
+            found = self.extractor.extract(telling, document=document) if telling else Extraction()
         found = grade_statements(found, chunks=chunks, captions=captions, tables=document.tables)
         return GraphDelta(
             document=document,
@@ -262,7 +285,10 @@ class Steps:
         for start in range(0, len(document.assets), self.caption_batch):
             batch = document.assets[start : start + self.caption_batch]
             found = self.captioner.caption([caption_request(asset, document) for asset in batch])
-            captions.extend(caption for caption in found if caption is not None)
+            captions.extend(
+                caption if caption is not None else name_caption(asset, document)
+                for asset, caption in zip(batch, found, strict=True)
+            )
         return tuple(captions)
 
     def _cut(self, document: Document, captions: Sequence[Caption]) -> list[Chunk]:
@@ -289,3 +315,9 @@ def _document(task: Task) -> Document:
     if task.document is None:
         raise MmkgError(f"{task.raw.name} came to a stage before it was parsed. Please report this.")
     return task.document
+
+
+def _that_say_something(chunks: Sequence[Chunk], captions: Sequence[Caption]) -> list[Chunk]:
+    """Return the chunks in which names may be looked for: a file's name is no statement of anything."""
+    nameless = {caption.asset_id for caption in captions if caption.captioner == NAMED_BY_FILE}
+    return [chunk for chunk in chunks if chunk.asset_id is None or chunk.asset_id not in nameless]

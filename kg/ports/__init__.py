@@ -39,13 +39,16 @@ from kg.ports.ingest import (
     CaptionScorer,
     ChunkEncoder,
     EncodedChunk,
+    EncodedPicture,
     Extractor,
     Loader,
+    PictureEncoder,
     Resolver,
     Tokenizer,
 )
 from kg.ports.record import RecordStore
-from kg.ports.record_rows import ChangeSet, MentionRow, TripleRow
+from kg.ports.record_rows import ChangeSet, MentionRow, PictureRow, TripleRow
+from kg.ports.vectors import VectorStore
 
 __all__ = [
     "BatchExtractor",
@@ -63,6 +66,7 @@ __all__ = [
     "Direction",
     "DocumentNode",
     "EncodedChunk",
+    "EncodedPicture",
     "EntityLink",
     "EntityMatcher",
     "EntityProfile",
@@ -80,6 +84,8 @@ __all__ = [
     "MentionRow",
     "NameUse",
     "Neighbour",
+    "PictureEncoder",
+    "PictureRow",
     "RecordStore",
     "RelationKey",
     "Resolver",
@@ -88,5 +94,6 @@ __all__ = [
     "Subgraph",
     "Tokenizer",
     "TripleRow",
+    "VectorStore",
     "WritableGraphStore",
 ]

@@ -5,7 +5,7 @@ Layer: ``kg``; the standard library only. Import these from :mod:`kg.ports`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
@@ -22,15 +22,30 @@ __all__ = [
     "Captioner",
     "ChunkEncoder",
     "EncodedChunk",
+    "EncodedPicture",
     "Extractor",
     "Loader",
+    "PictureEncoder",
     "Resolver",
     "Tokenizer",
 ]
 
 
-EncodedChunk: TypeAlias = "tuple[str, NDArray[np.float32]]"
-"""A chunk's id and its vector."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedChunk:
+    """A chunk's vector, *shape* ``(D,)``, and the id of the text that was encoded (:func:`kg.ids.content_id`).
+
+    ``space`` is the name of its vectors in the record, where that is another one than the encoder's ``space``.
+    """
+
+    chunk_id: str
+    vector: NDArray[np.float32]
+    content: str = ""
+    space: str = ""
+
+
+EncodedPicture: TypeAlias = "tuple[str, NDArray[np.float32]]"
+"""The SHA-256 of a picture's bytes and its vector."""
 
 
 @runtime_checkable
@@ -131,4 +146,13 @@ class ChunkEncoder(Protocol):
 
     def encode(self, deltas: Sequence[GraphDelta]) -> list[list[EncodedChunk]]:
         """Return the vectors of each document's chunks, in order, as the search would make them later."""
+        ...
+
+
+@runtime_checkable
+class PictureEncoder(Protocol):
+    """Makes the vectors of pictures while other documents are being read; each encoder has a name in the record."""
+
+    def encode(self, assets: Sequence[Asset]) -> Mapping[str, Sequence[EncodedPicture]]:
+        """Return, for each encoder's name, vectors of those pictures that the record has none of, each once."""
         ...

@@ -6,10 +6,11 @@ Layer: ``kg``; the standard library and NumPy's type names only. Import these fr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from kg.ports.curation import Contradiction, Contribution, Decision, DecisionKind, EntityLink, LinkStatus, Sense
 from kg.ports.record_rows import ChangeSet, MentionRow, TripleRow
+from kg.ports.vectors import VectorStore
 from kg.types import (
     Asset,
     Caption,
@@ -25,15 +26,11 @@ from kg.types import (
     Triple,
 )
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 __all__ = ["RecordStore"]
 
 
 @runtime_checkable
-class RecordStore(Protocol):
+class RecordStore(VectorStore, Protocol):
     """The record of one workspace: the only thing that must survive. Everything else is derived from it."""
 
     def apply(self, delta: GraphDelta) -> IngestStatus:
@@ -176,26 +173,6 @@ class RecordStore(Protocol):
 
     def contradictions(self, entity_id: str | None = None) -> list[Contradiction]:
         """Return what sources contradict each other about (one entity), by entity and relation."""
-        ...
-
-    def put_vectors(self, *, encoder: str, rows: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
-        """Store the vectors that ``encoder`` (a fingerprint) gave these chunks; unknown chunk ids are ignored."""
-        ...
-
-    def vectors(self, *, encoder: str, chunk_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Return the stored vectors of these chunks for this encoder; those that have none are left out."""
-        ...
-
-    def chunks_without_vector(self, *, encoder: str) -> list[str]:
-        """Return the ids of the chunks that have no vector of this encoder, sorted."""
-        ...
-
-    def vector_counts(self) -> dict[str, int]:
-        """Count the vectors of each encoder that has any, by its fingerprint."""
-        ...
-
-    def remove_vectors(self, *, encoder: str) -> int:
-        """Delete all vectors of an encoder and return how many there were; the record's version stays."""
         ...
 
     def statistics(self) -> dict[str, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ChangeSet", "MentionRow", "TripleRow"]
+__all__ = ["ChangeSet", "MentionRow", "PictureRow", "TripleRow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,15 @@ class MentionRow:
     end: int
     label: str = ""
     is_reference: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureRow:
+    """A picture with the first of its chunks, which stands for it in a ranking, and the SHA-256 of its bytes."""
+
+    chunk_id: str
+    asset_id: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,8 +34,10 @@ from kg.stores.schema import (
     meta,
     metadata,
     names,
+    picture_vectors,
     senses,
     triples,
+    vectors,
 )
 from kg.stores.senses import SAMPLE
 
@@ -143,7 +145,15 @@ _COPIES = {
 """What the tables of schema 3 hold, from those of schema 2; the columns stand in the order of the new table."""
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _to_schema_2, 2: _to_schema_3}
+def _to_schema_4(connection: Connection) -> None:
+    """Vectors know the text that they are of; pictures have vectors of their own and are found by their bytes."""
+    _add_column(connection, vectors.c.content)
+    picture_vectors.create(connection, checkfirst=True)
+    for index in (*vectors.indexes, *(index for index in assets.indexes if index.name == "assets_by_content")):
+        index.create(connection)
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _to_schema_2, 2: _to_schema_3, 3: _to_schema_4}
 """The step from each older version to the next. Tables that are new since are made by ``metadata.create_all``."""
 
 

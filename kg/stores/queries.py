@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -29,7 +27,7 @@ from kg.errors import NotFoundError
 from kg.ids import relation_id
 from kg.ports import MentionRow, TripleRow
 from kg.stores.rows import to_asset, to_caption, to_chunk, to_document, to_mention, to_table, to_triple
-from kg.stores.schema import assets, captions, chunks, documents, entities, locals_, mentions, tables, triples, vectors
+from kg.stores.schema import assets, captions, chunks, documents, entities, locals_, mentions, tables, triples
 from kg.types import Caption, Chunk, Document, Extraction, GraphDelta, Origin, Relation
 from kg.types import Table as DocumentTable
 
@@ -49,8 +47,6 @@ __all__ = [
     "tables_of",
     "to_triple_row",
     "triple_rows",
-    "vector_counts",
-    "vectors_of",
     "whole_change",
 ]
 
@@ -283,30 +279,6 @@ def triple_rows(
         query = query.where(t.head_id == head_id, t.name == name, t.tail_id == tail_id)
     rows = [to_triple_row(row) for part in _within(query, t.chunk_id, document_ids) for row in connection.execute(part)]
     return sorted(rows, key=lambda row: row.triple_id)
-
-
-def vectors_of(connection: Connection, *, encoder: str, chunk_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Return the vectors that ``encoder`` gave these chunks, read-only. *Shape:* ``(D,)`` each, float32."""
-    found: dict[str, NDArray[np.float32]] = {}
-    v = vectors.c
-    for batch in in_batches(list(dict.fromkeys(chunk_ids))):
-        query = select(v.chunk_id, v.vector).where(v.encoder == encoder, v.chunk_id.in_(batch))
-        for chunk_id, blob in connection.execute(query):
-            found[chunk_id] = np.frombuffer(blob, dtype="<f4").astype(np.float32, copy=False)
-    return {chunk_id: found[chunk_id] for chunk_id in chunk_ids if chunk_id in found}
-
-
-def chunks_without_vector(connection: Connection, *, encoder: str) -> list[str]:
-    """Return the ids of the chunks that have no vector of this encoder, sorted."""
-    v, c = vectors.c, chunks.c
-    has_one = select(v.chunk_id).where(v.chunk_id == c.chunk_id, v.encoder == encoder).exists()
-    return list(connection.execute(select(c.chunk_id).where(~has_one).order_by(c.chunk_id)).scalars())
-
-
-def vector_counts(connection: Connection) -> dict[str, int]:
-    """Count the vectors of each encoder, by its fingerprint."""
-    query = select(vectors.c.encoder, func.count()).group_by(vectors.c.encoder).order_by(vectors.c.encoder)
-    return {str(encoder): int(n) for encoder, n in connection.execute(query)}
 
 
 def statistics(connection: Connection) -> dict[str, int]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
@@ -21,10 +20,6 @@ from kg.stores.rows import to_asset, to_chunk, to_document_info, to_entity, to_m
 from kg.stores.schema import assets, chunks, documents, entities, mentions, meta, tables, triples
 from kg.stores.session import RecordSession
 from kg.types import Asset, Caption, Chunk, Document, DocumentInfo, Entity, Mention, Relation, Table, Triple
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = ["RecordReads"]
 
@@ -171,21 +166,6 @@ class RecordReads(RecordSession):
         query = select(triples).where(t.chunk_id == chunk_id).order_by(t.start, t.end, t.triple_id)
         with self._read("read statements") as connection:
             return [to_triple(row) for row in connection.execute(query)]
-
-    def vectors(self, *, encoder: str, chunk_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Return the stored vectors of these chunks for this encoder, read-only; those that have none are left out."""
-        with self._read("read vectors") as connection:
-            return queries.vectors_of(connection, encoder=encoder, chunk_ids=chunk_ids)
-
-    def chunks_without_vector(self, *, encoder: str) -> list[str]:
-        """Return the ids of the chunks that have no vector of this encoder, sorted."""
-        with self._read("look for missing vectors") as connection:
-            return queries.chunks_without_vector(connection, encoder=encoder)
-
-    def vector_counts(self) -> dict[str, int]:
-        """Count the vectors of each encoder that has any, by its fingerprint."""
-        with self._read("count vectors") as connection:
-            return queries.vector_counts(connection)
 
     def statistics(self) -> dict[str, int]:
         """Count documents, pages, assets, tables, equations, chunks, mentions, entities, relations and triples."""

@@ -12,10 +12,9 @@ used by many threads at once, and several processes may open the same record.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
@@ -29,11 +28,8 @@ from kg.stores.failures import explained
 from kg.stores.matching import NamesOnlyMatcher
 from kg.stores.migrations import MIGRATIONS, Migration, is_current, prepare_schema
 from kg.stores.schema import SCHEMA_VERSION
+from kg.stores.vectors import RecordVectors
 from kg.types import GraphDelta, IngestStatus
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = ["BUSY_TIMEOUT_S", "SqlRecordStore", "open_record"]
 
@@ -113,7 +109,7 @@ def _make_or_migrate(writer: Engine, *, where: str, migrations: Mapping[int, Mig
             set_foreign_keys(connection, enforced=True)
 
 
-class SqlRecordStore(RecordCuration):
+class SqlRecordStore(RecordCuration, RecordVectors):
     """The record in an SQL database. Make it with :func:`open_record`.
 
     :param reader: The engine for reads.
@@ -167,21 +163,3 @@ class SqlRecordStore(RecordCuration):
                 checkpoint(self._reader, busy_timeout_s=self._busy_timeout_s)
         except StoreError as error:
             _log.warning("%s The removed bytes stay in the log until the record is next closed.", error)
-
-    def put_vectors(self, *, encoder: str, rows: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
-        """Store the vectors that ``encoder`` (a fingerprint) gave these chunks; unknown chunk ids are ignored.
-
-        :param encoder: The fingerprint of the encoder.
-        :param rows: Chunk ids and vectors. *Shape:* ``(D,)`` each, finite. They replace older ones of this encoder.
-        :raises InputError: If a vector is not one row of finite numbers; nothing is stored then.
-        """
-        with self._write("store vectors") as connection:
-            writes.put_vectors(connection, encoder=encoder, rows=rows)
-
-    def remove_vectors(self, *, encoder: str) -> int:
-        """Delete all vectors of an encoder and return how many there were; the record's version stays.
-
-        The file keeps its size, and what is written next takes the room that became free.
-        """
-        with self._write("remove vectors") as connection:
-            return writes.remove_vectors(connection, encoder=encoder)

@@ -15,6 +15,7 @@ Layer: ``kg``; SQLAlchemy Core only, no ORM and no SQL dialect.
     decisions                                           (what a person said about that)
     entities ──── entity_names                          (the sum of all locals)
     contradictions                                      (statements that cannot all hold)
+    picture_vectors                                     (what encoders made of pictures, by their bytes)
     changes                                             (the version at which each thing last changed)
     meta                                                (schema version, change counter)
 
@@ -67,13 +68,14 @@ __all__ = [
     "meta",
     "metadata",
     "names",
+    "picture_vectors",
     "senses",
     "tables",
     "triples",
     "vectors",
 ]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raise it with every change of a table, and add the step to :data:`kg.stores.migrations.MIGRATIONS`."""
 
 _ID = String(40)
@@ -140,6 +142,7 @@ assets = Table(
     Column("mentioned_at", JSON, nullable=False, server_default="[]"),
     Column("data", LargeBinary, nullable=False),
     Index("assets_of_document", "document_id", "ordinal"),
+    Index("assets_by_content", "sha256"),
 )
 
 captions = Table(
@@ -357,8 +360,22 @@ vectors = Table(
     metadata,
     Column("chunk_id", _ID, _owned_by("chunks.chunk_id"), primary_key=True),
     Column("encoder", String(200), primary_key=True),
+    Column("content", _ID, nullable=False, server_default=""),
+    Column("vector", LargeBinary, nullable=False),
+    Index("vectors_by_content", "content"),
+)
+"""``content`` is the hash of the text that was encoded, so that the same text elsewhere need not be; empty where it was
+not told."""
+
+picture_vectors = Table(
+    "picture_vectors",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("encoder", String(200), primary_key=True),
     Column("vector", LargeBinary, nullable=False),
 )
+"""One row for each picture, however many documents hold it; it goes with the last of them (:mod:`kg.stores.vectors`),
+which no foreign key can say, because a picture's bytes are no key of ``assets``."""
 
 changes = Table(
     "changes",

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
-from kg.errors import InputError, NotFoundError
+from kg.errors import NotFoundError
 from kg.ports import EntityMatcher
 from kg.stores.changes import count_change
 from kg.stores.contradictions import Fixed, Statement, questioned, recheck
 from kg.stores.entities import drop_entities
 from kg.stores.locals import Local, locals_of, locals_of_documents
-from kg.stores.queries import among, in_batches, run
+from kg.stores.queries import among, run
 from kg.stores.rows import Values, asset_row, caption_row, chunk_row, document_row, mention_row, table_row, triple_row
-from kg.stores.schema import assets, captions, chunks, documents, mentions, tables, triples, vectors
+from kg.stores.schema import assets, captions, chunks, documents, mentions, tables, triples
 from kg.stores.settle import settle
+from kg.stores.vectors import drop_vectors_of_lost_pictures, pictures_of
 from kg.types import GraphDelta, IngestStatus, Mention
 
-__all__ = ["apply_delta", "put_vectors", "remove_document", "remove_vectors"]
+__all__ = ["apply_delta", "remove_document"]
 
 
 def apply_delta(
@@ -42,6 +41,7 @@ def apply_delta(
     older = connection.execute(_BY_SOURCE, {"source": document.source}).scalar_one_or_none()
     if older == document.document_id or connection.execute(_BY_ID, {"id": document.document_id}).first() is not None:
         return IngestStatus.UNCHANGED
+    pictures = [] if older is None else pictures_of(connection, older)
     gone, unsaid = ([], []) if older is None else _delete(connection, older)
     connection.execute(
         _INSERTS[documents.name], [document_row(document, n_chunks=len(delta.chunks), added_at=added_at)]
@@ -50,6 +50,7 @@ def apply_delta(
     settled = settle(connection, matcher, gone=gone, added=added)
     drop_entities(connection, settled.empty)
     said = _insert_parts(connection, delta, added)
+    drop_vectors_of_lost_pictures(connection, pictures)
     recheck(connection, questioned((*unsaid, *said, *settled.moved), functional), functional)
     changed = [document.document_id] if older is None else [document.document_id, older]
     count_change(connection, document_ids=changed, entity_ids=settled.touched)
@@ -70,44 +71,13 @@ def remove_document(
     """
     if connection.execute(_BY_ID, {"id": document_id}).first() is None:
         raise NotFoundError(f"There is no document {document_id!r} in {where}. List the documents to see their ids.")
+    pictures = pictures_of(connection, document_id)
     gone, unsaid = _delete(connection, document_id)
+    drop_vectors_of_lost_pictures(connection, pictures)
     settled = settle(connection, matcher, gone=gone)
     drop_entities(connection, settled.empty)
     recheck(connection, questioned((*unsaid, *settled.moved), functional), functional)
     count_change(connection, document_ids=[document_id], entity_ids=settled.touched)
-
-
-def put_vectors(connection: Connection, *, encoder: str, rows: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
-    """Store vectors of one encoder, replacing those that the same encoder gave these chunks before.
-
-    :param connection: A connection in a write transaction.
-    :param encoder: The fingerprint of the encoder.
-    :param rows: Chunk ids and vectors, of shape ``(D,)``; ids that are not in the record are left out.
-    """
-    blobs = {chunk_id: _to_blob(chunk_id, vector) for chunk_id, vector in rows}
-    for batch in in_batches(list(blobs)):
-        found = connection.execute(select(chunks.c.chunk_id).where(chunks.c.chunk_id.in_(batch)))
-        known = [row.chunk_id for row in found]
-        if not known:
-            continue
-        connection.execute(delete(vectors).where(vectors.c.encoder == encoder, vectors.c.chunk_id.in_(known)))
-        values = [{"chunk_id": chunk_id, "encoder": encoder, "vector": blobs[chunk_id]} for chunk_id in known]
-        connection.execute(insert(vectors), values)
-
-
-def remove_vectors(connection: Connection, *, encoder: str) -> int:
-    """Delete all vectors of one encoder and return how many there were."""
-    return connection.execute(delete(vectors).where(vectors.c.encoder == encoder)).rowcount
-
-
-def _to_blob(chunk_id: str, vector: NDArray[np.float32]) -> bytes:
-    """Return the little-endian float32 bytes of a vector."""
-    if vector.ndim != 1 or not np.isfinite(vector).all():
-        raise InputError(
-            f"The vector of chunk {chunk_id} must be one row of finite numbers, got shape {vector.shape}. "
-            "Check the encoder."
-        )
-    return np.ascontiguousarray(vector, dtype="<f4").tobytes()
 
 
 def _delete(connection: Connection, document_id: str) -> tuple[list[Local], list[Statement]]:

@@ -207,6 +207,72 @@ class _ReadingContract(Opened):
             assert list(store.vectors(encoder="one", chunk_ids=[first, second])) == [second]
             assert store.version() == 1
 
+    def test_vectors_are_found_by_the_text_that_was_encoded_while_a_chunk_has_it(self, tmp_path: Path) -> None:
+        one, other = make_delta(CURIE, name="a.txt"), make_delta(EULER, name="b.txt")
+        vector = np.array([0.6, -0.8], dtype=np.float32)
+        with self.opened(tmp_path) as store:
+            store.apply(one)
+            store.apply(other)
+            rows = [
+                (one.chunks[0].chunk_id, vector),
+                (other.chunks[0].chunk_id, vector),
+                (one.chunks[1].chunk_id, -vector),
+            ]
+            store.put_vectors(encoder="one", rows=rows, contents=["x_same", "x_same", "x_else"])
+
+            found = store.vectors_by_content(encoder="one", contents=["x_else", "x_none", "x_same", ""])
+            assert {name: row.tolist() for name, row in found.items()} == {
+                "x_else": (-vector).tolist(),
+                "x_same": vector.tolist(),
+            }
+            assert store.vectors_by_content(encoder="two", contents=["x_same"]) == {}
+            store.remove(one.document.document_id)
+            assert list(store.vectors_by_content(encoder="one", contents=["x_else", "x_same"])) == ["x_same"]
+            with refused(InputError):
+                store.put_vectors(encoder="one", rows=rows, contents=["x_same"])
+
+    def test_vectors_of_a_picture_are_kept_once_and_go_with_its_last_document(self, tmp_path: Path) -> None:
+        one, other = make_delta(CURIE, name="a.txt"), make_delta(CURIE, name="b.txt")
+        (asset,), vector = one.document.assets, np.array([0.6, -0.8], dtype=np.float32)
+        assert other.document.assets[0].sha256 == asset.sha256
+        with self.opened(tmp_path) as store:
+            store.apply(one)
+            store.apply(other)
+            assert {row.sha256 for row in store.picture_rows()} == {asset.sha256}
+            assert [row.asset_id for row in store.picture_rows()] == sorted(
+                [asset.asset_id, other.document.assets[0].asset_id]
+            )
+            assert store.picture_data(asset.sha256) == asset.data
+            assert store.pictures_without_vector(encoder="eye") == [asset.sha256]
+            store.put_picture_vectors(encoder="eye", rows=[(asset.sha256, vector * 2), ("0" * 64, vector)])
+            store.put_picture_vectors(encoder="eye", rows=[(asset.sha256, vector)])
+
+            assert store.pictures_without_vector(encoder="eye") == []
+            assert store.pictures_without_vector(encoder="other") == [asset.sha256]
+            found = store.picture_vectors(encoder="eye", sha256s=["0" * 64, asset.sha256])
+            assert {name: row.tolist() for name, row in found.items()} == {asset.sha256: vector.tolist()}
+            store.remove(one.document.document_id)
+            assert store.picture_vector_counts() == {"eye": 1}
+            store.apply(make_delta(f"More.\n\n{CURIE}", name="b.txt"))  # another version, with the same picture
+            assert store.picture_vector_counts() == {"eye": 1}
+            store.apply(make_delta("No picture.", name="b.txt"))
+            assert store.picture_vector_counts() == {}
+            with refused(NotFoundError):
+                store.picture_data(asset.sha256)
+
+    def test_picture_vectors_of_an_encoder_are_removed_together(self, tmp_path: Path) -> None:
+        delta, vector = make_delta(CURIE), np.ones(2, dtype=np.float32)
+        sha256 = delta.document.assets[0].sha256
+        with self.opened(tmp_path) as store:
+            store.apply(delta)
+            for encoder in ("one", "two"):
+                store.put_picture_vectors(encoder=encoder, rows=[(sha256, vector)])
+            assert (store.remove_picture_vectors(encoder="two"), store.remove_picture_vectors(encoder="two")) == (1, 0)
+            assert store.picture_vector_counts() == {"one": 1}
+            assert store.version() == 1
+            with refused(InputError):
+                store.put_picture_vectors(encoder="one", rows=[(sha256, vector * np.float32(np.nan))])
+
     def test_vectors_that_are_not_rows_of_finite_numbers_are_refused(self, tmp_path: Path) -> None:
         delta = make_delta(CURIE)
         chunk = delta.chunks[0].chunk_id

@@ -58,7 +58,7 @@ class EvidenceLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionLine:
-    """One part of a caption. ``source`` is ``ocr``, ``alt``, ``caption``, ``context``, ``table`` or ``model``.
+    """One part of a caption. ``source``: ``ocr``, ``alt``, ``caption``, ``context``, ``table``, ``model`` or ``name``.
 
     ``span`` is its place in ``Caption.text``; ``box`` its place on the picture where that is known; ``score`` the
     confidence of whatever read it, in ``[0, 1]``, higher is better.

@@ -1,6 +1,6 @@
 """How well words fit a picture, by an image–text encoder of open_clip.
 
-Layer: ``retrieval``; the one file that imports open_clip (the extra ``clip``), when the first picture comes.
+Layer: ``retrieval``; the network is :class:`retrieval.encoders.open_clip_encoder.OpenClipEncoder`.
 
 Calibration. A cosine is no probability: with CLIP's encoders pairs that belong together lie near 0.3 and strangers near
 0.15, and hardly any lie elsewhere. :class:`OpenClipScorer` maps it by a logistic, ``1 / (1 + exp(-(cos - m) / w))``,
@@ -10,26 +10,21 @@ with ``m = 0.23`` and ``w = 0.036``: then 0.28, from which LAION-5B (arXiv:2210.
 
 Such encoders see scenes and objects and read large words; they cannot read values off a chart. Join this scorer with
 :class:`kg.captioning.verify.AgreementScorer` by :class:`kg.captioning.verify.CombinedScorer`.
-
-Shape suffixes: N statements, D width of the vectors.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from kg.captioning.pixels import decode_picture
-from kg.errors import ConfigError, MissingExtraError, ModelCorruptError, ModelMissingError
+from kg.errors import CaptionError, ConfigError
 from kg.ports import CaptionRequest
+from retrieval.encoders.open_clip_encoder import OpenClipEncoder
 
-__all__ = ["CONFIG_FILE", "MIDPOINT", "WIDTH", "OpenClipScorer"]
+__all__ = ["MIDPOINT", "WIDTH", "OpenClipScorer"]
 
-CONFIG_FILE = "open_clip_config.json"
 MIDPOINT = 0.23
 WIDTH = 0.036
 
@@ -59,18 +54,16 @@ class OpenClipScorer:
     ) -> None:
         if width <= 0:
             raise ConfigError(f"OpenClipScorer: width must be positive, got {width}.")
-        if not (path / CONFIG_FILE).is_file() or not any(path.glob("*.safetensors")):
-            raise ModelMissingError(
-                f"{path} holds no open_clip model ({CONFIG_FILE} and weights as safetensors). "
-                "Fetch one with `mmkg models pull hf:ORG/NAME@REVISION`."
-            )
-        self.name = f"open_clip:{name if name is not None else path.name}"
+        self._encoder = OpenClipEncoder(path, name=name, device=device)
+        self.name = self._encoder.name
         self.path = path
-        self._device = device
         self._midpoint = midpoint
         self._width = width
-        self._lock = threading.Lock()
-        self._loaded: tuple[Any, Any, Any] | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the network is in memory."""
+        return self._encoder.is_loaded
 
     def cosines(self, data: bytes, statements: Sequence[str]) -> list[float]:
         """Return the cosine between the picture and each statement.
@@ -82,18 +75,13 @@ class OpenClipScorer:
         :raises MissingExtraError: If open_clip is not installed.
         :raises ModelCorruptError: If the model cannot be loaded.
         """
-        image = decode_picture(data)
+        decode_picture(data)  # says what is wrong with it
         if not statements:
             return []
-        with self._lock:
-            import torch
-
-            model, preprocess, tokenizer = self._load()
-            device = next(model.parameters()).device
-            with torch.inference_mode():
-                image_1D = model.encode_image(preprocess(image)[None].to(device), normalize=True)
-                text_ND = model.encode_text(tokenizer(list(statements)).to(device), normalize=True)
-                found: list[float] = (text_ND @ image_1D[0]).float().tolist()
+        (image_D,) = self._encoder.encode_images([data])
+        if image_D is None:
+            raise CaptionError("the picture cannot be decoded. Save it again as PNG or JPEG.")
+        found: list[float] = (self._encoder.encode_texts(statements) @ image_D).tolist()
         return found
 
     def score(self, request: CaptionRequest, statements: Sequence[str]) -> list[float]:
@@ -111,27 +99,3 @@ class OpenClipScorer:
     def calibrated(self, cosine: float) -> float:
         """Map a cosine to ``[0, 1]`` by the logistic of the module's header."""
         return 1.0 / (1.0 + math.exp(-(cosine - self._midpoint) / self._width))
-
-    def _load(self) -> tuple[Any, Any, Any]:
-        if self._loaded is None:
-            from retrieval.encoders.torchvision_ops import declare_missing_operators
-
-            declare_missing_operators()
-            try:
-                import open_clip
-                import torch
-            except ImportError as error:
-                raise MissingExtraError(
-                    "An image–text encoder needs open_clip: pip install 'mmkgrag[clip]'."
-                ) from error
-            device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
-            where = f"local-dir:{self.path}"
-            try:
-                model, _, preprocess = open_clip.create_model_and_transforms(
-                    where, device=device, pretrained_text=False, weights_only=True
-                )
-                tokenizer = open_clip.get_tokenizer(where)
-            except (OSError, ValueError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-                raise ModelCorruptError(f"open_clip cannot load {self.path}: {error}") from error
-            self._loaded = (model.eval(), preprocess, tokenizer)
-        return self._loaded

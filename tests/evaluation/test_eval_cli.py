@@ -32,6 +32,7 @@ def test_retrieval_prints_json_of_every_pipeline_and_draws_a_plot_here(passages_
     assert body["n"] == 3
     assert {"bm25", "dense", "mmkg"} == set(body["pipelines"])
     assert body["pipelines"]["mmkg"]["recall@5"] == 1.0
+    assert {scores["wrong_modality@5"] for scores in body["pipelines"].values()} == {0.0}  # all is text
     assert body["ingest"]["added"] == 4
     assert body["plot"] == "retrieval-ships-and-bread.png"
     with Image.open(tmp_path / body["plot"]) as picture:
@@ -40,6 +41,7 @@ def test_retrieval_prints_json_of_every_pipeline_and_draws_a_plot_here(passages_
     table = mmkg("eval", "retrieval", passages_folder, "--plot", tmp_path / "other.png")
     assert "n = 3" in table
     assert "all_gold@8" in table
+    assert "wrong_modality@5" in table
     assert "4 unchanged" in table
     assert (tmp_path / "other.png").is_file()
 

@@ -43,7 +43,10 @@ class WordCountEncoder:
     def encode(self, deltas: Sequence[GraphDelta]) -> list[list[EncodedChunk]]:
         if any("poison" in delta.document.text for delta in deltas):
             raise ValueError("poison")
-        return [[(c.chunk_id, np.array([len(c.text), 1.0], np.float32)) for c in d.chunks] for d in deltas]
+        return [
+            [EncodedChunk(chunk_id=c.chunk_id, vector=np.array([len(c.text), 1.0], np.float32)) for c in d.chunks]
+            for d in deltas
+        ]
 
 
 class PickyExtractor(CapitalisedWordExtractor):

@@ -17,6 +17,7 @@ from retrieval.metrics import (
     ndcg_at,
     recall_at,
     reciprocal_rank,
+    wrong_modality_at,
 )
 
 RANKING = ["a", "b", "c", "d", "e"]
@@ -104,3 +105,21 @@ def test_rows_of_different_measures_are_not_averaged():
 def test_what_cannot_be_scored_is_refused(ranking, gold, k, message):
     with pytest.raises(InputError, match=message):
         recall_at(ranking, gold, k=k)
+
+
+def test_wrong_modality_is_the_share_of_the_first_hits_of_another_kind():
+    kinds = ["text", "chart", "text", "table", "chart", "text"]
+
+    assert wrong_modality_at(kinds, {"chart"}, k=1) == 1.0
+    assert wrong_modality_at(kinds, {"chart"}, k=2) == 0.5
+    assert wrong_modality_at(kinds, {"chart"}, k=5) == pytest.approx(3 / 5)
+    assert wrong_modality_at(kinds, {"chart", "text"}, k=5) == pytest.approx(1 / 5)
+    assert wrong_modality_at(kinds, {"chart"}, k=50) == pytest.approx(4 / 6)  # over the hits that there are
+    assert wrong_modality_at([], {"chart"}, k=5) == 0.0
+    assert wrong_modality_at(kinds, {"page"}, k=5) == 1.0
+
+
+@pytest.mark.parametrize(("gold", "k"), [(set(), 5), ({"chart"}, 0)])
+def test_wrong_modality_refuses_what_cannot_be_scored(gold, k):
+    with pytest.raises(InputError):
+        wrong_modality_at(["text"], gold, k=k)

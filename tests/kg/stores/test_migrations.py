@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import Connection
 
@@ -23,6 +24,8 @@ SCHEMA_1 = Path(__file__).with_name("data") / "schema_1.sql"
 
 SCHEMA_2 = SCHEMA_1.with_name("schema_2.sql")
 """A record of :data:`TEXTS_2` as the last version with schema 2 wrote it, with a vector and a decision."""
+SCHEMA_3 = SCHEMA_1.with_name("schema_3.sql")
+"""The same as the last version with schema 3 wrote it."""
 TEXTS_2 = {
     "a.txt": "Bob. Ann born_in Oslo",
     "b.txt": "Bob. Ann born_in Rome",
@@ -172,6 +175,15 @@ def schema_2(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def schema_3(tmp_path: Path) -> Path:
+    path = tmp_path / "record_3.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(SCHEMA_3.read_text("utf-8"))
+    connection.close()
+    return path
+
+
 def test_record_of_schema_1_reads_as_if_this_version_had_written_it(schema_1: Path, tmp_path: Path):
     deltas = [make_delta(CURIE, name="curie.txt"), make_delta(EULER, name="euler.txt")]
     migrated, fresh = open_record(schema_1), open_record(tmp_path / "fresh.db")
@@ -191,7 +203,9 @@ def test_record_of_schema_1_reads_as_if_this_version_had_written_it(schema_1: Pa
     fresh.close()
 
 
-def test_migrated_tables_have_the_columns_and_indexes_of_new_ones(schema_1: Path, schema_2: Path, tmp_path: Path):
+def test_migrated_tables_have_the_columns_and_indexes_of_new_ones(
+    schema_1: Path, schema_2: Path, schema_3: Path, tmp_path: Path
+):
     def columns_and_indexes(path: Path) -> tuple[set[tuple[str, ...]], set[str]]:
         connection = sqlite3.connect(path)
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -202,14 +216,17 @@ def test_migrated_tables_have_the_columns_and_indexes_of_new_ones(schema_1: Path
         connection.close()
         return columns, indexes
 
-    open_record(schema_1).close()
-    open_record(schema_2).close()
     open_record(tmp_path / "fresh.db").close()
-    assert columns_and_indexes(schema_1) == columns_and_indexes(tmp_path / "fresh.db")
-    assert columns_and_indexes(schema_2) == columns_and_indexes(tmp_path / "fresh.db")
+    for older in (schema_1, schema_2, schema_3):
+        open_record(older).close()
+        assert columns_and_indexes(older) == columns_and_indexes(tmp_path / "fresh.db")
 
 
-def test_record_of_schema_2_reads_as_if_this_version_had_written_it(schema_2: Path, tmp_path: Path):
+@pytest.mark.parametrize("older", ["schema_2", "schema_3"])
+def test_older_record_reads_as_if_this_version_had_written_it(
+    older: str, request: pytest.FixtureRequest, tmp_path: Path
+):
+    schema_2 = request.getfixturevalue(older)
     deltas = [make_delta(text, name=name) for name, text in TEXTS_2.items()]
     migrated = open_record(schema_2, matcher=CompanyMatcher())
     fresh = open_record(tmp_path / "fresh.db", matcher=CompanyMatcher())
@@ -228,3 +245,17 @@ def test_record_of_schema_2_reads_as_if_this_version_had_written_it(schema_2: Pa
         assert canonical_dump(migrated) == canonical_dump(fresh)
     migrated.close()
     fresh.close()
+
+
+def test_vectors_of_an_older_record_stay_and_its_pictures_can_have_some(schema_3: Path):
+    vector = np.ones(2, dtype=np.float32)
+    store = open_record(schema_3)
+    kept = store.vectors(encoder="test", chunk_ids=store.chunk_ids())
+    assert [vector.tolist() for vector in kept.values()] == [[1.0, 1.0, 1.0, 1.0]]
+    assert store.vectors_by_content(encoder="test", contents=[""]) == {}  # what it was made of was not written down
+
+    (picture,) = store.picture_rows()
+    assert store.pictures_without_vector(encoder="eye") == [picture.sha256]
+    store.put_picture_vectors(encoder="eye", rows=[(picture.sha256, vector)])
+    assert store.picture_vector_counts() == {"eye": 1}
+    store.close()

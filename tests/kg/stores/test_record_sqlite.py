@@ -55,7 +55,13 @@ def test_removing_the_last_document_leaves_no_row_in_any_table(tmp_path: Path):
     for delta in deltas:
         store.apply(delta)
     filled = _row_counts(store)
-    assert {name for name, count in filled.items() if not count} == {"decisions", "job_items", "jobs", "vectors"}
+    assert {name for name, count in filled.items() if not count} == {
+        "decisions",
+        "job_items",
+        "jobs",
+        "picture_vectors",
+        "vectors",
+    }
 
     for delta in deltas:
         store.remove(delta.document.document_id)

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from kg.captioning.pixels import decode_picture
 from kg.captioning.verify import AgreementScorer, CombinedScorer
 from kg.errors import CaptionError, ConfigError, ModelCorruptError, ModelMissingError
 from kg.ports import CaptionScorer
-from retrieval.encoders.open_clip import CONFIG_FILE, OpenClipScorer
+from retrieval.encoders.open_clip import OpenClipScorer
 from tests.generation.vision.pictures import png
 from tests.kg.captioning.helpers import make_request
+from tests.retrieval.encoders.tiny_clip import CONFIG_FILE, write_tiny_clip
 
-CONFIG = {
-    "model_cfg": {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 16},
-        "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 2},
-    },
-    "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-}
 STATEMENTS = ["a red square", "a chart of ferries"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    import open_clip
-
-    path = tmp_path_factory.mktemp("clip")
-    (path / CONFIG_FILE).write_text(json.dumps(CONFIG))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = open_clip.CLIP(**CONFIG["model_cfg"])
-    save_file(
-        {name: value.contiguous() for name, value in model.state_dict().items()}, path / "open_clip_model.safetensors"
-    )
-    return path
+    return write_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 def test_cosines_are_those_of_the_model_itself(folder):
@@ -89,7 +69,7 @@ def test_no_statements_load_no_model(folder):
     scorer = OpenClipScorer(folder)
 
     assert scorer.score(make_request(data=png()), []) == []
-    assert scorer._loaded is None
+    assert not scorer.is_loaded
 
 
 def test_what_is_wrong_is_explained(folder, tmp_path):
