@@ -37,6 +37,7 @@ from retrieval.metrics import evaluate, mean_metrics
 from retrieval.picture_fields import FIELDS
 from retrieval.types import TextEncoder
 
+MEASURED = {**FIELDS, "table": frozenset({"table"})}
 SHOWN = ("recall@1", "recall@2", "recall@5", "recall@10")
 
 
@@ -63,11 +64,11 @@ def _measure(folder: EvaluationFolder, store: RecordStore, encoder: TextEncoder,
     asked = [question for question in folder.questions if question.gold & findable][:limit]
     queries_QD = encoder.encode_queries([question.text for question in asked])
     scores = {"one text": _scores(queries_QD, [texts[asset]["one text"] for asset in assets], encoder)}
-    for field in FIELDS:
+    for field in MEASURED:
         joined = [["\n".join(texts[asset][field])] if texts[asset][field] else [] for asset in assets]
         if any(joined):
             scores[field] = _scores(queries_QD, joined, encoder)
-    fields = [field for field in FIELDS if field in scores]
+    fields = [field for field in MEASURED if field in scores]
     rows = {"one text": scores["one text"], **{field: scores[field] for field in fields}}
     rows["best field"] = np.nanmax(np.stack([scores[field] for field in fields]), axis=0)
     rows["best of all"] = np.fmax(scores["one text"], rows["best field"])
@@ -106,7 +107,7 @@ def _texts(
     for asset_id, of_asset in texts.items():
         caption = store.caption(asset_id)
         for line in caption.lines if caption is not None else ():
-            for field, sources in FIELDS.items():
+            for field, sources in MEASURED.items():
                 if line.source in sources:
                     of_asset[field].append(line.text)
     return texts, units
