@@ -88,4 +88,5 @@ def describe_vectors(opened: Workspace, encoder: tuple[str, str]) -> dict[str, A
         "encoder": about if state == "ok" else f"{state}: {about}",
         "vectors": n_vectors,
         "vectors_of_other_encoders": sum(counts.values()),
+        "picture_vectors": sum(opened.store.picture_vector_counts().values()),
     }

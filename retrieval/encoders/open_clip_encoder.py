@@ -88,6 +88,7 @@ class OpenClipEncoder:
     def dimension(self) -> int:
         """Width of the vectors, D.
 
+        :returns: As the folder's configuration says.
         :raises ModelCorruptError: If the folder's configuration does not say it.
         """
         try:
