@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from kg.errors import EncoderError, NotFoundError, RetrievalError, VectorIndexError, VectorsMissingError
 from kg.ports import MentionRow, RecordStore
 from kg.types import Chunk
-from retrieval.catalog import Catalog
+from retrieval.catalog import Catalog, difference, read_catalog
 from retrieval.communities import ThemeIndex, load_or_build
 from retrieval.config import RetrievalConfig
 from retrieval.graph_search import EntityGraph
@@ -46,6 +46,7 @@ _LOG = logging.getLogger(__name__)
 _READ_AT_ONCE = 1024
 _ENCODED_AT_ONCE = 512
 """Chunks that are encoded before their vectors are written: what an interruption costs."""
+_ASKED_FOR_SHARE = 0.05
 _ATTEMPTS = 5
 _SAVE_ALWAYS_UP_TO = 20_000
 _SAVE_SHARE = 0.02
@@ -110,7 +111,7 @@ class DerivedState:
                 if self._catalog is not None and self._catalog.version == version:
                     return self._catalog
                 try:
-                    catalog = self._read_catalog(version)
+                    catalog = read_catalog(self._store, version, before=self._catalog)
                 except NotFoundError:
                     continue  # another process removed a document between two reads
                 if self._store.version() == version:
@@ -118,31 +119,6 @@ class DerivedState:
                     return catalog
         raise RetrievalError(
             f"Retrieval: the record changed {_ATTEMPTS} times while it was being read. Search again after the ingest."
-        )
-
-    def _read_catalog(self, version: int) -> Catalog:
-        known = self._catalog
-        ids = sorted(self._store.chunk_ids())
-        document_of = {chunk_id: known.document_of.get(chunk_id, "") if known else "" for chunk_id in ids}
-        modality_of = dict(known.modality_of) if known else {}
-        heading_of = dict(known.heading_of) if known else {}
-        pages_of = dict(known.pages_of) if known else {}
-        documents = {info.document_id: info for info in self._store.documents()}
-        paged = {document_id for document_id, info in documents.items() if info.is_paged}
-        for chunk in self.read([chunk_id for chunk_id, document in document_of.items() if not document]):
-            document_of[chunk.chunk_id] = chunk.document_id
-            modality_of[chunk.chunk_id] = chunk.modality
-            if chunk.heading:
-                heading_of[chunk.chunk_id] = chunk.heading
-            if chunk.document_id in paged:
-                pages_of[chunk.chunk_id] = (chunk.page_first, chunk.page_last)
-        return Catalog(
-            version=version,
-            documents=documents,
-            document_of=document_of,
-            modality_of={chunk_id: modality_of[chunk_id] for chunk_id in ids},
-            heading_of={chunk_id: heading for chunk_id, heading in heading_of.items() if chunk_id in document_of},
-            pages_of={chunk_id: pages for chunk_id, pages in pages_of.items() if chunk_id in document_of},
         )
 
     def read(self, chunk_ids: Sequence[str]) -> Iterator[Chunk]:
@@ -157,8 +133,8 @@ class DerivedState:
         with self._locks["lexical"]:
             if self._lexical is not None and self._lexical[0] == catalog.version:
                 return self._lexical[1]
-            index = self._lexical[1] if self._lexical else self._load_lexical()
-            stale, missing = _difference(index.ids, catalog)
+            since, index = self._lexical or (None, self._load_lexical())
+            stale, missing = difference(lambda: index.ids, catalog, since=since)
             index.remove(stale)
             index.add(missing, self._texts(missing, catalog))
             self._lexical = (catalog.version, index)
@@ -206,14 +182,13 @@ class DerivedState:
         if self._dense is not None and self._dense[0] == catalog.version:
             return self._dense[1]
         before = self._dense[1] if self._dense else self._load_dense()
-        choice = choose_faiss_kind(
-            len(catalog.chunk_ids), wanted=self._config.index, current=before.kind if before else None
-        )
+        choice = choose_faiss_kind(len(catalog), wanted=self._config.index, current=before.kind if before else None)
         index = before if before and before.kind == choice.kind else None
         if index is None:
             index = FaissIndex(self._encoder.dimension, kind=choice.kind)
-        stale, missing = _difference(index.ids(), catalog)
-        self._require_few_to_encode(missing)
+        since = self._dense[0] if self._dense and self._dense[1] is index else None
+        stale, missing = difference(index.ids, catalog, since=since)
+        self._require_few_to_encode(missing, catalog)
         index.remove(stale)
         for start in range(0, len(missing), _READ_AT_ONCE):
             part = missing[start : start + _READ_AT_ONCE]
@@ -228,12 +203,18 @@ class DerivedState:
             self._n_unsaved = 0
         return index
 
-    def _require_few_to_encode(self, chunk_ids: Collection[str]) -> None:
+    def _require_few_to_encode(self, chunk_ids: Sequence[str], catalog: Catalog) -> None:
         """Refuse to encode what only another encoder can have left without vectors."""
         limit = self._config.max_encoded_by_search
         if len(chunk_ids) <= limit:
             return
-        lacking = len(frozenset(chunk_ids).intersection(self._store.chunks_without_vector(encoder=self.vector_space)))
+        if len(chunk_ids) <= _ASKED_FOR_SHARE * len(catalog):  # the question to the record reads all of it
+            parts = range(0, len(chunk_ids), _READ_AT_ONCE)
+            read = (chunk_ids[start : start + _READ_AT_ONCE] for start in parts)
+            lacking = sum(len(ids) - len(self._store.vectors(encoder=self.vector_space, chunk_ids=ids)) for ids in read)
+        else:
+            without = self._store.chunks_without_vector(encoder=self.vector_space)
+            lacking = len(frozenset(chunk_ids).intersection(without))
         if lacking > limit:
             raise VectorsMissingError(
                 f"Retrieval: {lacking} chunks have no vector of the encoder {self._encoder.name!r}, more than the "
@@ -316,7 +297,7 @@ class DerivedState:
         with self._locks["graph"]:
             if self._graph is None or self._graph[0] != catalog.version:
                 graph = EntityGraph(
-                    list(catalog.chunk_ids),
+                    catalog.chunk_ids,
                     mentions=[row for row in self._store.mention_rows() if _joins_passages(row)],
                     entities=self._store.entities(),
                     config=self._config,
@@ -364,9 +345,3 @@ def _joins_passages(row: MentionRow) -> bool:
     On the HotpotQA sample, Recall@2 / @5 with them .685 / .870 and without .700 / .880; on LiHua-World the same.
     """
     return not row.is_reference and row.label not in _AMOUNTS
-
-
-def _difference(indexed: Collection[str], catalog: Catalog) -> tuple[list[str], list[str]]:
-    """Return the ids to take out of an index and those to add, both sorted."""
-    have = frozenset(indexed)
-    return sorted(have - catalog.document_of.keys()), sorted(catalog.document_of.keys() - have)

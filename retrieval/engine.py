@@ -256,7 +256,7 @@ class RetrievalEngine:
             catalog = self._derived.catalog()
             allowed = catalog.allowed(request.document_ids, request.modalities, request.chunk_ids)
             allowed = within(allowed, catalog.allowed(None, request.first))
-        n_items = len(catalog.chunk_ids) if allowed is None else len(allowed)
+        n_items = len(catalog) if allowed is None else len(allowed)
         if n_items == 0:
             return []
         used = RETRIEVERS[request.mode] - (frozenset() if request.text.strip() else BY_WORDS)
