@@ -14,9 +14,10 @@ from typing import Literal, get_args
 
 from kg.errors import ConfigError
 
-__all__ = ["IndexKind", "RetrievalConfig"]
+__all__ = ["Device", "IndexKind", "RetrievalConfig"]
 
-IndexKind = Literal["auto", "flat", "sq8", "hnsw", "ivfpq"]
+IndexKind = Literal["auto", "flat", "sq8", "hnsw", "ivfpq", "torch"]
+Device = Literal["auto", "cpu", "gpu"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,13 @@ class RetrievalConfig:
     index: IndexKind = "auto"
     """The kind of vector index. ``auto`` goes by the number of chunks: exact (``flat``) to 50,000, then ``sq8`` to
     200,000, then ``ivfpq``; ``hnsw`` is never chosen, only set. The limits and what each kind costs are in
-    ``retrieval.indexes.faiss_kinds``. Another kind is built from the record at the next search; nothing is encoded."""
+    ``retrieval.indexes.faiss_kinds``. ``torch`` is exact search by torch. Another kind is built from the record at the
+    next search; nothing is encoded."""
+
+    device: Device = "auto"
+    """Where vectors are searched. ``auto`` takes a GPU for more than 50,000 vectors where FAISS or torch can use one;
+    ``gpu`` always, and refuses where there is none; ``cpu`` never. Which index then serves is in
+    ``retrieval.indexes.choice``. The GPU roads have not been run on a GPU."""
 
     def trust(self, retriever: str, *, is_read_off: bool) -> float:
         """Return what a retriever's word counts for a chunk beside its weight, for fusion.
@@ -164,10 +171,12 @@ class RetrievalConfig:
             "max_name_words": 1,
         }
         positive = {"seed_sharpness", "walk_tolerance", "rrf_k"}
-        if self.index not in get_args(IndexKind):
-            raise ConfigError(f"RetrievalConfig.index: {self.index!r} is none of {', '.join(get_args(IndexKind))}.")
+        choices = {"index": get_args(IndexKind), "device": get_args(Device)}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"RetrievalConfig.{name}: {getattr(self, name)!r} is none of {', '.join(known)}.")
         for field in fields(self):
-            if field.name == "index":
+            if field.name in choices:
                 continue
             value = getattr(self, field.name)
             low = least.get(field.name, 0)

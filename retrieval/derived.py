@@ -34,8 +34,8 @@ from retrieval.catalog import Catalog, difference, read_catalog
 from retrieval.communities import ThemeIndex, load_or_build
 from retrieval.config import RetrievalConfig
 from retrieval.graph_search import EntityGraph
-from retrieval.indexes.faiss_cpu import FaissIndex
-from retrieval.indexes.faiss_kinds import KindChoice, choose_faiss_kind
+from retrieval.indexes.choice import IndexChoice, StoredVectorIndex, choose_index, load_index, make_index
+from retrieval.indexes.storage import read_index_kind
 from retrieval.lexical import Bm25Index
 from retrieval.types import TextEncoder
 from retrieval.vector_cache import encode_new
@@ -95,9 +95,9 @@ class DerivedState:
         self._index_dir = index_dir
         self._locks = {part: threading.RLock() for part in ("catalog", "dense", "lexical", "graph", "themes")}
         self._catalog: Catalog | None = None
-        self._dense: tuple[int, FaissIndex] | None = None
+        self._dense: tuple[int, StoredVectorIndex] | None = None
         self._n_unsaved = 0
-        self.dense_choice: KindChoice | None = None
+        self.dense_choice: IndexChoice | None = None
         """Which kind of vector index is in use, and why; ``None`` before the first."""
         self._lexical: tuple[int, Bm25Index] | None = None
         self._graph: tuple[int, EntityGraph] | None = None
@@ -156,7 +156,7 @@ class DerivedState:
         """The name under which the record keeps this encoder's vectors of this kind of text."""
         return vector_space(self._encoder, self._config)
 
-    def dense(self, catalog: Catalog) -> FaissIndex:
+    def dense(self, catalog: Catalog) -> StoredVectorIndex:
         """Return the vector index of the catalogue's chunks; what has no vector yet is encoded and stored.
 
         Encoding takes time. A search that comes while another thread is at it gets the index as it was before, rather
@@ -178,15 +178,20 @@ class DerivedState:
         finally:
             lock.release()
 
-    def _caught_up_dense(self, catalog: Catalog) -> FaissIndex:
+    def _caught_up_dense(self, catalog: Catalog) -> StoredVectorIndex:
         if self._dense is not None and self._dense[0] == catalog.version:
             return self._dense[1]
-        before = self._dense[1] if self._dense else self._load_dense()
-        choice = choose_faiss_kind(len(catalog), wanted=self._config.index, current=before.kind if before else None)
-        index = before if before and before.kind == choice.kind else None
-        if index is None:
-            index = FaissIndex(self._encoder.dimension, kind=choice.kind)
-        since = self._dense[0] if self._dense and self._dense[1] is index else None
+        since, index = self._dense or (None, None)
+        file = self._index_dir / "vectors.index"
+        choice = choose_index(
+            len(catalog),
+            wanted=self._config.index,
+            device=self._config.device,
+            current=index.name if index else read_index_kind(file),
+        )
+        in_use = self.dense_choice
+        if index is None or in_use is None or (choice.kind, choice.on_gpu) != (in_use.kind, in_use.on_gpu):
+            since, index = None, self._opened_dense(file, choice)
         stale, missing = difference(index.ids, catalog, since=since)
         self._require_few_to_encode(missing, catalog)
         index.remove(stale)
@@ -268,12 +273,12 @@ class DerivedState:
         """Return the vectors that these chunks have; those without one are left out. *Shape:* ``(D,)`` each."""
         return self._store.vectors(encoder=self.vector_space, chunk_ids=chunk_ids)
 
-    def _load_dense(self) -> FaissIndex | None:
+    def _opened_dense(self, file: Path, choice: IndexChoice) -> StoredVectorIndex:
         try:
-            return FaissIndex.load(self._index_dir / "vectors.index", encoder=self.vector_space)
+            return load_index(file, choice, encoder=self.vector_space)
         except VectorIndexError as error:
             _LOG.info("Vectors are indexed from the record: %s", error)
-            return None
+            return make_index(choice, self._encoder.dimension)
 
     def _vectors(self, chunk_ids: Sequence[str], catalog: Catalog) -> NDArray[np.float32]:
         """Return the chunks' vectors in order, encoding what the record lacks. *Shape:* ``(N, D)``."""

@@ -300,7 +300,7 @@ class RetrievalEngine:
         with clock.stage("open_dense"):
             index = self._derived.dense(catalog)
         choice = self._derived.dense_choice
-        if choice is not None and choice.kind != "flat":
+        if choice is not None and not choice.is_exact:
             clock.notes.append(f"the vector index is approximate: {choice.kind} ({choice.reason})")
         with clock.stage("encode"):
             query_1D = self._encoder.encode_queries([text])
