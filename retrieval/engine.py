@@ -404,7 +404,7 @@ class RetrievalEngine:
             fused = self._fuse(pools, n_items, catalog)
             starts = [] if named and request.mode in LOCAL else fused[: self.config.n_seed_chunks]
             seeds = _softmax(starts, sharpness=self.config.seed_sharpness)
-            walk = graph.walk(seeds, named, allowed=allowed, n_explained=request.k)
+            walk = graph.walk(seeds, named, allowed=allowed, n_explained=request.k, n_best=request.k)
         if named:
             names = sorted({graph.names[column] for column in named})
             clock.notes.append(f"entities of the query: {', '.join(names)}")
@@ -418,8 +418,7 @@ class RetrievalEngine:
             )
             for chunk_id, score in walk.scores.items()
         ]
-        found.sort(key=lambda item: (-item.score, item.chunk_id))
-        reached = walk.scores.keys()
+        reached = walk.scores.keys()  # if the best alone fill the list, what follows is cut off
         rest = [] if starts == [] else [item for item in fused if item.item_id not in reached]
         return found + [FoundChunk(chunk_id=item.item_id, score=0.0, shares={}) for item in rest]
 
