@@ -33,10 +33,11 @@ from kg.types import Chunk
 from retrieval.catalog import Catalog, difference, read_catalog
 from retrieval.communities import ThemeIndex, load_or_build
 from retrieval.config import RetrievalConfig
+from retrieval.fields import fielded_text
 from retrieval.graph_search import EntityGraph
 from retrieval.indexes.choice import IndexChoice, StoredVectorIndex, choose_index, load_index, make_index
 from retrieval.indexes.storage import read_index_kind
-from retrieval.lexical import Bm25Index
+from retrieval.lexical import Bm25Index, Fielded
 from retrieval.types import TextEncoder
 from retrieval.vector_cache import encode_new
 
@@ -50,8 +51,8 @@ _ASKED_FOR_SHARE = 0.05
 _ATTEMPTS = 5
 _SAVE_ALWAYS_UP_TO = 20_000
 _SAVE_SHARE = 0.02
-"""A vector index past ``_SAVE_ALWAYS_UP_TO`` vectors is written again once this share of it has changed: writing all of
-10**6 vectors for each document that comes would cost more than all else, and the next start catches up by itself."""
+"""An index past ``_SAVE_ALWAYS_UP_TO`` chunks is written again once this share of it has changed: writing all of 10**6
+vectors for each document that comes would cost more than all else, and the next start catches up by itself."""
 _AMOUNTS = frozenset({"QUANTITY", "CARDINAL", "ORDINAL", "PERCENT", "MONEY", "TIME"})
 _TEXT_VERSION = "t1"
 """Part of the name under which vectors are stored: raise it when :func:`searchable_text` changes."""
@@ -96,7 +97,7 @@ class DerivedState:
         self._locks = {part: threading.RLock() for part in ("catalog", "dense", "lexical", "graph", "themes")}
         self._catalog: Catalog | None = None
         self._dense: tuple[int, StoredVectorIndex] | None = None
-        self._n_unsaved = 0
+        self._n_unsaved = {"bm25": 0, "vectors": 0}
         self.dense_choice: IndexChoice | None = None
         """Which kind of vector index is in use, and why; ``None`` before the first."""
         self._lexical: tuple[int, Bm25Index] | None = None
@@ -136,18 +137,30 @@ class DerivedState:
             since, index = self._lexical or (None, self._load_lexical())
             stale, missing = difference(lambda: index.ids, catalog, since=since)
             index.remove(stale)
-            index.add(missing, self._texts(missing, catalog))
+            for start in range(0, len(missing), _READ_AT_ONCE):
+                part = missing[start : start + _READ_AT_ONCE]
+                index.add(part, self._fielded(part, catalog) if index.has_fields else self._texts(part, catalog))
             self._lexical = (catalog.version, index)
-            if stale or missing:
+            if self._is_worth_a_file("bm25", len(stale) + len(missing), len(index)):
                 self._keep("bm25.index", lambda path: index.save(path, record_version=catalog.version))
             return index
 
+    def _is_worth_a_file(self, part: str, n_changed: int, n_items: int) -> bool:
+        """Count changes, and tell whether they are enough by now to write the index again."""
+        self._n_unsaved[part] += n_changed
+        n_unsaved = self._n_unsaved[part]
+        if not n_unsaved or (n_items > _SAVE_ALWAYS_UP_TO and n_unsaved < _SAVE_SHARE * n_items):
+            return False
+        self._n_unsaved[part] = 0
+        return True
+
     def _load_lexical(self) -> Bm25Index:
+        analyzer, weights = self._config.analyzer(), self._config.lexical_field_weights
         try:
-            return Bm25Index.load(self._index_dir / "bm25.index")
+            return Bm25Index.load(self._index_dir / "bm25.index", analyzer=analyzer, field_weights=weights)
         except VectorIndexError as error:
             _LOG.info("BM25 is built from the record: %s", error)
-            return Bm25Index()
+            return Bm25Index(analyzer=analyzer, field_weights=weights)
 
     # ------------------------------------------------------------------ dense
 
@@ -199,13 +212,11 @@ class DerivedState:
             part = missing[start : start + _READ_AT_ONCE]
             index.add(part, self._vectors(part, catalog))
         self._dense, self.dense_choice = (catalog.version, index), choice
-        self._n_unsaved += len(stale) + len(missing)
-        if self._n_unsaved and (len(index) <= _SAVE_ALWAYS_UP_TO or self._n_unsaved >= _SAVE_SHARE * len(index)):
+        if self._is_worth_a_file("vectors", len(stale) + len(missing), len(index)):
             self._keep(
                 "vectors.index",
                 lambda path: index.save(path, encoder=self.vector_space, record_version=catalog.version),
             )
-            self._n_unsaved = 0
         return index
 
     def _require_few_to_encode(self, chunk_ids: Sequence[str], catalog: Catalog) -> None:
@@ -334,6 +345,13 @@ class DerivedState:
             searchable_text(chunk, title=catalog.documents[chunk.document_id].title, max_context_characters=limit)
             for chunk in self.read(chunk_ids)
         ]
+
+    def _fielded(self, chunk_ids: Sequence[str], catalog: Catalog) -> list[Fielded]:
+        fielded: list[Fielded] = []
+        for text, chunk in zip(self._texts(chunk_ids, catalog), self.read(chunk_ids), strict=True):
+            caption = None if chunk.asset_id is None else self._store.caption(chunk.asset_id)
+            fielded.append(fielded_text(chunk, searchable=text, lines=caption.lines if caption else ()))
+        return fielded
 
     def _keep(self, name: str, save: Callable[[Path], None]) -> None:
         """Write an index file; a full or read-only disk is no reason not to search."""
