@@ -218,9 +218,8 @@ class RetrievalConfig:
         if (self.lexical_language, self.lexical_stop_words, self.lexical_identifiers) != ("english", "auto", "humps"):
             self.analyzer()
         repeats(self.lexical_field_weights)
-        return frozenset(
-            {"index", "device", *(one.name for one in fields(self) if one.name.startswith("lexical_"))}
-        ) - {"lexical_weight"}
+        lexical = {one.name for one in fields(self) if one.name.startswith("lexical_")} - {"lexical_weight"}
+        return frozenset({"index", "device", *lexical})
 
     def analyzer(self) -> Analyzer:
         """Return what cuts texts into terms for BM25."""

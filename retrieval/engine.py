@@ -404,7 +404,8 @@ class RetrievalEngine:
             fused = self._fuse(pools, n_items, catalog)
             starts = [] if named and request.mode in LOCAL else fused[: self.config.n_seed_chunks]
             seeds = _softmax(starts, sharpness=self.config.seed_sharpness)
-            walk = graph.walk(seeds, named, allowed=allowed, n_explained=request.k, n_best=request.k)
+            n_best = max(request.k, self.config.n_levelled, self.config.n_covering)  # what comes after it orders anew
+            walk = graph.walk(seeds, named, allowed=allowed, n_explained=request.k, n_best=n_best)
         if named:
             names = sorted({graph.names[column] for column in named})
             clock.notes.append(f"entities of the query: {', '.join(names)}")
