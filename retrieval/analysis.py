@@ -11,9 +11,11 @@ What a term is
 - A word is a run of letters, digits and underscores: ``BWV``, ``A4``, ``snake_case``, ``v1.2`` stay whole; ``GPT-4`` is
   two terms. A possessive ``'s`` goes. A word with humps gives its parts beside itself, so ``WolfgangSchulz`` is found
   by ``Wolfgang Schulz`` and by itself.
+- Which words give their parts is a setting: none; those with humps; or ``all``, also at underscores and between letters
+  and digits, so ``snake_case`` gives its two words, and ``GPT4`` gives ``gpt`` and ``4`` and meets ``GPT-4``.
 - A run of Chinese, Japanese or Korean characters gives its overlapping pairs, as Lucene's ``CJKBigramFilter`` does,
-  because such text is written without spaces.
-- Stop words go, then the rest is stemmed (Snowball "english", Porter 2).
+  because such text is written without spaces; or its characters, or both.
+- Stop words go, then the rest is stemmed (Snowball; "english" is Porter 2).
 """
 
 from __future__ import annotations
@@ -23,11 +25,22 @@ import re
 import threading
 import unicodedata
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, get_args
 
 from kg.errors import ConfigError
 
-__all__ = ["ENGLISH_STOP_WORDS", "QUESTION_WORDS", "Analyzer"]
+__all__ = [
+    "ENGLISH_STOP_WORDS",
+    "QUESTION_WORDS",
+    "Analyzer",
+    "CjkTerms",
+    "Identifiers",
+    "make_analyzer",
+    "stop_words_of",
+]
+
+CjkTerms = Literal["pairs", "characters", "both"]
+Identifiers = Literal["none", "humps", "all"]
 
 _ENGLISH = (
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
@@ -54,6 +67,8 @@ _TERM = re.compile(
 )
 _HUMPED = re.compile(r"(?<![^\W_])[A-Za-z]*(?:[A-Za-z][a-z][A-Z]|[A-Z]{2}[a-z]{2})[A-Za-z]*(?![^\W_])")
 _HUMP = re.compile(r"(?<=[A-Za-z][a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
+_MIXED = re.compile(r"(?<!\w)\w*(?:[^\W\d_]\d|\d[^\W\d_]|[^\W_]_+[^\W_])\w*(?!\w)")
+_MIXED_CUT = re.compile(r"_+|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _LATIN_ACCENTS = re.compile("[\u0300-\u036f]")
 
@@ -62,23 +77,39 @@ class Analyzer:
     """Cut text into terms; the same analyser must see the corpus and the question.
 
     :param language: The Snowball algorithm that stems (``"english"``, ``"german"``, …); ``None`` leaves words whole.
-    :param stop_words: Words that are dropped before stemming, in lower case without accents.
-    :raises ConfigError: If PyStemmer does not know ``language``.
+    :param stop_words: Words that are dropped before stemming; compared without case and Latin accents.
+    :param identifiers: Which words that are made of parts give the parts as well.
+    :param cjk: What a run of Chinese, Japanese or Korean characters gives.
+    :raises ConfigError: If PyStemmer does not know ``language``, or another setting is unknown.
     """
 
-    def __init__(self, *, language: str | None = "english", stop_words: Iterable[str] = ENGLISH_STOP_WORDS) -> None:
+    def __init__(
+        self,
+        *,
+        language: str | None = "english",
+        stop_words: Iterable[str] = ENGLISH_STOP_WORDS,
+        identifiers: Identifiers = "humps",
+        cjk: CjkTerms = "pairs",
+    ) -> None:
+        for name, value, known in (("cjk", cjk, CjkTerms), ("identifiers", identifiers, Identifiers)):
+            if value not in get_args(known):
+                raise ConfigError(f"Analyzer: {name} is {value!r}. Use one of {', '.join(get_args(known))}.")
         self.language = language
-        self.stop_words = frozenset(stop_words)
+        self.stop_words = frozenset(_normalise(word) for word in stop_words)
+        self.identifiers: Identifiers = identifiers
+        self.cjk: CjkTerms = cjk
         self._lock = threading.Lock()
         self._stems: dict[str, str] = {}
-        parts = ["terms-2", str(language), *sorted(self.stop_words)]
+        rules = [identifiers] * (identifiers != "humps") + [cjk] * (cjk != "pairs")
+        parts = ["terms-2", str(language), *rules, *sorted(self.stop_words)]
         self.fingerprint = "an_" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
-        """Changes whenever the same text would give other terms: language, stop words, and the rules above."""
+        """Changes whenever the same text would give other terms: the settings, and the rules above."""
         self._stemmer: Any = None if language is None else _stemmer(language)
 
     def terms(self, text: str) -> list[str]:
         """Return the terms of ``text`` in order, repeats included."""
-        kept = [term for term in _raw_terms(_normalise(_with_parts(text))) if term not in self.stop_words]
+        whole = _with_parts(text, self.identifiers)
+        kept = [term for term in _raw_terms(_normalise(whole), self.cjk) if term not in self.stop_words]
         return kept if self._stemmer is None else [self._stem(term) for term in kept]
 
     def _stem(self, word: str) -> str:
@@ -100,8 +131,12 @@ def _stemmer(language: str) -> Any:
         raise ConfigError(f"Analyzer: no stemmer for language {language!r}. Use one of {known}, or null.") from None
 
 
-def _with_parts(text: str) -> str:
-    """Put the parts of each word with humps behind it. One small letter ("iPhone") or a plural ("PDFs") is no part."""
+def _with_parts(text: str, identifiers: Identifiers) -> str:
+    """Put the parts of each word behind it. One small letter ("iPhone") or a plural ("PDFs") is no part."""
+    if identifiers == "all":
+        text = _MIXED.sub(lambda match: " ".join([match.group(), *_MIXED_CUT.split(match.group())]), text)
+    if identifiers == "none":
+        return text
     return _HUMPED.sub(lambda match: " ".join([match.group(), *_HUMP.split(match.group())]), text)
 
 
@@ -112,7 +147,41 @@ def _normalise(text: str) -> str:
     return unicodedata.normalize("NFKC", plain).casefold()
 
 
-def _raw_terms(text: str) -> Iterable[str]:
+def make_analyzer(
+    *, language: str | None, stop_words: str | Iterable[str], identifiers: Identifiers, cjk: CjkTerms
+) -> Analyzer:
+    """Return the analyser of some settings.
+
+    :param language: The Snowball algorithm that stems; ``None`` or ``"none"`` leaves words whole.
+    :param stop_words: ``"auto"`` for the language's, ``"none"``, or the words.
+    :param identifiers: As in :class:`Analyzer`.
+    :param cjk: As in :class:`Analyzer`.
+    :returns: The analyser.
+    :raises ConfigError: If a setting is not one of those.
+    """
+    stems = None if language in (None, "none") else language
+    if isinstance(stop_words, str) and stop_words not in ("auto", "none"):
+        raise ConfigError(f"Analyzer: stop_words is {stop_words!r}. Use auto, none, or a list of words.")
+    words = {"auto": stop_words_of(stems), "none": ()}[stop_words] if isinstance(stop_words, str) else stop_words
+    return Analyzer(language=stems, stop_words=[str(word) for word in words], identifiers=identifiers, cjk=cjk)
+
+
+def stop_words_of(language: str | None) -> frozenset[str]:
+    """Return the usual stop words of a language: Lucene's for English, else those that bm25s has.
+
+    :param language: The name of a Snowball algorithm, or ``None``.
+    :returns: The words; none where no list is known.
+    """
+    if language in ("english", "porter"):
+        return ENGLISH_STOP_WORDS
+    if language is None:
+        return frozenset()
+    from bm25s import stopwords
+
+    return frozenset(getattr(stopwords, f"STOPWORDS_{language.upper()}", ()))
+
+
+def _raw_terms(text: str, cjk: CjkTerms) -> Iterable[str]:
     for match in _TERM.finditer(text):
         term = match.group()
         kind = match.lastgroup
@@ -126,7 +195,10 @@ def _raw_terms(text: str) -> Iterable[str]:
         elif len(term) == 1:
             yield term
         else:
-            yield from (term[i : i + 2] for i in range(len(term) - 1))
+            if cjk != "characters":
+                yield from (term[i : i + 2] for i in range(len(term) - 1))
+            if cjk != "pairs":
+                yield from term
 
 
 def _number_terms(term: str) -> Iterable[str]:

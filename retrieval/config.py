@@ -1,6 +1,6 @@
 """Every constant of retrieval, with its source or the measurement behind it.
 
-Layer: ``retrieval``; imports ``kg.errors`` only.
+Layer: ``retrieval``; imports ``kg.errors`` and the names of the lexical settings.
 
 One setting serves all corpora: nothing here depends on a data set, and each value was taken from the middle of a
 plateau. "Measured" means the four development sets of ``tests/benchmarks/retrieval_ablation.py``, which prints such
@@ -9,14 +9,18 @@ tables: multi-hop passages, chat logs, charts read by OCR, and pages of long PDF
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 from kg.errors import ConfigError
+from retrieval.analysis import Analyzer, CjkTerms, Identifiers, make_analyzer
+from retrieval.field_weights import repeats
 
-__all__ = ["IndexKind", "RetrievalConfig"]
+__all__ = ["Device", "IndexKind", "RetrievalConfig"]
 
-IndexKind = Literal["auto", "flat", "sq8", "hnsw", "ivfpq"]
+IndexKind = Literal["auto", "flat", "sq8", "hnsw", "ivfpq", "torch"]
+Device = Literal["auto", "cpu", "gpu"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +139,35 @@ class RetrievalConfig:
     rrf_k: float = 60.0
     """Rank offset of reciprocal-rank fusion, > 0; the value of Cormack et al. 2009. Used by the baseline alone."""
 
+    lexical_language: str | None = "english"
+    """The Snowball algorithm that stems words for BM25 (``german``, ``french``, ...), or ``none``:
+    words stay whole."""
+
+    lexical_stop_words: str | Sequence[str] = "auto"
+    """Words that BM25 leaves out: ``auto`` has those of the language where a list is known, ``none`` leaves out
+    nothing, and a list of words is taken as it is."""
+
+    lexical_identifiers: Identifiers = "humps"
+    """Which words give their parts beside the whole word: those with ``humps`` (``camelCase``); ``all``, so
+    ``snake_case`` and ``GPT4`` too, for code and part numbers; or ``none``."""
+
+    lexical_cjk: CjkTerms = "pairs"
+    """What a run of Chinese, Japanese or Korean characters gives: overlapping ``pairs``, ``characters`` or ``both``."""
+
+    lexical_field_weights: Mapping[str, float] = field(default_factory=dict)
+    """How much words of a field count for BM25, multiples of .05: ``text``, ``title`` (and headings), and of pictures
+    ``ocr``, ``table``, ``caption``, ``alt``, ``context``. 1 where a field is not named."""
+
     index: IndexKind = "auto"
     """The kind of vector index. ``auto`` goes by the number of chunks: exact (``flat``) to 50,000, then ``sq8`` to
     200,000, then ``ivfpq``; ``hnsw`` is never chosen, only set. The limits and what each kind costs are in
-    ``retrieval.indexes.faiss_kinds``. Another kind is built from the record at the next search; nothing is encoded."""
+    ``retrieval.indexes.faiss_kinds``. ``torch`` is exact search by torch. Another kind is built from the record at the
+    next search; nothing is encoded."""
+
+    device: Device = "auto"
+    """Where vectors are searched. ``auto`` takes a GPU for more than 50,000 vectors where FAISS or torch can use one;
+    ``gpu`` always, and refuses where there is none; ``cpu`` never. Which index then serves is in
+    ``retrieval.indexes.choice``. The GPU roads have not been run on a GPU."""
 
     def trust(self, retriever: str, *, is_read_off: bool) -> float:
         """Return what a retriever's word counts for a chunk beside its weight, for fusion.
@@ -164,15 +193,13 @@ class RetrievalConfig:
             "max_name_words": 1,
         }
         positive = {"seed_sharpness", "walk_tolerance", "rrf_k"}
-        if self.index not in get_args(IndexKind):
-            raise ConfigError(f"RetrievalConfig.index: {self.index!r} is none of {', '.join(get_args(IndexKind))}.")
-        for field in fields(self):
-            if field.name == "index":
+        choices = self._check_choices()
+        for name in (one.name for one in fields(self)):
+            value = getattr(self, name)
+            if name in choices:
                 continue
-            value = getattr(self, field.name)
-            low = least.get(field.name, 0)
-            if not value >= low or (field.name in positive and value == 0):
-                raise ConfigError(f"RetrievalConfig.{field.name}: {value} is too small. See the field's description.")
+            if not value >= least.get(name, 0) or (name in positive and value == 0):
+                raise ConfigError(f"RetrievalConfig.{name}: {value} is too small. See the field's description.")
         for name in ("damping", "entity_share"):
             if getattr(self, name) >= 1:
                 raise ConfigError(f"RetrievalConfig.{name}: need a value in [0, 1), got {getattr(self, name)}.")
@@ -180,3 +207,25 @@ class RetrievalConfig:
             raise ConfigError(f"RetrievalConfig.picture_dense_share: need [0, 1], got {self.picture_dense_share}.")
         if self.dense_weight + self.lexical_weight == 0:
             raise ConfigError("RetrievalConfig: dense_weight and lexical_weight are both 0. Raise one of them.")
+
+    def _check_choices(self) -> frozenset[str]:
+        """Refuse names that are none of those known, and lexical settings that cannot be; return what has no range."""
+        for name, known in (("index", IndexKind), ("device", Device), ("lexical_cjk", CjkTerms)):
+            if getattr(self, name) not in get_args(known):
+                raise ConfigError(
+                    f"RetrievalConfig.{name}: {getattr(self, name)!r} is none of {', '.join(get_args(known))}."
+                )
+        if (self.lexical_language, self.lexical_stop_words, self.lexical_identifiers) != ("english", "auto", "humps"):
+            self.analyzer()
+        repeats(self.lexical_field_weights)
+        lexical = {one.name for one in fields(self) if one.name.startswith("lexical_")} - {"lexical_weight"}
+        return frozenset({"index", "device", *lexical})
+
+    def analyzer(self) -> Analyzer:
+        """Return what cuts texts into terms for BM25."""
+        return make_analyzer(
+            language=self.lexical_language,
+            stop_words=self.lexical_stop_words,
+            identifiers=self.lexical_identifiers,
+            cjk=self.lexical_cjk,
+        )

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +30,14 @@ from numpy.typing import NDArray
 from kg.errors import EncoderError, NotFoundError, RetrievalError, VectorIndexError, VectorsMissingError
 from kg.ports import MentionRow, RecordStore
 from kg.types import Chunk
-from retrieval.catalog import Catalog
+from retrieval.catalog import Catalog, difference, read_catalog
 from retrieval.communities import ThemeIndex, load_or_build
 from retrieval.config import RetrievalConfig
+from retrieval.fields import fielded_text
 from retrieval.graph_search import EntityGraph
-from retrieval.indexes.faiss_cpu import FaissIndex
-from retrieval.indexes.faiss_kinds import KindChoice, choose_faiss_kind
-from retrieval.lexical import Bm25Index
+from retrieval.indexes.choice import IndexChoice, StoredVectorIndex, choose_index, load_index, make_index
+from retrieval.indexes.storage import read_index_kind
+from retrieval.lexical import Bm25Index, Fielded
 from retrieval.types import TextEncoder
 from retrieval.vector_cache import encode_new
 
@@ -46,11 +47,12 @@ _LOG = logging.getLogger(__name__)
 _READ_AT_ONCE = 1024
 _ENCODED_AT_ONCE = 512
 """Chunks that are encoded before their vectors are written: what an interruption costs."""
+_ASKED_FOR_SHARE = 0.05
 _ATTEMPTS = 5
 _SAVE_ALWAYS_UP_TO = 20_000
 _SAVE_SHARE = 0.02
-"""A vector index past ``_SAVE_ALWAYS_UP_TO`` vectors is written again once this share of it has changed: writing all of
-10**6 vectors for each document that comes would cost more than all else, and the next start catches up by itself."""
+"""An index past ``_SAVE_ALWAYS_UP_TO`` chunks is written again once this share of it has changed: writing all of 10**6
+vectors for each document that comes would cost more than all else, and the next start catches up by itself."""
 _AMOUNTS = frozenset({"QUANTITY", "CARDINAL", "ORDINAL", "PERCENT", "MONEY", "TIME"})
 _TEXT_VERSION = "t1"
 """Part of the name under which vectors are stored: raise it when :func:`searchable_text` changes."""
@@ -94,9 +96,9 @@ class DerivedState:
         self._index_dir = index_dir
         self._locks = {part: threading.RLock() for part in ("catalog", "dense", "lexical", "graph", "themes")}
         self._catalog: Catalog | None = None
-        self._dense: tuple[int, FaissIndex] | None = None
-        self._n_unsaved = 0
-        self.dense_choice: KindChoice | None = None
+        self._dense: tuple[int, StoredVectorIndex] | None = None
+        self._n_unsaved = {"bm25": 0, "vectors": 0}
+        self.dense_choice: IndexChoice | None = None
         """Which kind of vector index is in use, and why; ``None`` before the first."""
         self._lexical: tuple[int, Bm25Index] | None = None
         self._graph: tuple[int, EntityGraph] | None = None
@@ -110,7 +112,7 @@ class DerivedState:
                 if self._catalog is not None and self._catalog.version == version:
                     return self._catalog
                 try:
-                    catalog = self._read_catalog(version)
+                    catalog = read_catalog(self._store, version, before=self._catalog)
                 except NotFoundError:
                     continue  # another process removed a document between two reads
                 if self._store.version() == version:
@@ -118,31 +120,6 @@ class DerivedState:
                     return catalog
         raise RetrievalError(
             f"Retrieval: the record changed {_ATTEMPTS} times while it was being read. Search again after the ingest."
-        )
-
-    def _read_catalog(self, version: int) -> Catalog:
-        known = self._catalog
-        ids = sorted(self._store.chunk_ids())
-        document_of = {chunk_id: known.document_of.get(chunk_id, "") if known else "" for chunk_id in ids}
-        modality_of = dict(known.modality_of) if known else {}
-        heading_of = dict(known.heading_of) if known else {}
-        pages_of = dict(known.pages_of) if known else {}
-        documents = {info.document_id: info for info in self._store.documents()}
-        paged = {document_id for document_id, info in documents.items() if info.is_paged}
-        for chunk in self.read([chunk_id for chunk_id, document in document_of.items() if not document]):
-            document_of[chunk.chunk_id] = chunk.document_id
-            modality_of[chunk.chunk_id] = chunk.modality
-            if chunk.heading:
-                heading_of[chunk.chunk_id] = chunk.heading
-            if chunk.document_id in paged:
-                pages_of[chunk.chunk_id] = (chunk.page_first, chunk.page_last)
-        return Catalog(
-            version=version,
-            documents=documents,
-            document_of=document_of,
-            modality_of={chunk_id: modality_of[chunk_id] for chunk_id in ids},
-            heading_of={chunk_id: heading for chunk_id, heading in heading_of.items() if chunk_id in document_of},
-            pages_of={chunk_id: pages for chunk_id, pages in pages_of.items() if chunk_id in document_of},
         )
 
     def read(self, chunk_ids: Sequence[str]) -> Iterator[Chunk]:
@@ -157,21 +134,33 @@ class DerivedState:
         with self._locks["lexical"]:
             if self._lexical is not None and self._lexical[0] == catalog.version:
                 return self._lexical[1]
-            index = self._lexical[1] if self._lexical else self._load_lexical()
-            stale, missing = _difference(index.ids, catalog)
+            since, index = self._lexical or (None, self._load_lexical())
+            stale, missing = difference(lambda: index.ids, catalog, since=since)
             index.remove(stale)
-            index.add(missing, self._texts(missing, catalog))
+            for start in range(0, len(missing), _READ_AT_ONCE):
+                part = missing[start : start + _READ_AT_ONCE]
+                index.add(part, self._fielded(part, catalog) if index.has_fields else self._texts(part, catalog))
             self._lexical = (catalog.version, index)
-            if stale or missing:
+            if self._is_worth_a_file("bm25", len(stale) + len(missing), len(index)):
                 self._keep("bm25.index", lambda path: index.save(path, record_version=catalog.version))
             return index
 
+    def _is_worth_a_file(self, part: str, n_changed: int, n_items: int) -> bool:
+        """Count changes, and tell whether they are enough by now to write the index again."""
+        self._n_unsaved[part] += n_changed
+        n_unsaved = self._n_unsaved[part]
+        if not n_unsaved or (n_items > _SAVE_ALWAYS_UP_TO and n_unsaved < _SAVE_SHARE * n_items):
+            return False
+        self._n_unsaved[part] = 0
+        return True
+
     def _load_lexical(self) -> Bm25Index:
+        analyzer, weights = self._config.analyzer(), self._config.lexical_field_weights
         try:
-            return Bm25Index.load(self._index_dir / "bm25.index")
+            return Bm25Index.load(self._index_dir / "bm25.index", analyzer=analyzer, field_weights=weights)
         except VectorIndexError as error:
             _LOG.info("BM25 is built from the record: %s", error)
-            return Bm25Index()
+            return Bm25Index(analyzer=analyzer, field_weights=weights)
 
     # ------------------------------------------------------------------ dense
 
@@ -180,7 +169,7 @@ class DerivedState:
         """The name under which the record keeps this encoder's vectors of this kind of text."""
         return vector_space(self._encoder, self._config)
 
-    def dense(self, catalog: Catalog) -> FaissIndex:
+    def dense(self, catalog: Catalog) -> StoredVectorIndex:
         """Return the vector index of the catalogue's chunks; what has no vector yet is encoded and stored.
 
         Encoding takes time. A search that comes while another thread is at it gets the index as it was before, rather
@@ -202,38 +191,46 @@ class DerivedState:
         finally:
             lock.release()
 
-    def _caught_up_dense(self, catalog: Catalog) -> FaissIndex:
+    def _caught_up_dense(self, catalog: Catalog) -> StoredVectorIndex:
         if self._dense is not None and self._dense[0] == catalog.version:
             return self._dense[1]
-        before = self._dense[1] if self._dense else self._load_dense()
-        choice = choose_faiss_kind(
-            len(catalog.chunk_ids), wanted=self._config.index, current=before.kind if before else None
+        since, index = self._dense or (None, None)
+        file = self._index_dir / "vectors.index"
+        choice = choose_index(
+            len(catalog),
+            wanted=self._config.index,
+            device=self._config.device,
+            current=index.name if index else read_index_kind(file),
         )
-        index = before if before and before.kind == choice.kind else None
-        if index is None:
-            index = FaissIndex(self._encoder.dimension, kind=choice.kind)
-        stale, missing = _difference(index.ids(), catalog)
-        self._require_few_to_encode(missing)
+        in_use = self.dense_choice
+        if index is None or in_use is None or (choice.kind, choice.on_gpu) != (in_use.kind, in_use.on_gpu):
+            since, index = None, self._opened_dense(file, choice)
+        stale, missing = difference(index.ids, catalog, since=since)
+        self._require_few_to_encode(missing, catalog)
         index.remove(stale)
         for start in range(0, len(missing), _READ_AT_ONCE):
             part = missing[start : start + _READ_AT_ONCE]
             index.add(part, self._vectors(part, catalog))
         self._dense, self.dense_choice = (catalog.version, index), choice
-        self._n_unsaved += len(stale) + len(missing)
-        if self._n_unsaved and (len(index) <= _SAVE_ALWAYS_UP_TO or self._n_unsaved >= _SAVE_SHARE * len(index)):
+        if self._is_worth_a_file("vectors", len(stale) + len(missing), len(index)):
             self._keep(
                 "vectors.index",
                 lambda path: index.save(path, encoder=self.vector_space, record_version=catalog.version),
             )
-            self._n_unsaved = 0
         return index
 
-    def _require_few_to_encode(self, chunk_ids: Collection[str]) -> None:
+    def _require_few_to_encode(self, chunk_ids: Sequence[str], catalog: Catalog) -> None:
         """Refuse to encode what only another encoder can have left without vectors."""
         limit = self._config.max_encoded_by_search
         if len(chunk_ids) <= limit:
             return
-        lacking = len(frozenset(chunk_ids).intersection(self._store.chunks_without_vector(encoder=self.vector_space)))
+        if len(chunk_ids) <= _ASKED_FOR_SHARE * len(catalog):  # the question to the record reads all of it
+            parts = range(0, len(chunk_ids), _READ_AT_ONCE)
+            read = (chunk_ids[start : start + _READ_AT_ONCE] for start in parts)
+            lacking = sum(len(ids) - len(self._store.vectors(encoder=self.vector_space, chunk_ids=ids)) for ids in read)
+        else:
+            without = self._store.chunks_without_vector(encoder=self.vector_space)
+            lacking = len(frozenset(chunk_ids).intersection(without))
         if lacking > limit:
             raise VectorsMissingError(
                 f"Retrieval: {lacking} chunks have no vector of the encoder {self._encoder.name!r}, more than the "
@@ -287,12 +284,12 @@ class DerivedState:
         """Return the vectors that these chunks have; those without one are left out. *Shape:* ``(D,)`` each."""
         return self._store.vectors(encoder=self.vector_space, chunk_ids=chunk_ids)
 
-    def _load_dense(self) -> FaissIndex | None:
+    def _opened_dense(self, file: Path, choice: IndexChoice) -> StoredVectorIndex:
         try:
-            return FaissIndex.load(self._index_dir / "vectors.index", encoder=self.vector_space)
+            return load_index(file, choice, encoder=self.vector_space)
         except VectorIndexError as error:
             _LOG.info("Vectors are indexed from the record: %s", error)
-            return None
+            return make_index(choice, self._encoder.dimension)
 
     def _vectors(self, chunk_ids: Sequence[str], catalog: Catalog) -> NDArray[np.float32]:
         """Return the chunks' vectors in order, encoding what the record lacks. *Shape:* ``(N, D)``."""
@@ -316,7 +313,7 @@ class DerivedState:
         with self._locks["graph"]:
             if self._graph is None or self._graph[0] != catalog.version:
                 graph = EntityGraph(
-                    list(catalog.chunk_ids),
+                    catalog.chunk_ids,
                     mentions=[row for row in self._store.mention_rows() if _joins_passages(row)],
                     entities=self._store.entities(),
                     config=self._config,
@@ -349,6 +346,13 @@ class DerivedState:
             for chunk in self.read(chunk_ids)
         ]
 
+    def _fielded(self, chunk_ids: Sequence[str], catalog: Catalog) -> list[Fielded]:
+        fielded: list[Fielded] = []
+        for text, chunk in zip(self._texts(chunk_ids, catalog), self.read(chunk_ids), strict=True):
+            caption = None if chunk.asset_id is None else self._store.caption(chunk.asset_id)
+            fielded.append(fielded_text(chunk, searchable=text, lines=caption.lines if caption else ()))
+        return fielded
+
     def _keep(self, name: str, save: Callable[[Path], None]) -> None:
         """Write an index file; a full or read-only disk is no reason not to search."""
         try:
@@ -364,9 +368,3 @@ def _joins_passages(row: MentionRow) -> bool:
     On the HotpotQA sample, Recall@2 / @5 with them .685 / .870 and without .700 / .880; on LiHua-World the same.
     """
     return not row.is_reference and row.label not in _AMOUNTS
-
-
-def _difference(indexed: Collection[str], catalog: Catalog) -> tuple[list[str], list[str]]:
-    """Return the ids to take out of an index and those to add, both sorted."""
-    have = frozenset(indexed)
-    return sorted(have - catalog.document_of.keys()), sorted(catalog.document_of.keys() - have)

@@ -256,7 +256,7 @@ class RetrievalEngine:
             catalog = self._derived.catalog()
             allowed = catalog.allowed(request.document_ids, request.modalities, request.chunk_ids)
             allowed = within(allowed, catalog.allowed(None, request.first))
-        n_items = len(catalog.chunk_ids) if allowed is None else len(allowed)
+        n_items = len(catalog) if allowed is None else len(allowed)
         if n_items == 0:
             return []
         used = RETRIEVERS[request.mode] - (frozenset() if request.text.strip() else BY_WORDS)
@@ -300,7 +300,7 @@ class RetrievalEngine:
         with clock.stage("open_dense"):
             index = self._derived.dense(catalog)
         choice = self._derived.dense_choice
-        if choice is not None and choice.kind != "flat":
+        if choice is not None and not choice.is_exact:
             clock.notes.append(f"the vector index is approximate: {choice.kind} ({choice.reason})")
         with clock.stage("encode"):
             query_1D = self._encoder.encode_queries([text])
@@ -404,7 +404,8 @@ class RetrievalEngine:
             fused = self._fuse(pools, n_items, catalog)
             starts = [] if named and request.mode in LOCAL else fused[: self.config.n_seed_chunks]
             seeds = _softmax(starts, sharpness=self.config.seed_sharpness)
-            walk = graph.walk(seeds, named, allowed=allowed, n_explained=request.k)
+            n_best = max(request.k, self.config.n_levelled, self.config.n_covering)  # what comes after it orders anew
+            walk = graph.walk(seeds, named, allowed=allowed, n_explained=request.k, n_best=n_best)
         if named:
             names = sorted({graph.names[column] for column in named})
             clock.notes.append(f"entities of the query: {', '.join(names)}")
@@ -418,8 +419,7 @@ class RetrievalEngine:
             )
             for chunk_id, score in walk.scores.items()
         ]
-        found.sort(key=lambda item: (-item.score, item.chunk_id))
-        reached = walk.scores.keys()
+        reached = walk.scores.keys()  # if the best alone fill the list, what follows is cut off
         rest = [] if starts == [] else [item for item in fused if item.item_id not in reached]
         return found + [FoundChunk(chunk_id=item.item_id, score=0.0, shares={}) for item in rest]
 

@@ -32,6 +32,7 @@ from kg.resolution.names import COMMON_LABELS
 from kg.types import Entity
 from retrieval.analysis import ENGLISH_STOP_WORDS, QUESTION_WORDS
 from retrieval.config import RetrievalConfig
+from retrieval.pagerank import fast_pagerank
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -48,9 +49,9 @@ _NOT_NAMES = ENGLISH_STOP_WORDS | QUESTION_WORDS
 class Walk:
     """Where the walk of one question spends its time.
 
-    ``scores`` holds each allowed chunk's share of the walk, > 0, higher is better. ``restarts`` is the part of it that
-    comes from starting at the chunk itself rather than from arriving through an entity. ``entities`` names the entities
-    through which the best chunks were reached, strongest first.
+    ``scores`` holds the share of the walk, > 0, higher is better, of the best of the allowed chunks, best first, ties
+    by id. ``restarts`` is the part of it that comes from starting at the chunk itself rather than from arriving through
+    an entity. ``entities`` names the entities through which the best chunks were reached, strongest first.
     """
 
     scores: Mapping[str, float]
@@ -142,6 +143,7 @@ class EntityGraph:
         *,
         allowed: frozenset[str] | None = None,
         n_explained: int = 50,
+        n_best: int | None = None,
     ) -> Walk:
         """Walk from weighted chunks and entities.
 
@@ -149,14 +151,15 @@ class EntityGraph:
         :param entities: What :meth:`recognise` returned.
         :param allowed: Only these chunks, and only mentions in them, exist for this walk; ``None`` allows all.
         :param n_explained: For how many of the best chunks the entities are worked out.
-        :returns: The chunks that the walk reached. Empty if it has nowhere to start.
+        :param n_best: How many of the chunks that the walk reached are returned; ``None`` for all.
+        :returns: The best chunks that the walk reached. Empty if it has nowhere to start.
         """
         rows = self._allowed_rows(allowed)
         steps = self._steps if allowed is None else _Steps.of(self._edges[rows])
         start_V = self._start(rows, seeds, entities, n_nodes=sum(steps.from_entities.shape))
         if not start_V.any():
             return Walk(scores={}, restarts={}, entities={})
-        share_V = personalised_pagerank(
+        share_V = fast_pagerank(
             steps.from_chunks,
             steps.from_entities,
             start_V,
@@ -165,18 +168,17 @@ class EntityGraph:
             max_steps=self.config.max_walk_steps,
         )
         n_chunks = len(rows)
-        reached = np.flatnonzero(share_V[:n_chunks] > 0.0)
-        ids = [self.chunk_ids[row] for row in rows[reached].tolist()]
-        best = reached[np.argsort(-share_V[reached], kind="stable")[:n_explained]]
+        best = _best_rows(share_V[:n_chunks], n_best)
+        ids = [self.chunk_ids[row] for row in rows[best].tolist()]
         ways = _Ways(steps, share_V, damping=self.config.damping, n_named=len(self.names))
         return Walk(
-            scores=dict(zip(ids, share_V[reached].tolist(), strict=True)),
-            restarts=dict(zip(ids, ((1.0 - self.config.damping) * start_V[reached]).tolist(), strict=True)),
+            scores=dict(zip(ids, share_V[best].tolist(), strict=True)),
+            restarts=dict(zip(ids, ((1.0 - self.config.damping) * start_V[best]).tolist(), strict=True)),
             entities={
                 self.chunk_ids[rows[row]]: tuple(
                     self.names[column] for column in ways.into(row, limit=self.config.n_explaining_entities)
                 )
-                for row in best.tolist()
+                for row in best[:n_explained].tolist()
             },
         )
 
@@ -190,10 +192,10 @@ class EntityGraph:
     ) -> NDArray[np.float64]:
         """Return the start distribution over nodes: in sum 1, or all 0 where there is no start. *Shape:* ``(V,)``."""
         start_V = np.zeros(n_nodes)
-        places = {int(row): place for place, row in enumerate(rows.tolist())}
         for chunk_id, weight in seeds.items():
-            place = places.get(self._rows.get(chunk_id, -1))
-            if place is not None:
+            row = self._rows.get(chunk_id, len(self.chunk_ids))
+            place = int(np.searchsorted(rows, row))
+            if place < len(rows) and rows[place] == row:
                 start_V[place] = weight
         by_entity = np.zeros(n_nodes)
         for column, weight in entities.items():
@@ -206,6 +208,15 @@ class EntityGraph:
             start_V *= (1.0 - share) / n_seeded
         start_V += share / n_named * by_entity
         return start_V
+
+
+def _best_rows(share_N: NDArray[np.float64], n_best: int | None) -> NDArray[np.int64]:
+    """Return the rows that were reached, by falling share, ties by row: all of them, or the best."""
+    reached = np.flatnonzero(share_N > 0.0)
+    if n_best is not None and n_best < len(reached):
+        least = np.partition(share_N[reached], len(reached) - n_best)[len(reached) - n_best]
+        reached = reached[share_N[reached] >= least]
+    return reached[np.argsort(-share_N[reached], kind="stable")][:n_best]
 
 
 def personalised_pagerank(

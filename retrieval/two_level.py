@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -45,10 +45,10 @@ class _Catalog(Protocol):
     """What is asked of the chunks of a record."""
 
     @property
-    def documents(self) -> dict[str, DocumentInfo]: ...
+    def documents(self) -> Mapping[str, DocumentInfo]: ...
 
     @property
-    def document_of(self) -> dict[str, str]: ...
+    def document_of(self) -> Mapping[str, str]: ...
 
 
 class PageLevel:

@@ -47,7 +47,7 @@ from kg.ports.ingest import (
     Tokenizer,
 )
 from kg.ports.record import RecordStore
-from kg.ports.record_rows import ChangeSet, MentionRow, PictureRow, TripleRow
+from kg.ports.record_rows import ChangeSet, ChunkRow, MentionRow, PictureRow, TripleRow
 from kg.ports.vectors import VectorStore
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "ChangeSet",
     "ChunkEncoder",
     "ChunkNode",
+    "ChunkRow",
     "Contradiction",
     "ContradictionSide",
     "Contribution",

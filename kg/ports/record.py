@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from kg.ports.curation import Contradiction, Contribution, Decision, DecisionKind, EntityLink, LinkStatus, Sense
-from kg.ports.record_rows import ChangeSet, MentionRow, TripleRow
+from kg.ports.record_rows import ChangeSet, ChunkRow, MentionRow, TripleRow
 from kg.ports.vectors import VectorStore
 from kg.types import (
     Asset,
@@ -60,12 +60,16 @@ class RecordStore(VectorStore, Protocol):
         """Return a whole document, its assets' bytes included."""
         ...
 
-    def documents(self) -> list[DocumentInfo]:
-        """List all documents by name, then id."""
+    def documents(self, *, document_ids: Sequence[str] | None = None) -> list[DocumentInfo]:
+        """List all documents (those of these ids; unknown ones are left out) by name, then id."""
         ...
 
     def chunk_ids(self) -> list[str]:
         """List the ids of all chunks, sorted."""
+        ...
+
+    def chunk_rows(self, *, document_ids: Sequence[str] | None = None) -> list[ChunkRow]:
+        """Return every chunk's document and kind (in these documents), without its words, in no order."""
         ...
 
     def chunks(self, chunk_ids: Sequence[str]) -> list[Chunk]:

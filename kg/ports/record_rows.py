@@ -1,13 +1,15 @@
 """The rows and change lists that are read from a record in bulk.
 
-Layer: ``kg``; the standard library only. Import these from :mod:`kg.ports`.
+Layer: ``kg``; the standard library and ``kg.types``. Import these from :mod:`kg.ports`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ChangeSet", "MentionRow", "PictureRow", "TripleRow"]
+from kg.types import Modality
+
+__all__ = ["ChangeSet", "ChunkRow", "MentionRow", "PictureRow", "TripleRow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,18 @@ class ChangeSet:
     version: int
     document_ids: tuple[str, ...] = ()
     entity_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkRow:
+    """Where a chunk stands and of what kind it is, without its words."""
+
+    chunk_id: str
+    document_id: str
+    modality: Modality
+    heading: str = ""
+    page_first: int = 1
+    page_last: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

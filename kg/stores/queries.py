@@ -25,10 +25,10 @@ from sqlalchemy import (
 
 from kg.errors import NotFoundError
 from kg.ids import relation_id
-from kg.ports import MentionRow, TripleRow
+from kg.ports import ChunkRow, MentionRow, TripleRow
 from kg.stores.rows import to_asset, to_caption, to_chunk, to_document, to_mention, to_table, to_triple
 from kg.stores.schema import assets, captions, chunks, documents, entities, locals_, mentions, tables, triples
-from kg.types import Caption, Chunk, Document, Extraction, GraphDelta, Origin, Relation
+from kg.types import Caption, Chunk, Document, Extraction, GraphDelta, Modality, Origin, Relation
 from kg.types import Table as DocumentTable
 
 __all__ = [
@@ -36,8 +36,10 @@ __all__ = [
     "STATEMENT_COLUMNS",
     "among",
     "caption",
+    "chunk_rows",
     "chunk_stream",
     "document",
+    "document_infos",
     "in_batches",
     "mention_rows",
     "relations",
@@ -189,6 +191,35 @@ def chunk_stream(connection: Connection, *, document_id: str | None) -> Iterator
         query = query.where(chunks.c.document_id == document_id)
     for row in connection.execution_options(yield_per=_STREAM_ROWS).execute(query):
         yield to_chunk(row)
+
+
+_CHUNK_ROWS = select(
+    *(chunks.c[name] for name in ("chunk_id", "document_id", "modality", "heading", "page_first", "page_last"))
+)
+_CHUNK_ROWS_OF, _INFOS = _CHUNK_ROWS.where(among(chunks.c.document_id)), select(*INFO_COLUMNS)
+_INFOS_OF = _INFOS.where(among(documents.c.document_id))
+
+
+def chunk_rows(connection: Connection, *, document_ids: Sequence[str] | None) -> list[ChunkRow]:
+    """Return every chunk's document and kind (in these documents), without its words, in no order."""
+    rows = connection.execute(_CHUNK_ROWS) if document_ids is None else run(connection, _CHUNK_ROWS_OF, document_ids)
+    kinds = {kind.value: kind for kind in Modality}
+    return [
+        ChunkRow(
+            chunk_id=chunk_id,
+            document_id=document_id,
+            modality=kinds[kind],
+            heading=heading,
+            page_first=page_first,
+            page_last=page_last,
+        )
+        for chunk_id, document_id, kind, heading, page_first, page_last in rows
+    ]
+
+
+def document_infos(connection: Connection, *, document_ids: Sequence[str] | None) -> Iterable[Row[Any]]:
+    """Return the :data:`INFO_COLUMNS` of every document (of these ids), in no order."""
+    return connection.execute(_INFOS) if document_ids is None else run(connection, _INFOS_OF, document_ids)
 
 
 def relations(connection: Connection, *, entity_id: str | None, document_ids: Sequence[str] | None) -> list[Relation]:

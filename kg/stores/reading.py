@@ -11,7 +11,7 @@ from functools import cached_property
 from sqlalchemy import select
 
 from kg.errors import InputError
-from kg.ports import ChangeSet, MentionRow, TripleRow
+from kg.ports import ChangeSet, ChunkRow, MentionRow, TripleRow
 from kg.stores import queries
 from kg.stores.changes import read_changes
 from kg.stores.curation_queries import entities_within
@@ -58,16 +58,21 @@ class RecordReads(RecordSession):
         with self._read("read a document") as connection:
             return queries.document(connection, document_id, where=self.where)
 
-    def documents(self) -> list[DocumentInfo]:
-        """List all documents by name, then id."""
+    def documents(self, *, document_ids: Sequence[str] | None = None) -> list[DocumentInfo]:
+        """List all documents (those of these ids; unknown ones are left out) by name, then id."""
         with self._read("list the documents") as connection:
-            infos = [to_document_info(row) for row in connection.execute(select(*queries.INFO_COLUMNS))]
+            infos = [to_document_info(row) for row in queries.document_infos(connection, document_ids=document_ids)]
         return sorted(infos, key=lambda info: (info.name, info.document_id))
 
     def chunk_ids(self) -> list[str]:
         """List the ids of all chunks, sorted."""
         with self._read("list the chunks") as connection:
             return sorted(connection.execute(select(chunks.c.chunk_id)).scalars())
+
+    def chunk_rows(self, *, document_ids: Sequence[str] | None = None) -> list[ChunkRow]:
+        """Return every chunk's document and kind (in these documents), without its words, in no order."""
+        with self._read("list the chunks") as connection:
+            return queries.chunk_rows(connection, document_ids=document_ids)
 
     def chunks(self, chunk_ids: Sequence[str]) -> list[Chunk]:
         """Return the chunks of these ids in the order given; raise ``NotFoundError`` for an unknown one."""

@@ -152,6 +152,21 @@ class _ReadingContract(Opened):
             assert tuple(store.iter_chunks(document_id=other.document.document_id)) == other.chunks
             assert list(store.iter_chunks(document_id="d_unknown")) == []
 
+    def test_places_of_chunks_and_documents_of_some_ids_are_those_of_the_whole_lists(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            for name, text in (("a.txt", CURIE), ("b.txt", EULER)):
+                store.apply(make_delta(text, name=name))
+            first, second = store.documents()
+            places = {(row.chunk_id, row.document_id, row.modality): row for row in store.chunk_rows()}
+
+            assert places.keys() == {(c.chunk_id, c.document_id, c.modality) for c in store.iter_chunks()}
+            assert store.documents(document_ids=["d_unknown", second.document_id]) == [second]
+            assert {row.document_id for row in store.chunk_rows(document_ids=[first.document_id, "d_unknown"])} == {
+                first.document_id
+            }
+            assert store.chunk_rows(document_ids=[]) == []
+            assert store.documents(document_ids=[]) == []
+
     def test_unknown_parts_are_refused_or_empty(self, tmp_path: Path) -> None:
         with self.opened(tmp_path) as store:
             calls: list[Callable[[], object]] = [

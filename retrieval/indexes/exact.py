@@ -7,7 +7,6 @@ Shape suffixes: N vectors, Q queries, D vector width.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +15,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kg.errors import VectorIndexError
+from retrieval.indexes.row_files import read_rows, write_rows
 from retrieval.indexes.rows import MARGIN, DenseRows, checked_ids, checked_rows, ranked
-from retrieval.indexes.storage import IndexFile, read_index_file, write_index_file
 from retrieval.indexes.topk import require_k
 
 __all__ = ["ExactIndex"]
@@ -60,7 +58,7 @@ class ExactIndex:
 
     def _reserve(self, n_rows: int) -> None:
         """Make room by doubling, so that adding one by one costs no more than adding at once."""
-        if n_rows > len(self._matrix_ND):
+        if n_rows > len(self._matrix_ND) or not self._matrix_ND.flags.writeable:  # a file's rows are not ours to change
             grown_ND = np.empty((max(n_rows, 2 * len(self._matrix_ND)), self.dimension), dtype=np.float32)
             grown_ND[: len(self._matrix_ND)] = self._matrix_ND
             self._matrix_ND = grown_ND
@@ -68,6 +66,7 @@ class ExactIndex:
     def remove(self, ids: Sequence[str]) -> None:
         """Take vectors out; unknown ids are ignored. The last row moves into each gap."""
         with self._lock:
+            self._reserve(len(self._rows))
             for gap, last in self._rows.give(ids):
                 self._matrix_ND[gap] = self._matrix_ND[last]
 
@@ -115,19 +114,18 @@ class ExactIndex:
         :raises VectorIndexError: If the file cannot be written.
         """
         with self._lock:
-            sections = {
-                "ids": json.dumps(self._rows.ids).encode(),
-                "vectors": self._matrix_ND[: len(self._rows)].tobytes(),
-            }
-        details = {"dimension": self.dimension}
-        file = IndexFile(
-            kind=self.name, built_with=encoder, record_version=record_version, details=details, sections=sections
-        )
-        write_index_file(path, file)
+            write_rows(
+                path,
+                kind=self.name,
+                ids=self._rows.ids,
+                vectors_ND=self._matrix_ND[: len(self._rows)],
+                encoder=encoder,
+                record_version=record_version,
+            )
 
     @classmethod
     def load(cls, path: Path, *, encoder: str, record_version: int | None = None) -> Self:
-        """Read an index that :meth:`save` wrote.
+        """Read an index that :meth:`save` wrote. A large file is mapped into memory, until the first change copies it.
 
         :param path: The file.
         :param encoder: The fingerprint of the encoder in use now.
@@ -136,13 +134,9 @@ class ExactIndex:
         :returns: The index.
         :raises VectorIndexError: If the file is missing, damaged, stale, or of another encoder: build the index again.
         """
-        file = read_index_file(path, kind=cls.name, built_with=encoder, record_version=record_version)
-        index = cls(int(file.details["dimension"]))
-        ids = json.loads(bytes(file.sections["ids"]))
-        vectors = np.frombuffer(file.sections["vectors"], dtype=np.float32)
-        if vectors.size != len(ids) * index.dimension:
-            raise VectorIndexError(f"Index file {path}: {vectors.size} numbers for {len(ids)} ids. Build it again.")
-        index.add(ids, vectors.reshape(len(ids), index.dimension))
+        file = read_rows(path, kind=cls.name, encoder=encoder, record_version=record_version)
+        index = cls(file.vectors.shape[1])
+        index._rows, index._matrix_ND = DenseRows(file.ids), file.vectors
         index.record_version = file.record_version
         return index
 

@@ -1,4 +1,4 @@
-"""Nearest neighbours with FAISS on the CPU: flat, SQ8, HNSW or IVF-PQ behind one class.
+"""Nearest neighbours with FAISS: flat, SQ8, HNSW or IVF-PQ behind one class, on the CPU or helped by GPUs.
 
 Layer: ``retrieval``; imports ``kg``, NumPy, and faiss (lazily). The kinds, their sources and their constants are in
 :mod:`retrieval.indexes.faiss_kinds`.
@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 from kg.errors import ConfigError
 from retrieval.indexes import faiss_files
+from retrieval.indexes.faiss_gpu import GPU_KINDS, Card
 from retrieval.indexes.faiss_kinds import (
     FaissKind,
     FaissParameters,
@@ -85,10 +86,18 @@ class FaissIndex:
     :param kind: ``"flat"`` is exact; the others are approximate, and faster or smaller
         (see :mod:`retrieval.indexes.faiss_kinds`).
     :param parameters: The constants of the approximate kinds.
+    :param card: Where a copy on GPUs nominates (:mod:`retrieval.indexes.faiss_gpu`); ``None`` stays on the CPU.
     :raises ConfigError: If ``kind`` is unknown or ``dimension`` is not positive.
     """
 
-    def __init__(self, dimension: int, *, kind: FaissKind = "flat", parameters: FaissParameters | None = None) -> None:
+    def __init__(
+        self,
+        dimension: int,
+        *,
+        kind: FaissKind = "flat",
+        parameters: FaissParameters | None = None,
+        card: Card | None = None,
+    ) -> None:
         if kind not in get_args(FaissKind) or dimension < 1:
             raise ConfigError(
                 f"FaissIndex: need one of the kinds {', '.join(get_args(FaissKind))} and a positive dimension, "
@@ -98,6 +107,7 @@ class FaissIndex:
         self.dimension = dimension
         self.kind: FaissKind = kind
         self.parameters = parameters or FaissParameters()
+        self.card = card
         self.record_version = 0
         """The version of the record that a loaded index was saved at."""
         self._changes = threading.Lock()  # one change at a time, building again included
@@ -274,19 +284,20 @@ class FaissIndex:
         """Yield, for each query, all places that FAISS scores within the margin of the last one asked for."""
         least = max(_PER_K * k, self.parameters.candidates) if self._has_codes else k
         wanted = min(n_eligible, least + _SPARE)
-        bits = None if eligible_N is None else np.packbits(eligible_N, bitorder="little")
-        scores_QM, places_QM = self._ask(queries_QD, wanted, bits, n_eligible)
+        margin = MARGIN + (self.card.margin if self.card is not None and not self._has_codes else 0.0)
+        scores_QM, places_QM = self._ask(queries_QD, wanted, eligible_N, n_eligible)
         for query_D, scores_M, places_M in zip(queries_QD, scores_QM, places_QM, strict=True):
             asked = wanted
-            while asked < n_eligible and places_M[-1] >= 0 and scores_M[-1] >= scores_M[least - 1] - MARGIN:
+            while asked < n_eligible and places_M[-1] >= 0 and scores_M[-1] >= scores_M[least - 1] - margin:
                 asked = min(n_eligible, 2 * asked)  # a tie runs past what was asked for: ask for more
-                (scores_M,), (places_M,) = self._ask(query_D[None, :], asked, bits, n_eligible)
+                (scores_M,), (places_M,) = self._ask(query_D[None, :], asked, eligible_N, n_eligible)
             found = places_M[places_M >= 0]
             yield found if len(found) >= min(k, n_eligible) else self._every(eligible_N)
 
     def _ask(
-        self, queries_QD: NDArray[np.float32], m: int, bits: NDArray[np.uint8] | None, n_eligible: int
+        self, queries_QD: NDArray[np.float32], m: int, eligible_N: NDArray[np.bool_] | None, n_eligible: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        bits = None if eligible_N is None else np.packbits(eligible_N, bitorder="little")
         parameters = search_parameters(
             self.kind,
             selector=None if bits is None else faiss_module().IDSelectorBitmap(bits),
@@ -295,6 +306,13 @@ class FaissIndex:
             n_lists=self._index.nlist if self.kind == "ivfpq" else 1,
             parameters=self.parameters,
         )
+        if self.card is not None and self.kind in GPU_KINDS:
+            n_probes = parameters.nprobe if self.kind == "ivfpq" else None
+            found = self.card.search(
+                self._index, queries_QD, m, eligible_N=eligible_N, n_probes=n_probes, rows=self._rows
+            )
+            if found is not None:
+                return found
         scores_QM, places_QM = self._index.search(queries_QD, m, params=parameters)
         return scores_QM, places_QM
 

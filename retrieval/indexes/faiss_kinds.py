@@ -91,8 +91,14 @@ class FaissParameters:
     """HNSW's ``efSearch``, at least; it grows with ``k`` and with the filter."""
     probes: int = 64
     """How many lists of IVF-PQ a query reads, at least; it grows with the filter."""
-    candidates: int = 200
-    """How many vectors IVF-PQ nominates for exact scoring, at least; five for each of the ``k`` if that is more."""
+    lists_per_probe: int = 4
+    """A query of IVF-PQ reads one list in so many, if that is more than ``probes``. Where neighbourhoods are smaller
+    than lists, the nearest ten lie in many of them. Measured at 10**6 (4,000 lists; a centre for each 100 vectors):
+    reading 64, 256, 512, 1,000 lists finds .82, .94, .97, .99 of what exact search does, in 2, 5, 7, 10 CPU ms (exact:
+    266 ms)."""
+    candidates: int = 1200
+    """How many vectors IVF-PQ nominates for exact scoring, at least; five for each of the ``k`` if that is more.
+    Measured at 10**6 and 1,000 lists: 400, 800, 1,200 find .973, .982, .988 of the nearest ten, all in 10 CPU ms."""
     train_at: int = 10_000
     """SQ8 and IVF-PQ scan exactly until they hold this many vectors, and learn their codes then. PQ's 256 code words
     want 39 vectors each (FAISS's own minimum)."""
@@ -239,5 +245,6 @@ def search_parameters(
         return faiss.SearchParametersHNSW(efSearch=round(max(parameters.search_beam, n_asked) * widening), sel=selector)
     if kind == "ivfpq":
         wider = widening * max(1.0, n_asked / parameters.candidates)
-        return faiss.SearchParametersIVF(nprobe=min(n_lists, round(parameters.probes * wider)), sel=selector)
+        least = max(parameters.probes, n_lists // parameters.lists_per_probe)
+        return faiss.SearchParametersIVF(nprobe=min(n_lists, round(least * wider)), sel=selector)
     return faiss.SearchParameters(sel=selector)

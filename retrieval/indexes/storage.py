@@ -25,11 +25,12 @@ from typing import Any
 
 from kg.errors import VectorIndexError
 
-__all__ = ["IndexFile", "read_index_file", "write_index_file"]
+__all__ = ["IndexFile", "read_index_file", "read_index_kind", "write_index_file"]
 
 _MAGIC = b"MMKGIDX1"
 _PREFIX = len(_MAGIC) + 32 + 8
 _ALIGNMENT = 64
+_MOST_HEADER_BYTES = 1 << 20
 _MAP_FROM_BYTES = 64 << 20
 """Smaller files are read into memory: a map saves little there, and it ties the process to the file."""
 
@@ -132,6 +133,23 @@ def read_index_file(
         details=header["details"],
         sections=_read_sections(path, data[start:], header["sections"]),
     )
+
+
+def read_index_kind(path: Path) -> str | None:
+    """Return which kind of index a file says it holds, ``None`` where there is no file or its header is damaged.
+
+    :param path: The file. Only its header is read, so its contents may still be refused.
+    :returns: The kind.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(_PREFIX)
+            length = int.from_bytes(start[_PREFIX - 8 :], "little")
+            data = memoryview(start + file.read(min(length, _MOST_HEADER_BYTES)))
+        kind = _read_header(path, data)[0]["kind"]
+    except (OSError, VectorIndexError):
+        return None
+    return str(kind)
 
 
 def _mapped(path: Path) -> memoryview:

@@ -20,17 +20,20 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kg.errors import ConfigError
+from retrieval.indexes.row_files import read_rows, write_rows
 from retrieval.indexes.rows import MARGIN, DenseRows, checked_ids, checked_rows, ranked
 from retrieval.indexes.topk import require_k
 
 __all__ = ["TorchExactIndex"]
 
+_NAME = "torch-exact"
 _HALF_MARGIN = 4e-3
 """Rounding both factors and the product to float16 (2**-11 each, relative) moves an inner product of unit vectors by
 less than .0015. The nominee and the ``k``-th may move towards each other, so twice that, and a third to spare."""
@@ -40,8 +43,6 @@ _BLOCK_ROWS = 262_144
 
 class TorchExactIndex:
     """A matrix on a torch device and its ids; satisfies ``retrieval.types.VectorIndex``. Safe between threads.
-
-    It has no file of its own: it is filled from the record, at the speed of the copy to the device.
 
     :param dimension: Width of the vectors.
     :param device: Where the matrix lies; ``None`` takes CUDA where there is one, else the CPU.
@@ -57,10 +58,12 @@ class TorchExactIndex:
             raise ConfigError(
                 f"TorchExactIndex: need positive numbers, got dimension={dimension}, block_rows={block_rows}."
             )
-        self.name = "torch-exact"
+        self.name = _NAME
         self.dimension = dimension
         torch = _torch()
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.record_version = 0
+        """The version of the record that a loaded index was saved at."""
         self._half = half
         self._block_rows = block_rows
         self._lock = threading.RLock()
@@ -186,6 +189,54 @@ class TorchExactIndex:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def save(self, path: Path, *, encoder: str, record_version: int) -> None:
+        """Write the index to a file, whole or not at all.
+
+        :param path: The file; an older one is replaced.
+        :param encoder: The fingerprint of the encoder that made the vectors.
+        :param record_version: The version of the record that the index is of.
+        :raises VectorIndexError: If the file cannot be written.
+        """
+        with self._lock:
+            n_rows = len(self._rows)
+            vectors_ND = self._floats_ND[:n_rows] if self._half else self._matrix_ND[:n_rows].cpu().numpy()
+            write_rows(
+                path,
+                kind=self.name,
+                ids=self._rows.ids,
+                vectors_ND=vectors_ND,
+                encoder=encoder,
+                record_version=record_version,
+            )
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        *,
+        encoder: str,
+        record_version: int | None = None,
+        device: str | None = None,
+        half: bool = False,
+    ) -> Self:
+        """Read an index that :meth:`save` wrote; a large file is mapped, not read twice.
+
+        :param path: The file.
+        :param encoder: The fingerprint of the encoder in use now.
+        :param record_version: The version of the record that the index must be of; ``None`` takes any, and the caller
+            compares :attr:`record_version` and catches up.
+        :param device: As in the class.
+        :param half: As in the class.
+        :returns: The index.
+        :raises VectorIndexError: If the file is missing, damaged, stale, or of another encoder: build the index again.
+        """
+        file = read_rows(path, kind=_NAME, encoder=encoder, record_version=record_version)
+        index = cls(file.vectors.shape[1], device=device, half=half)
+        for start in range(0, len(file.ids), _BLOCK_ROWS):
+            index.add(file.ids[start : start + _BLOCK_ROWS], file.vectors[start : start + _BLOCK_ROWS])
+        index.record_version = file.record_version
+        return index
 
 
 def _torch() -> Any:

@@ -172,7 +172,7 @@ def test_a_walk_can_start_at_an_entity_alone():
 
     walk = graph.walk({}, graph.recognise("Who was Ada Lovelace?"))
 
-    assert list(walk.scores) == ["a", "b"]
+    assert sorted(walk.scores) == ["a", "b"]
     assert walk.entities["a"] == ("Ada Lovelace",)
 
 
@@ -221,3 +221,14 @@ def test_a_question_of_100_000_words_is_read_in_linear_time():
     graph = make_graph({"a": ["x"]}, names={"x": "Ada Lovelace"})
 
     assert len(graph.recognise("word " * 100_000 + "Ada Lovelace")) == 1
+
+
+def test_the_best_of_a_walk_are_the_first_of_the_whole_walk_with_ties_by_id():
+    graph = make_graph({name: ["x", name] for name in "abcdef"}, names={"x": "Ada Lovelace"})
+    whole = graph.walk({"c": 1.0}, graph.recognise("Ada Lovelace"))
+
+    for n_best in range(1, 8):
+        best = graph.walk({"c": 1.0}, graph.recognise("Ada Lovelace"), n_best=n_best)
+        assert list(best.scores.items()) == list(whole.scores.items())[:n_best]
+        assert best.restarts == {one: whole.restarts[one] for one in best.scores}
+    assert list(whole.scores) == ["c", "a", "b", "d", "e", "f"]  # the others tie

@@ -14,7 +14,8 @@ from kg.errors import ConfigError, VectorIndexError
 from retrieval.indexes.exact import ExactIndex
 from retrieval.indexes.faiss_cpu import FaissIndex
 from retrieval.indexes.faiss_kinds import FaissKind, FaissParameters, choose_faiss_kind
-from retrieval.indexes.storage import IndexFile, read_index_file, write_index_file
+from retrieval.indexes.storage import IndexFile, read_index_file, read_index_kind, write_index_file
+from retrieval.indexes.torch_exact import TorchExactIndex
 from retrieval.testing import VectorIndexContract, clustered_vectors, naive_search, unit_vectors
 
 SMALL = FaissParameters(train_at=300)
@@ -27,6 +28,24 @@ class TestExactIndex(VectorIndexContract):
     def reloaded(self, index: ExactIndex, path: Path) -> ExactIndex:
         index.save(path, encoder="e", record_version=1)
         return ExactIndex.load(path, encoder="e")
+
+
+class TestTorchExactIndex(VectorIndexContract):
+    def make(self, dimension: int) -> TorchExactIndex:
+        return TorchExactIndex(dimension, device="cpu", block_rows=50)
+
+    def reloaded(self, index: TorchExactIndex, path: Path) -> TorchExactIndex:
+        index.save(path, encoder="e", record_version=1)
+        return TorchExactIndex.load(path, encoder="e", device="cpu")
+
+
+class TestHalfTorchExactIndex(VectorIndexContract):
+    def make(self, dimension: int) -> TorchExactIndex:
+        return TorchExactIndex(dimension, device="cpu", half=True, block_rows=50)
+
+    def reloaded(self, index: TorchExactIndex, path: Path) -> TorchExactIndex:
+        index.save(path, encoder="e", record_version=1)
+        return TorchExactIndex.load(path, encoder="e", device="cpu", half=True)
 
 
 class FaissContract(VectorIndexContract):
@@ -72,9 +91,15 @@ def _faiss(path: Path, encoder: str, version: int | None) -> FaissIndex:
     return FaissIndex.load(path, encoder=encoder, record_version=version)
 
 
-Load = Callable[[Path, str, int | None], ExactIndex | FaissIndex]
+def _torch(path: Path, encoder: str, version: int | None) -> TorchExactIndex:
+    return TorchExactIndex.load(path, encoder=encoder, record_version=version, device="cpu")
+
+
+Index = ExactIndex | FaissIndex | TorchExactIndex
+Load = Callable[[Path, str, int | None], Index]
 KINDS = [
     pytest.param(ExactIndex(16), _exact, id="exact"),
+    pytest.param(TorchExactIndex(16, device="cpu"), _torch, id="torch"),
     *(
         pytest.param(FaissIndex(16, kind=kind, parameters=SMALL), _faiss, id=kind)
         for kind in ("flat", "sq8", "hnsw", "ivfpq")
@@ -82,7 +107,7 @@ KINDS = [
 ]
 
 
-def _filled(index: ExactIndex | FaissIndex) -> ExactIndex | FaissIndex:
+def _filled(index: Index) -> Index:
     index.remove(sorted(index.ids()))
     index.add([f"ü{i}" for i in range(300)], unit_vectors(300, 16, seed=1))
     index.remove(["ü3", "ü7"])
@@ -90,9 +115,7 @@ def _filled(index: ExactIndex | FaissIndex) -> ExactIndex | FaissIndex:
 
 
 @pytest.mark.parametrize(("index", "load"), KINDS)
-def test_a_saved_index_answers_as_before_and_still_takes_changes(
-    index: ExactIndex | FaissIndex, load: Load, tmp_path: Path
-):
+def test_a_saved_index_answers_as_before_and_still_takes_changes(index: Index, load: Load, tmp_path: Path):
     queries_QD = unit_vectors(3, 16, seed=2)
     _filled(index).save(tmp_path / "v.idx", encoder="e1", record_version=7)
 
@@ -107,9 +130,7 @@ def test_a_saved_index_answers_as_before_and_still_takes_changes(
 
 
 @pytest.mark.parametrize(("index", "load"), KINDS)
-def test_an_index_of_another_encoder_or_record_version_is_refused_as_stale(
-    index: ExactIndex | FaissIndex, load: Load, tmp_path: Path
-):
+def test_an_index_of_another_encoder_or_record_version_is_refused_as_stale(index: Index, load: Load, tmp_path: Path):
     path = tmp_path / "v.idx"
     _filled(index).save(path, encoder="e1", record_version=7)
 
@@ -121,7 +142,7 @@ def test_an_index_of_another_encoder_or_record_version_is_refused_as_stale(
 
 
 @pytest.mark.parametrize(("index", "load"), KINDS)
-def test_a_flipped_byte_or_a_cut_anywhere_is_noticed(index: ExactIndex | FaissIndex, load: Load, tmp_path: Path):
+def test_a_flipped_byte_or_a_cut_anywhere_is_noticed(index: Index, load: Load, tmp_path: Path):
     path = tmp_path / "v.idx"
     _filled(index).save(path, encoder="e1", record_version=7)
     whole = path.read_bytes()
@@ -137,6 +158,62 @@ def test_a_flipped_byte_or_a_cut_anywhere_is_noticed(index: ExactIndex | FaissIn
     path.write_bytes(whole + b"\0")
     with pytest.raises(VectorIndexError, match="1 bytes too many"):
         load(path, "e1", None)
+
+
+@pytest.mark.parametrize(("index", "load"), KINDS)
+def test_a_file_cut_short_in_or_at_the_end_of_any_section_is_refused_and_built_again(
+    index: Index, load: Load, tmp_path: Path
+):
+    path = tmp_path / "v.idx"
+    _filled(index).save(path, encoder="e1", record_version=7)
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[40:48], "little")
+    ends, place = [], 48 + length
+    for section in json.loads(whole[48:place])["sections"]:
+        ends += [place + section["n_bytes"] // 2, place + section["n_bytes"]]
+        place = ends[-1]
+    assert ends[-1] == len(whole)
+
+    for end in [8, 40, 47, 48, 48 + length, *ends[:-1], len(whole) - 1]:
+        path.write_bytes(whole[:end])
+        with pytest.raises(VectorIndexError, match="Build the index again"):
+            load(path, "e1", None)
+    path.write_bytes(whole.replace(b"MMKGIDX1", b"MMKGIDX0", 1))
+    with pytest.raises(VectorIndexError, match="not an index file of this version"):
+        load(path, "e1", None)
+    _filled(index).save(path, encoder="e1", record_version=8)
+    assert load(path, "e1", 8).ids() == index.ids()
+
+
+@pytest.mark.parametrize(("index", "load"), KINDS)
+def test_a_mapped_file_may_be_replaced_while_an_index_reads_it(index: Index, load: Load, tmp_path: Path):
+    path, queries_QD = tmp_path / "v.idx", unit_vectors(3, 16, seed=2)
+    _filled(index).save(path, encoder="e1", record_version=7)
+    loaded = load(path, "e1", None)
+    expected = loaded.search(queries_QD, k=20)
+
+    index.add(["later"], queries_QD[:1])
+    index.save(path, encoder="e1", record_version=8)
+
+    assert loaded.search(queries_QD, k=20) == expected
+    loaded.remove(["ü1"])  # the first change, which copies
+    loaded.add(["mine"], -queries_QD[:1])
+    assert loaded.search(-queries_QD[:1], k=1)[0][0][0] == "mine"
+    assert "later" not in loaded.ids()
+    assert load(path, "e1", 8).search(queries_QD[:1], k=1)[0][0][0] == "later"
+
+
+def test_the_kind_is_read_from_the_header_alone_and_is_none_where_there_is_no_index(tmp_path: Path):
+    path = tmp_path / "v.idx"
+    assert read_index_kind(path) is None
+    _filled(ExactIndex(16)).save(path, encoder="e1", record_version=7)
+    whole = path.read_bytes()
+    assert read_index_kind(path) == "exact"
+    path.write_bytes(whole[:-100])
+    assert read_index_kind(path) == "exact"
+    for damaged in (whole[:60], b"MMKGIDX1" + b"\xff" * 100, b"", whole[:9] + b"\0" + whole[10:]):
+        path.write_bytes(damaged)
+        assert read_index_kind(path) is None
 
 
 def test_a_missing_file_and_one_of_another_kind_are_refused(tmp_path: Path):

@@ -8,17 +8,7 @@ import pytest
 from kg.errors import ConfigError
 from retrieval.indexes.exact import ExactIndex
 from retrieval.indexes.torch_exact import TorchExactIndex
-from retrieval.testing import VectorIndexContract, clustered_vectors
-
-
-class TestTorchExactIndex(VectorIndexContract):
-    def make(self, dimension: int) -> TorchExactIndex:
-        return TorchExactIndex(dimension, device="cpu", block_rows=50)
-
-
-class TestHalfTorchExactIndex(VectorIndexContract):
-    def make(self, dimension: int) -> TorchExactIndex:
-        return TorchExactIndex(dimension, device="cpu", half=True, block_rows=50)
+from retrieval.testing import clustered_vectors
 
 
 @pytest.mark.parametrize("half", [False, True])
