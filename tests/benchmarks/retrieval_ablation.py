@@ -38,6 +38,12 @@ DEPTH = 100
 DEFAULT = RetrievalConfig()
 VARIANTS: dict[str, tuple[str, RetrievalConfig]] = {
     "bm25": ("bm25", DEFAULT),
+    **{
+        f"bm25 {name}={weight}": ("bm25", replace(DEFAULT, lexical_field_weights={name: weight}))
+        for name in ("title", "ocr", "table", "caption", "alt", "context")
+        for weight in (0.5, 2.0)
+    },
+    **{f"bm25 identifiers={kind}": ("bm25", replace(DEFAULT, lexical_identifiers=kind)) for kind in ("none", "all")},
     "dense": ("naive", DEFAULT),
     "local": ("local", DEFAULT),
     "hybrid": ("hybrid", DEFAULT),
