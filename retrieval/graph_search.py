@@ -83,12 +83,13 @@ class EntityGraph:
         self.types = tuple(entity.type for entity in entities)
         self._rows = {chunk_id: row for row, chunk_id in enumerate(self.chunk_ids)}
         columns = {entity.entity_id: column for column, entity in enumerate(entities)}
-        counts: dict[tuple[int, int], float] = defaultdict(float)
-        for row in mentions:
-            if row.chunk_id in self._rows and row.entity_id in columns:
-                weight = config.concept_mention if row.label in COMMON_LABELS else 1.0
-                counts[self._rows[row.chunk_id], columns[row.entity_id]] += weight
-        self._edges, self.specificity_E = _weigh(counts, len(self.chunk_ids), len(entities), config=config)
+        counted = [
+            (place, column, config.concept_mention if row.label in COMMON_LABELS else 1.0)
+            for row in mentions
+            if (place := self._rows.get(row.chunk_id)) is not None
+            and (column := columns.get(row.entity_id)) is not None
+        ]
+        self._edges, self.specificity_E = _weigh(counted, len(self.chunk_ids), len(entities), config=config)
         self._steps = _Steps.of(self._edges)
         self._lookup = _name_table(entities)
 
@@ -310,15 +311,19 @@ class _Ways:
 
 
 def _weigh(
-    counts: Mapping[tuple[int, int], float], n_chunks: int, n_entities: int, *, config: RetrievalConfig
+    counted: Sequence[tuple[int, int, float]], n_chunks: int, n_entities: int, *, config: RetrievalConfig
 ) -> tuple[csr_matrix, NDArray[np.float64]]:
-    """Return the weighted edges, *shape* ``(N, E)``, and how specific each entity is, *shape* ``(E,)``."""
+    """Return the weighted edges, *shape* ``(N, E)``, and how specific each entity is, *shape* ``(E,)``.
+
+    ``counted`` has a chunk, an entity and what it counts for each mention.
+    """
     from scipy.sparse import csr_matrix
 
-    pairs = sorted(pair for pair, count in counts.items() if count > 0.0)
-    rows = np.array([row for row, _ in pairs], dtype=np.int64)
-    columns = np.array([column for _, column in pairs], dtype=np.int64)
-    n_mentions = np.array([counts[pair] for pair in pairs], dtype=np.float64)
+    places, entities, counts = np.array(counted, dtype=np.float64).reshape(-1, 3).T
+    pairs, pair_of = np.unique(places.astype(np.int64) * n_entities + entities.astype(np.int64), return_inverse=True)
+    n_mentions = np.bincount(pair_of, weights=counts, minlength=len(pairs))
+    rows, columns = np.divmod(pairs[n_mentions > 0.0], max(n_entities, 1))
+    n_mentions = n_mentions[n_mentions > 0.0]
     frequency_E = np.bincount(columns, minlength=n_entities).astype(np.float64)
     idf_E = np.log1p((n_chunks - frequency_E + 0.5) / (frequency_E + 0.5))
     weights = n_mentions**config.mention_exponent * idf_E[columns]

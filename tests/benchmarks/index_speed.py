@@ -5,7 +5,8 @@
 Vectors are unit and 384 wide, with a centre for each 100 of them (``retrieval.testing.clustered_vectors``): the centre
 and noise of the same strength, the i-th direction of both scaled by i ** -0.4. ``--like FILE.npy`` prints the spectrum
 and neighbours of an encoder's vectors beside those of 2,000 of these. Random directions would be the worst case, and
-unlike embeddings. Queries are drawn the same way, are not in the index, and are asked one by one, as a service does.
+unlike embeddings. ``--mix FILE.npy`` makes them of an encoder's vectors instead: two of those, drawn at random, in sum,
+with noise of .3 of their length and of their own covariance. Queries are drawn the same way, are not in the index, and are asked one by one, as a service does.
 
 Columns: seconds to add all; bytes a vector in memory in FAISS's own structures, and "mapped" beside them (the vectors
 themselves: in memory until they are saved, read from the file by the page once they are loaded); queries a second by
@@ -50,6 +51,20 @@ def spectrum(rows: np.ndarray) -> str:
     )
 
 
+def mixed(real: np.ndarray, n: int, *, seed: int) -> np.ndarray:
+    """Return unit vectors made of an encoder's: two of them in sum, and noise as they vary. *Shape:* ``(n, 384)``."""
+    rng = np.random.default_rng(seed)
+    _, scales, axes = np.linalg.svd(real - real.mean(0), full_matrices=False)
+    axes = (axes * scales[:, None] / np.sqrt((scales**2).sum())).astype(np.float32)
+    rows = np.empty((n, real.shape[1]), dtype=np.float32)
+    for start in range(0, n, 20_000):
+        part = rows[start : start + 20_000]
+        one, other = real[rng.integers(len(real), size=(2, len(part)))]
+        part[:] = one + other + 0.3 * rng.standard_normal((len(part), len(axes)), dtype=np.float32) @ axes
+        part /= np.linalg.norm(part, axis=1, keepdims=True)
+    return rows
+
+
 def asked(ask: Callable[[np.ndarray], list[str]], queries: np.ndarray) -> tuple[list[list[str]], float, float]:
     """Return what each query finds, queries a second by the clock, and CPU milliseconds a query."""
     ask(queries[:1])
@@ -67,11 +82,13 @@ def recall(found: list[list[str]], truth: list[list[str]]) -> float:
 class Bench:
     """The vectors, the queries, and what exact search finds for them."""
 
-    def __init__(self, n: int, n_queries: int) -> None:
-        n_centres = max(40, n // 100)
-        self.rows = clustered_vectors(n, _WIDTH, seed=1, n_centres=n_centres)
-        self.queries = clustered_vectors(n_queries, _WIDTH, seed=2, n_centres=n_centres)
-        self.more = clustered_vectors(1000, _WIDTH, seed=3, n_centres=n_centres)
+    def __init__(self, n: int, n_queries: int, mixed_of: np.ndarray | None = None) -> None:
+        def make(count: int, seed: int) -> np.ndarray:
+            if mixed_of is not None:
+                return mixed(mixed_of, count, seed=seed)
+            return clustered_vectors(count, _WIDTH, seed=seed, n_centres=max(40, n // 100))
+
+        self.rows, self.queries, self.more = make(n, 1), make(n_queries, 2), make(1000, 3)
         self.ids = [f"c_{i:020d}" for i in range(n)]
         exact = faiss.IndexFlatIP(_WIDTH)
         exact.add(self.rows)
@@ -161,13 +178,17 @@ def main() -> None:
     parser.add_argument("--no-raw", action="store_true", help="leave out FAISS by hand, but for exact search")
     parser.add_argument("--torch", action="store_true", help="the exact torch index as well")
     parser.add_argument("--like", type=Path, help="vectors of an encoder (.npy), to compare the made ones with")
+    parser.add_argument("--mix", type=Path, help="vectors of an encoder (.npy), of which to make the vectors")
     options = parser.parse_args()
+    real = np.load(options.mix).astype(np.float32) if options.mix else None
     print(describe_machine("faiss-cpu", "numpy", "torch"))
     print(f"made: {spectrum(clustered_vectors(2000, _WIDTH, seed=1, n_centres=1000))}")
     if options.like:
         print(f"{options.like.name}: {spectrum(np.load(options.like)[:2000])}")
     print(f"\n{options.size} vectors, {options.queries} queries\n{_HEAD}")
-    bench = Bench(options.size, options.queries)
+    if real is not None:
+        print(f"mixed: {spectrum(mixed(real, 2000, seed=1))}; of: {spectrum(real[:2000])}")
+    bench = Bench(options.size, options.queries, real)
     for kind in options.kinds:
         if kind != "flat" and not options.no_raw:
             bench.raw_kind(kind)
