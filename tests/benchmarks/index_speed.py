@@ -6,7 +6,8 @@ Vectors are unit and 384 wide, with a centre for each 100 of them (``retrieval.t
 and noise of the same strength, the i-th direction of both scaled by i ** -0.4. ``--like FILE.npy`` prints the spectrum
 and neighbours of an encoder's vectors beside those of 2,000 of these. Random directions would be the worst case, and
 unlike embeddings. ``--mix FILE.npy`` makes them of an encoder's vectors instead: two of those, drawn at random, in sum,
-with noise of .3 of their length and of their own covariance. Queries are drawn the same way, are not in the index, and are asked one by one, as a service does.
+with noise of .3 of their length and of their own covariance. Queries are drawn the same way, are not in the index, and
+are asked one by one, as a service does.
 
 Columns: seconds to add all; bytes a vector in memory in FAISS's own structures, and "mapped" beside them (the vectors
 themselves: in memory until they are saved, read from the file by the page once they are loaded); queries a second by
