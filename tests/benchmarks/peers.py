@@ -59,8 +59,14 @@ Search = Callable[[str], list[str]]
 """Returns passage ids, best first."""
 DEPTH = 10
 _NO_NAMES = frozenset({"CONCEPT", "QUANTITY", "CARDINAL", "ORDINAL", "PERCENT", "MONEY", "TIME", "DATE"})
-_UNUSED = ("gritlm", "boto3", "botocore", "botocore.exceptions", "litellm", "vllm")
-"""What HippoRAG imports for models that are not asked here; stood in for where it is not installed."""
+_UNUSED = ("gritlm", "boto3", "botocore", "botocore.exceptions", "litellm", "vllm", "vllm.model_executor")
+_UNUSED_NAMES = (
+    ("gritlm", "GritLM"),
+    ("botocore.exceptions", "ClientError"),
+    ("vllm", "LLM"),
+    ("vllm", "SamplingParams"),
+)
+"""What HippoRAG imports for models that are not asked here: empty modules stand in for them."""
 
 
 class Remembering:
@@ -200,11 +206,10 @@ class _Embedder:
 def hipporag_peer(corpus: Corpus) -> Search:
     """Return HippoRAG 2 over our extractor's triples, without its language model."""
     for name in _UNUSED:
-        if name.partition(".")[0] not in sys.modules and importlib.util.find_spec(name.partition(".")[0]) is None:
-            sys.modules[name] = types.ModuleType(name)
-    for name, attribute in (("gritlm", "GritLM"), ("botocore.exceptions", "ClientError")):
-        if not hasattr(sys.modules.get(name, np), attribute):
-            setattr(sys.modules.setdefault(name, types.ModuleType(name)), attribute, type(attribute, (Exception,), {}))
+        sys.modules.setdefault(name, types.ModuleType(name))
+    for name, attribute in _UNUSED_NAMES:
+        if not hasattr(sys.modules[name], attribute):
+            setattr(sys.modules[name], attribute, type(attribute, (Exception,), {}))
     os.environ.setdefault("OPENAI_API_KEY", "unused: nothing is asked of a server")
     hipporag = importlib.import_module("hipporag.HippoRAG")
     logging.getLogger("hipporag").setLevel(logging.ERROR)
