@@ -10,6 +10,7 @@ import datetime
 import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from kg.errors import InputError
 from kg.extraction.dates import MONTHS, parse_date
@@ -107,6 +108,7 @@ def period_of(written: str) -> Period | None:
     return _years(int(year), int(year))
 
 
+@lru_cache(maxsize=65536)
 def read_day(text: str, *, today: datetime.date | None = None) -> Period | None:
     """Return the days that a date in any common form means; ``None`` where it is none.
 

@@ -110,7 +110,10 @@ def test_a_page_range_holds(samples_service):
 
 def test_since_and_until_take_the_dates_that_passages_mention(samples_service):
     found = samples_service.search(
-        "demo", Query(text="wind turbines"), k=30, scope=scope_of(("energy-notes.txt",), (), since="2016", until="2016-12-31")
+        "demo",
+        Query(text="wind turbines"),
+        k=30,
+        scope=scope_of(("energy-notes.txt",), (), since="2016", until="2016-12-31"),
     )
 
     assert found.evidence

@@ -12,7 +12,8 @@ from retrieval.engine import MODES
 from retrieval.options import Refinement
 from retrieval.retriever import Retriever
 from retrieval.types import Query
-from retrieval.understanding.filters import Filter, parse_condition
+from retrieval.understanding.conditions import parse_condition
+from retrieval.understanding.filters import Filter
 
 TEXTS = {
     "curie.txt": "Curie\n\nMarie Curie was born in Warsaw and moved to Paris.",

@@ -12,7 +12,8 @@ from kg.testing.builders import make_delta
 from kg.types import Modality
 from retrieval.retriever import Retriever
 from retrieval.types import Query
-from retrieval.understanding.filters import Condition, Filter, parse_condition, select
+from retrieval.understanding.conditions import Condition, parse_condition
+from retrieval.understanding.filters import Filter, select
 from retrieval.understanding.times import Period
 
 TEXTS: dict[str, str] = {}
