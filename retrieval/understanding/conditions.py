@@ -129,7 +129,10 @@ def chunk_test(condition: Condition, catalog: Catalog) -> Callable[[str], bool]:
 
         def is_on(chunk_id: str) -> bool:
             first, last = pages_of.get(chunk_id, (1, 1))
-            return any(first <= page <= last for page in pages) == is_wanted
+            for page in pages:  # a generator would cost more than all else here
+                if first <= page <= last:
+                    return is_wanted
+            return not is_wanted
 
         return is_on
     compare, edge = _ORDERS[condition.operator], int(condition.operator in (">", ">="))
