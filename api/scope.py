@@ -13,7 +13,8 @@ from pathlib import Path
 
 from kg.errors import InputError, NotFoundError
 from kg.types import DocumentInfo, Modality
-from retrieval.understanding.filters import Condition, Filter, is_pattern, parse_condition
+from retrieval.understanding.conditions import Condition, is_pattern, parse_condition
+from retrieval.understanding.filters import Filter
 from retrieval.understanding.times import Period, period_from_user
 
 __all__ = ["Scope", "filter_of", "find_document", "scope_of"]

@@ -45,6 +45,8 @@ from retrieval.types import Evidence, Query, TextEncoder, Trace
 
 __all__ = ["MODES", "RetrievalEngine"]
 
+_ATTEMPTS = 3
+"""Searches of one request over a record that changes under it; the last one leaves out what went meanwhile."""
 _N_THEMES = 5
 """The most communities whose chunks are evidence for a global question."""
 _COVERING = frozenset({"auto", "mix"})
@@ -63,6 +65,7 @@ class _Request:
     first: frozenset[Modality] | None = None
     words: str = ""
     seen: SeenPicture | None = None
+    leaves_out_gone: bool = False
 
 
 class RetrievalEngine:
@@ -134,10 +137,7 @@ class RetrievalEngine:
         """Read chunks as evidence that no retriever of this engine found; those that are there no more are left out."""
         catalog = self._derived.catalog()
         found = [FoundChunk(chunk_id=one, score=0.0, shares={}) for one in chunk_ids if one in catalog.document_of]
-        try:
-            return self._reader.read(found, {}, catalog)
-        except NotFoundError:  # a document went between the two: what is left was found by the search itself
-            return []
+        return self._reader.read(found, {}, catalog, leaves_out_gone=True)
 
     @property
     def vector_space(self) -> str:
@@ -215,11 +215,12 @@ class RetrievalEngine:
             if seen is None:
                 return [], clock.trace()
         request = self._routed(request, route, clock)
-        try:
-            return self._filled_up(request, clock), clock.trace()
-        except NotFoundError:  # a document went between the search and the reading of its chunks: look again, once
-            clock.notes.append("the record changed; searched again")
-            return self._filled_up(request, clock), clock.trace()
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._filled_up(request, clock), clock.trace()
+            except NotFoundError:  # a document went between the search and the reading of its chunks: look again
+                clock.notes.append("the record changed; searched again")
+        return self._filled_up(replace(request, leaves_out_gone=True), clock), clock.trace()
 
     def entities_of(self, text: str) -> list[str]:
         """Return the ids of the entities that a text names, as graph search recognises them, in their order there."""
@@ -292,7 +293,7 @@ class RetrievalEngine:
                 found = self._covering(request.text, found, catalog)
         found = copies_first(found, pools)
         with clock.stage("read"):
-            return self._reader.read(found[: request.k], pools, catalog)
+            return self._reader.read(found[: request.k], pools, catalog, leaves_out_gone=request.leaves_out_gone)
 
     def _dense_pool(
         self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: Clock
@@ -366,7 +367,7 @@ class RetrievalEngine:
             for place, (theme, score) in enumerate(best):
                 own = frozenset(theme.chunk_ids).intersection(catalog.document_of).difference(found)
                 own = own if allowed is None else own & allowed
-                named = theme.entities if allowed is None else self._seen(theme.entities, catalog, own)
+                named = theme.entities if allowed is None else self._derived.graph(catalog).seen(theme.entities, own)
                 n_wanted = -(-(request.k - len(found)) // (len(best) - place))
                 (pairs,) = index.search(query_1D, k=n_wanted, allowed=own) if own and n_wanted > 0 else ([],)
                 for chunk_id, likeness in _known(pairs, catalog):
@@ -382,11 +383,6 @@ class RetrievalEngine:
             named_themes = "; ".join(f"{theme.name} ({score:.3f})" for theme, score in best)
             clock.notes.append(f"communities {how}: {named_themes}")
         return sorted(found.values(), key=lambda item: (-item.score, item.chunk_id))
-
-    def _seen(self, names: Sequence[str], catalog: Catalog, chunk_ids: Collection[str]) -> tuple[str, ...]:
-        """Return the names of entities that these chunks mention."""
-        graph = self._derived.graph(catalog)
-        return tuple(name for name in names if not graph.mentioning(graph.called(name)).isdisjoint(chunk_ids))
 
     def _walk(
         self,

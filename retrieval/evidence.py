@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from kg.errors import NotFoundError
 from kg.ports import RecordStore
 from kg.types import CaptionLine, Chunk, Span
 from retrieval.derived import Catalog
@@ -45,15 +46,26 @@ class EvidenceReader:
         self._store = store
         self._row_spans: dict[str, tuple[Span, ...]] = {}
 
-    def read(self, found: Sequence[FoundChunk], pools: Mapping[str, ScoredPool], catalog: Catalog) -> list[Evidence]:
+    def read(
+        self,
+        found: Sequence[FoundChunk],
+        pools: Mapping[str, ScoredPool],
+        catalog: Catalog,
+        *,
+        leaves_out_gone: bool = False,
+    ) -> list[Evidence]:
         """Read what was found.
 
         :param found: Chunks, best first.
         :param pools: What each retriever found, for ranks and raw scores.
         :param catalog: The documents.
+        :param leaves_out_gone: Leave out what is there no more, rather than fail.
         :returns: Evidence in the same order, ranks from 1.
-        :raises NotFoundError: If a chunk is there no more.
+        :raises NotFoundError: If a chunk is there no more and is not left out.
         """
+        if leaves_out_gone:
+            read = [item for one in found for item in self._read_if_there(one, pools, catalog)]
+            return [_ranked(item, rank) for rank, item in enumerate(read, start=1)]
         ranks = {
             name: {item: (rank, score) for rank, (item, score) in enumerate(pool.pairs, start=1)}
             for name, pool in pools.items()
@@ -91,6 +103,12 @@ class EvidenceReader:
             )
         return evidence
 
+    def _read_if_there(self, found: FoundChunk, pools: Mapping[str, ScoredPool], catalog: Catalog) -> list[Evidence]:
+        try:
+            return self.read([found], pools, catalog)
+        except NotFoundError:
+            return []
+
     def _lines(self, chunk: Chunk) -> tuple[CaptionLine, ...]:
         caption = None if chunk.asset_id is None else self._store.caption(chunk.asset_id)
         if caption is None:
@@ -123,3 +141,8 @@ class EvidenceReader:
         first = bisect_right(spans, chunk.span.start, key=lambda span: span.end)
         stop = bisect_left(spans, chunk.span.end, key=lambda span: span.start)
         return tuple(TableRow(number=index + 1, span=spans[index]) for index in range(first, stop))
+
+
+def _ranked(item: Evidence, rank: int) -> Evidence:
+    voices = (replace(one, rank=rank) if one.retriever in _BY_GRAPH else one for one in item.contributions)
+    return replace(item, rank=rank, contributions=tuple(voices))

@@ -137,6 +137,10 @@ class EntityGraph:
         rows = self._edges[:, sorted(columns)].nonzero()[0]
         return frozenset(self.chunk_ids[row] for row in set(rows.tolist()))
 
+    def seen(self, names: Iterable[str], chunk_ids: Collection[str]) -> tuple[str, ...]:
+        """Return those of the names of entities that these chunks mention, in their order."""
+        return tuple(name for name in names if not self.mentioning(self.called(name)).isdisjoint(chunk_ids))
+
     def walk(
         self,
         seeds: Mapping[str, float],

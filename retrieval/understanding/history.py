@@ -128,7 +128,7 @@ def complete_question(question: str, history: Sequence[str], *, type_of: TypeOf 
     asked, said = _previous(turns, type_of)
     if not asked and not said:
         return Rewritten(text=question)
-    completed = _from_frame(flat, asked, said, type_of) if asked else None
+    completed = _from_frame(flat, asked, said, type_of) if re.search(r"\w", asked) else None
     if completed is not None and completed != flat:
         return Rewritten(text=completed, changes=(f"{flat!r} continues {asked!r}",))
     return _resolved(flat, said, type_of) or Rewritten(text=question)
@@ -143,7 +143,7 @@ def _previous(turns: Sequence[str], type_of: TypeOf) -> tuple[str, list[_Named]]
             text = " ".join(_USER.sub("", turn).split())
             names = _names_of(spoken, type_of)
             before = asked
-            completed = _from_frame(text, before, names, type_of) if before else None
+            completed = _from_frame(text, before, names, type_of) if re.search(r"\w", before) else None
             resolved = _resolved(text, names, type_of) if completed is None else None
             asked = completed or (resolved.text if resolved else text)
             spoken.append(asked)

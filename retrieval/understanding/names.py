@@ -19,9 +19,8 @@ _FIRST = word_set(
     "a after all also among an and are as at before besides between both but by can compare could count describe "
     "did do does during each either every explain express find first for from give had has have he her his how i "
     "if in is it its list may most name no of on one or please question she should show so some sum summarise "
-    "summarize tell than that "
-    "the their there these they this those to under until was we were what when where which while who whom whose "
-    "why will with would you your"
+    "summarize tell than that the their there these they this those to under until was we were what when where "
+    "which while who whom whose why will with would you your"
 )
 """Words whose capital at the beginning of a sentence is the sentence's."""
 

@@ -34,6 +34,8 @@ _N_LEADS = 2
 """Leads of the best hit that are put behind it. One more or less moves Recall@5 of hotpotqa-100 by .005."""
 _LEAST_SCORE = 1e-6
 """Below it a walk's share is the noise of where it stopped; its logarithm would spread the scale."""
+_TIE = 1e-6
+"""What a rank is worth between equal scores, so that what is level keeps its order."""
 Search = Callable[[str], list[Evidence]]
 
 
@@ -170,12 +172,19 @@ def add_up(lists: Mapping[str, Sequence[Evidence]], *, retriever: str) -> list[E
 
 
 def _pairs(items: Sequence[Evidence]) -> list[tuple[str, float]]:
-    """Return scores that can be standardised: a walk's shares spread over powers of ten, other scores as they are."""
+    """Return scores that can be standardised and that fall with the rank.
+
+    A walk's shares spread over powers of ten, so their logarithms are taken. A hit that was put before better ones, by
+    what it is rather than by its score, counts as much as the best behind it.
+    """
     by_graph = any(one.retriever == "graph" for item in items for one in item.contributions)
-    if not by_graph:
-        return [(item.chunk.chunk_id, item.score) for item in items]
-    # What lies below the noise keeps its order, too.
-    return [(item.chunk.chunk_id, math.log(max(item.score, _LEAST_SCORE)) - 1e-6 * item.rank) for item in items]
+    pairs: list[tuple[str, float]] = []
+    least = -math.inf
+    for item in reversed(items):
+        score = math.log(max(item.score, _LEAST_SCORE)) if by_graph else item.score
+        least = max(score, least)
+        pairs.append((item.chunk.chunk_id, least - _TIE * item.rank))
+    return pairs[::-1]
 
 
 def _ranked(items: Sequence[Evidence]) -> list[Evidence]:

@@ -22,11 +22,11 @@ _CORPUS = (
 _MAIN = r"(?:main|key|major|central|overall|overarching|general|principal|dominant|recurring|most (?:important|common))"
 _THIS = r"(?:all )?(?:of )?(?:(?:this|these|those|the|my|our|your) )?(?:whole |entire |complete )?"
 _THEMES = r"(?:themes?|topics?|subjects?|issues?|ideas?|storylines?)"
+_IN = r"(?:in|of|across|from|by|through)"
 _SAID = r"(?:(?: that)?(?: are| is)? (?:discussed|covered|mentioned|treated|described|here|there|about))*"
 _WHOLE = re.compile(
-    rf"\b{_MAIN} {_THEMES}{_SAID}(?: (?:in|of|across|from|by|through) {_THIS}{_CORPUS})?\W*$"
-    rf"|\b(?:what|which|list|summari[sz]e)\b.* {_THEMES}{_SAID}(?: run)? "
-    rf"(?:in|of|across|from|by|through) {_THIS}{_CORPUS}\W*$"
+    rf"\b{_MAIN} {_THEMES}{_SAID}(?: {_IN} {_THIS}{_CORPUS})?\W*$"
+    rf"|\b(?:what|which|list|summari[sz]e)\b.* {_THEMES}{_SAID}(?: run)? {_IN} {_THIS}{_CORPUS}\W*$"
     rf"|\bwhat (?:is|are|do|does) {_THIS}{_CORPUS} (?:all |mostly |mainly )?(?:about|contain|cover)\W*$"
     rf"|\b(?:summari[sz]e|summary of|overview (?:of|over)|describe) {_THIS}{_CORPUS}\W*$",
     re.I,

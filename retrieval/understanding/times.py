@@ -10,6 +10,7 @@ import datetime
 import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from kg.errors import InputError
 from kg.extraction.dates import MONTHS, parse_date
@@ -30,7 +31,7 @@ DATE_KEYS = ("date", "published", "issued", "created", "modified", "updated")
 """Metadata that say when a document is from, the best first."""
 _DIGITS = re.compile(r"(?<!\d)((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?:(?!\d)|(?=\d{4}(?:\d\d)?(?!\d)))")
 _ISO = re.compile(r"(?<!\d)((?:1\d|20)\d\d)[-_./](0?[1-9]|1[0-2])(?:[-_./](0?[1-9]|[12]\d|3[01]))?(?!\d)")
-_YEAR_IN_NAME = re.compile(r"(?<![\d.])((?:19|20)\d\d)(?![\d.])")
+_YEAR_IN_NAME = re.compile(r"(?<![\d.])((?:19|20)\d\d)(?!\d|\.\d)")
 _FORM = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?(?:T.*)?")
 _QUARTER = re.compile(r"(\d{4})-Q([1-4])")
 _WEEK = re.compile(r"(\d{4})-W(0[1-9]|[1-4]\d|5[0-2])")
@@ -107,6 +108,7 @@ def period_of(written: str) -> Period | None:
     return _years(int(year), int(year))
 
 
+@lru_cache(maxsize=65536)
 def read_day(text: str, *, today: datetime.date | None = None) -> Period | None:
     """Return the days that a date in any common form means; ``None`` where it is none.
 
