@@ -97,6 +97,7 @@ class PictureSearch:
             )
         )
         self._rows: tuple[int, list[PictureRow]] = (-1, [])
+        self._every: tuple[int, dict[str, list[str]]] = (-1, {})
 
     @property
     def encoders(self) -> tuple[PictureVectors, ...]:
@@ -213,14 +214,19 @@ class PictureSearch:
             self._rows = (version, rows)
         return rows
 
-    def _chunks_of(self, catalog: Catalog, allowed: frozenset[str] | None) -> dict[str, list[str]]:
+    def _chunks_of(self, catalog: Catalog, allowed: frozenset[str] | None) -> Mapping[str, Sequence[str]]:
         """Return the chunks that stand for each picture that may be found, by the picture's SHA-256."""
-        chunks_of: dict[str, list[str]] = {}
-        may_be = catalog.document_of if allowed is None else allowed
-        for row in self._read_rows(catalog.version):
-            if row.chunk_id in may_be and row.chunk_id in catalog.document_of:
-                chunks_of.setdefault(row.sha256, []).append(row.chunk_id)
-        return chunks_of
+        version, every = self._every
+        if version != catalog.version:
+            every = {}
+            for row in self._read_rows(catalog.version):
+                if row.chunk_id in catalog.document_of:
+                    every.setdefault(row.sha256, []).append(row.chunk_id)
+            self._every = (catalog.version, every)
+        if allowed is None:
+            return every
+        chosen = {sha256: [one for one in chunks if one in allowed] for sha256, chunks in every.items()}
+        return {sha256: chunks for sha256, chunks in chosen.items() if chunks}
 
     def _copies_of(
         self, seen: SeenPicture, chunks_of: Mapping[str, Sequence[str]], note: Callable[[str], None]
@@ -228,7 +234,7 @@ class PictureSearch:
         likeness = dict.fromkeys(seen.sha256s & chunks_of.keys(), 1.0)
         frames = [vector for vector in self._copies.encoder.encode_images(seen.frames) if vector is not None]
         if frames:
-            near, n_missing = self._copies.nearest(np.stack(frames), k=_N_COPIES, among=chunks_of.keys())
+            near, n_missing = self._copies.nearest(np.stack(frames), k=_N_COPIES, among=chunks_of)
             likeness = {**{sha256: cosine for sha256, cosine in near if cosine >= SAME_PICTURE}, **likeness}
             if n_missing:
                 note(_missing(n_missing, self._copies))
@@ -242,7 +248,7 @@ class PictureSearch:
         n_pool: int,
         note: Callable[[str], None],
     ) -> list[tuple[str, float]]:
-        near, n_missing = index.nearest(queries_FD, k=n_pool, among=chunks_of.keys())
+        near, n_missing = index.nearest(queries_FD, k=n_pool, among=chunks_of)
         if n_missing:
             note(_missing(n_missing, index))
         return _spread(near, chunks_of)

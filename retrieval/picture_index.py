@@ -53,6 +53,8 @@ class PictureIndex:
         self._n_on_the_way = n_on_the_way
         self._lock = threading.RLock()
         self._index: FaissIndex | None = None
+        self._caught_up_with: Collection[str] | None = None
+        """The very collection that the index was last caught up with, which its owner does not change."""
         self._nothing_to_see: set[str] = set()
         """Pictures that the encoder has no vector for, which are not tried again by this process."""
 
@@ -76,7 +78,8 @@ class PictureIndex:
         index, n_missing = self.caught_up(among)
         best: dict[str, float] = {}
         if len(index):
-            for pairs in index.search(queries_FD, k=k, allowed=frozenset(among)):
+            is_all = len(index) == len(among) and not n_missing  # it holds all of them, so it holds nothing else
+            for pairs in index.search(queries_FD, k=k, allowed=None if is_all else frozenset(among)):
                 for sha256, cosine in pairs:
                     best[sha256] = max(cosine, best.get(sha256, -1.0))
         return sorted(best.items(), key=lambda pair: (-pair[1], pair[0])), n_missing
@@ -84,6 +87,8 @@ class PictureIndex:
     def caught_up(self, held: Collection[str]) -> tuple[FaissIndex, int]:
         """Return the index with at least these pictures in it, and how many of them have no vector yet."""
         with self._lock:
+            if self._index is not None and held is self._caught_up_with:
+                return self._index, 0
             index = self._index or self._load(len(held))
             missing = sorted(frozenset(held) - index.ids() - self._nothing_to_see)
             stored = self._store.picture_vectors(encoder=self.space, sha256s=missing)
@@ -94,13 +99,14 @@ class PictureIndex:
             if stored:
                 index.add(list(stored), np.stack(list(stored.values())))
                 self._save(index)
-            self._index = index
+            self._index, self._caught_up_with = index, None if lacking else held
             return index, len(lacking)
 
     def drop(self, held: Collection[str]) -> None:
         """Take pictures out that the record no longer holds."""
         with self._lock:
             if self._index is not None and (gone := self._index.ids() - frozenset(held)):
+                self._caught_up_with = None
                 self._index.remove(sorted(gone))
                 self._save(self._index)
 
@@ -121,7 +127,7 @@ class PictureIndex:
     def forget(self) -> None:
         """Drop the index and its file, of which the record has no vectors any more."""
         with self._lock:
-            self._index = None
+            self._index = self._caught_up_with = None
             self._nothing_to_see.clear()
             self._file.unlink(missing_ok=True)
 
