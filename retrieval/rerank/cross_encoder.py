@@ -62,7 +62,7 @@ class CrossEncoderReranker:
                 f"{path} holds no cross-encoder (no config.json). "
                 "Fetch one with `mmkg models pull hf:ORG/NAME@REVISION`."
             )
-        if max_length < 16 or batch_tokens < 1:  # noqa: PLR2004 - what the docstring says
+        if max_length < 16 or batch_tokens < 1:
             raise ConfigError(
                 f"Cross-encoder: need max_length >= 16 and batch_tokens >= 1, got {max_length} and {batch_tokens}."
             )

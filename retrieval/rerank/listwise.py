@@ -40,7 +40,7 @@ class ListwiseArranger:
     name = "listwise"
 
     def __init__(self, model: ChatModel, *, window: int = 20, step: int = 10) -> None:
-        if window < 2 or not 1 <= step <= window:  # noqa: PLR2004 - one passage has one order
+        if window < 2 or not 1 <= step <= window:
             raise ConfigError(f"listwise: need window >= 2 and step from 1 to window, got {window} and {step}.")
         self._model = model
         self._window = window

@@ -94,8 +94,7 @@ class Refiner:
 
     def depth(self, refinement: Refinement, k: int) -> int:
         """Return how many candidates a search must give, where ``k`` are wanted in the end."""
-        is_reordered = bool(refinement.rerank) or refinement.diversity > 0.0
-        return max(k, refinement.n_candidates) if is_reordered else k
+        return max(k, refinement.n_candidates) if _reorders(refinement) else k
 
     def before(self, query: Query, refinement: Refinement) -> GateVerdict | None:
         """Return the gate's verdict that retrieval is not needed, or ``None`` to search."""
@@ -115,9 +114,9 @@ class Refiner:
         :raises InputError: If a name is unknown.
         """
         stages, notes = list(trace.stages), list(trace.notes)
-        pool = list(evidence[: refinement.n_candidates])
-        rest = list(evidence[refinement.n_candidates :])
-        last = pool[-1].score if pool else 0.0
+        n_candidates = refinement.n_candidates if _reorders(refinement) else len(evidence)
+        pool, rest = list(evidence[:n_candidates]), evidence[n_candidates:]
+        least = min((item.score for item in pool), default=0.0)
         scale = first_stage(pool)
         for name in refinement.rerank:
             started = self._clock()
@@ -128,9 +127,8 @@ class Refiner:
             order = diversify(scale, self._matrix(pool, notes), diversity=refinement.diversity)
             pool, scale = _dealt("mmr", pool, scale, order)
             stages.append(("mmr", self._clock() - started))
-        behind = pool[-1].score if pool else 0.0
-        rest = [replace(item, score=behind + item.score - last) for item in rest]
-        found = [replace(item, rank=rank) for rank, item in enumerate([*pool, *rest][:k], start=1)]
+        behind = [replace(item, score=pool[-1].score + min(item.score - least, 0.0)) for item in rest]
+        found = [replace(item, rank=rank) for rank, item in enumerate([*pool, *behind][:k], start=1)]
         verdict = trace.gate
         if refinement.gate != OFF:
             started = self._clock()
@@ -168,6 +166,10 @@ class Refiner:
             notes.append(f"diversity: {len(pool) - len(stored)} of {len(pool)} candidates have no vector")
         nothing_D = np.zeros(width, dtype=np.float32)
         return np.stack([stored.get(item.chunk.chunk_id, nothing_D) for item in pool])
+
+
+def _reorders(refinement: Refinement) -> bool:
+    return bool(refinement.rerank) or refinement.diversity > 0.0
 
 
 def _dealt(

@@ -130,7 +130,7 @@ def _report(label: str, rows: list[Row], names: list[str], weights: np.ndarray, 
     best = max(sorted(set(cosine)), key=lambda least: (cosine[yes] >= least).mean() + (cosine[no] < least).mean())
     refusals = {
         "gate": ((scores < LEAST_RELEVANCE) & (cosine < ENOUGH_COSINE), scores),
-        "regression alone at 0.50": (scores < 0.5, scores),  # noqa: PLR2004 - as the line says
+        "regression alone at 0.50": (scores < 0.5, scores),
         f"cosine alone at {best:.2f}, in hindsight": (cosine < best, cosine),
     }
     for who, (is_refused, values) in refusals.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -171,6 +173,24 @@ def test_what_stands_behind_the_candidates_keeps_its_order_and_its_distance():
     assert scores[1] - scores[2] == pytest.approx(1 / 2 - 1 / 3)
 
 
+def test_a_gate_alone_changes_no_score_however_many_hits_there_are():
+    pool = items(*(f"text {n}" for n in range(6)))
+
+    evidence, _ = refined(pool, gate="strict", n_candidates=2)
+
+    assert evidence == pool
+
+
+def test_a_hit_behind_the_candidates_that_scored_better_than_one_of_them_stays_behind():
+    pool = items("a", "aaaa", "aa")
+    pool[1] = replace(pool[1], score=0.1)  # a search may put forward what scored less
+
+    evidence, _ = refined(pool, rerank=("length",), n_candidates=2)
+
+    assert said(evidence) == ["aaaa", "a", "aa"]
+    assert evidence[2].score == evidence[1].score
+
+
 def test_rerankers_run_one_after_another():
     evidence, trace = refined(items("aa", "a", "aaaa"), rerank=("length", "coverage"))
 
@@ -264,8 +284,6 @@ def test_scores_that_are_all_alike_say_nothing():
 
 
 def test_shares_of_a_walk_are_compared_by_their_logarithms():
-    from dataclasses import replace
-
     walked = [
         replace(item, score=score, contributions=(Contribution(retriever="graph", rank=1, score=score),))
         for item, score in zip(items("a", "b", "c"), (0.1, 0.01, 0.001), strict=True)
