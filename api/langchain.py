@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from api.after_search import with_steps
 from api.payloads import answer_payload, evidence_payload
 from api.refinement import refinement_of
 from api.scope import scope_of
 from api.service import Service
 from kg.errors import MissingExtraError
+from retrieval.options import Refinement
 from retrieval.types import Evidence, Query
 
 try:
@@ -42,7 +44,8 @@ class MmkgRetriever(BaseRetriever):
 
     ``service`` does the work; ``workspace``, ``k``, ``mode``, ``documents``, ``modalities`` and ``route`` are those of
     :meth:`api.service.Service.search`; ``where``, ``since`` and ``until`` are those of ``mmkg search``. ``history``
-    holds the earlier turns of the conversation. ``image`` is a picture (the bytes of an image file) that goes with
+    holds the earlier turns of the conversation. ``rerank``, ``candidates``, ``diversity`` and ``gate`` are the steps
+    after the search; ``None`` takes the settings. ``image`` is a picture (the bytes of an image file) that goes with
     every question.
     """
 
@@ -59,6 +62,10 @@ class MmkgRetriever(BaseRetriever):
     decompose: str = "auto"
     image: bytes | None = None
     route: str = "off"
+    rerank: tuple[str, ...] | None = None
+    candidates: int | None = None
+    diversity: float | None = None
+    gate: str | None = None
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         service: Service = self.service
@@ -68,7 +75,9 @@ class MmkgRetriever(BaseRetriever):
             k=self.k,
             mode=self.mode,
             scope=scope_of(self.documents, self.modalities, where=self.where, since=self.since, until=self.until),
-            refinement=refinement_of(history=self.history, decompose=self.decompose, route=self.route),
+            refinement=_with_steps(
+                self, refinement_of(history=self.history, decompose=self.decompose, route=self.route)
+            ),
         )
         return [to_document(item) for item in found.evidence]
 
@@ -86,6 +95,10 @@ class MmkgAnswerer(RunnableSerializable[str, dict[str, Any]]):
     where: tuple[str, ...] = ()
     history: tuple[str, ...] = ()
     image: bytes | None = None
+    rerank: tuple[str, ...] | None = None
+    candidates: int | None = None
+    diversity: float | None = None
+    gate: str | None = None
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:  # noqa: A002 - LangChain's name
         """Answer one question.
@@ -120,6 +133,18 @@ class MmkgAnswerer(RunnableSerializable[str, dict[str, Any]]):
             k=self.k,
             generator=self.generator,
             scope=scope_of((), (), where=self.where),
-            refinement=refinement_of(history=self.history),
+            refinement=_with_steps(self, refinement_of(history=self.history)),
         )
         return answer_payload(answer)
+
+
+def _with_steps(asked: MmkgRetriever | MmkgAnswerer, understood: Refinement) -> Refinement:
+    service: Service = asked.service
+    return with_steps(
+        understood,
+        service.settings,
+        rerank=asked.rerank,
+        candidates=asked.candidates,
+        diversity=asked.diversity,
+        gate=asked.gate,
+    )

@@ -16,12 +16,14 @@ from kg.jobs.model import Job, JobItem
 from kg.jobs.policy import advice
 from kg.types import DocumentInfo, IngestReport
 from retrieval.types import Evidence, Trace
+from retrieval.verdicts import GateVerdict
 
 __all__ = [
     "answer_payload",
     "completion_payload",
     "document_payload",
     "evidence_payload",
+    "gate_payload",
     "item_payload",
     "job_payload",
     "report_payload",
@@ -95,9 +97,13 @@ def answer_payload(answer: Answer) -> dict[str, Any]:
     """Return an answer as plain values, with the evidence it was drawn from.
 
     :param answer: The answer.
-    :returns: What :func:`generation.render.answer_to_json` returns, and ``evidence``.
+    :returns: What :func:`generation.render.answer_to_json` returns, ``evidence`` and ``gate``.
     """
-    return {**answer_to_json(answer), "evidence": [evidence_payload(item) for item in answer.evidence]}
+    return {
+        **answer_to_json(answer),
+        "evidence": [evidence_payload(item) for item in answer.evidence],
+        "gate": gate_payload(answer.trace.gate),
+    }
 
 
 def evidence_payload(item: Evidence) -> dict[str, Any]:
@@ -133,17 +139,32 @@ def trace_payload(trace: Trace) -> dict[str, Any]:
     return {"stages": stages, "notes": list(trace.notes), "question": trace.question}
 
 
+def gate_payload(verdict: GateVerdict | None) -> dict[str, Any] | None:
+    """Return what a gate said as plain values; ``None`` where none was asked.
+
+    :param verdict: The verdict.
+    :returns: ``{"gate", "decision", "reason", "relevance", "reply", "passages": [{"chunk_id", "relevance",
+        "is_relevant", "is_consistent", "conflicts"}]}``.
+    """
+    if verdict is None:
+        return None
+    passages = [{**dataclasses.asdict(one), "conflicts": list(one.conflicts)} for one in verdict.passages]
+    return {**dataclasses.asdict(verdict), "decision": verdict.decision.value, "passages": passages}
+
+
 def search_payload(found: SearchResult, *, question: str) -> dict[str, Any]:
     """Return found evidence as plain values.
 
     :param found: Evidence and trace.
     :param question: What was asked.
-    :returns: ``{"question", "evidence": [{"rank", "score", "modality", "name", "page", "text", …}], "trace"}``.
+    :returns: ``{"question", "evidence": [{"rank", "score", "modality", "name", "page", "text", …}], "trace",
+        "gate"}``; ``gate`` as in :func:`gate_payload`.
     """
     return {
         "question": question,
         "evidence": [evidence_payload(item) for item in found.evidence],
         "trace": trace_payload(found.trace),
+        "gate": gate_payload(found.trace.gate),
     }
 
 

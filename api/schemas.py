@@ -55,6 +55,15 @@ class _SearchRequest(_In):
     times: str = Field(default="auto", description="auto, off, soft or hard: what 'in 2019' in the question does.")
     route: str = Field(default="off", description="Who chooses the kinds to search first: off, rules, lm, moe, openai.")
     image: str | None = Field(default=None, description="A picture to search by: an image file as base64.")
+    rerank: list[str] | None = Field(
+        default=None,
+        max_length=8,
+        description="coverage, maxsim, cross-encoder, vlm, listwise, one after another; ['none']: none; "
+        "null: the setting.",
+    )
+    candidates: int | None = Field(default=None, ge=1, le=1000, description="How many hits are reranked.")
+    diversity: float | None = Field(default=None, ge=0, le=1, description="How far repetitions are put back; 0: off.")
+    gate: str | None = Field(default=None, description="off, rules or model: who may say that nothing is relevant.")
 
 
 class RetrieveRequest(_SearchRequest):
@@ -99,6 +108,7 @@ class RetrieveResponse(_Out):
     question: str
     evidence: list[EvidenceOut]
     trace: dict[str, Any]
+    gate: dict[str, Any] | None = Field(default=None, description="What the gate said, where one was asked.")
 
 
 class CitationOut(_Out):
@@ -120,11 +130,12 @@ class AnswerOut(_Out):
     """An answer."""
 
     question: str
-    status: str
+    status: str = Field(description="answered, insufficient or retrieval_not_needed.")
     answer: str
     short_answer: str
     generator: str
     citations: list[CitationOut]
+    gate: dict[str, Any] | None = Field(default=None, description="What the gate said, where one was asked.")
 
 
 class PredictionOut(_Out):

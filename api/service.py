@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from api.after_search import with_steps
 from api.asking import complete
 from api.curation import Curation
 from api.exact import Answered, try_exact
@@ -25,6 +26,7 @@ from api.settings import Settings
 from api.vectors import Reindexed, describe_vectors, reindex
 from api.workspaces import Workspace, Workspaces
 from generation.events import AnswerEvent, EventKind
+from generation.gated import write_gated
 from generation.types import Answer
 from kg.errors import InputError
 from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, RawFile
@@ -184,7 +186,7 @@ class Service:
         :param k: The most pieces of evidence; ``None`` takes the setting.
         :param mode: One of :data:`retrieval.engine.MODES`.
         :param scope: Which documents and kinds of evidence to search.
-        :param refinement: The steps around the search; ``None`` takes none.
+        :param refinement: The steps around the search; ``None`` takes those of the settings.
         :returns: Evidence, best first, with the trace of the search.
         :raises NotFoundError: If the workspace or a document of the scope does not exist.
         :raises LimitExceededError: If the picture is larger than the setting ``max_picture_bytes``.
@@ -215,7 +217,7 @@ class Service:
         :param mode: How evidence is found.
         :param generator: Who writes; ``None`` takes the setting.
         :param scope: Which documents and kinds of evidence to use.
-        :param refinement: The steps around the search; ``None`` takes none.
+        :param refinement: The steps around the search; ``None`` takes those of the settings.
         :returns: The answer; its status says whether the evidence carried one.
         :raises NotFoundError: If the workspace does not exist.
         """
@@ -255,7 +257,7 @@ class Service:
         :param mode: How evidence is found.
         :param generator: Who writes; ``None`` takes the setting.
         :param scope: Which documents and kinds of evidence to use.
-        :param refinement: The steps around the search; ``None`` takes none.
+        :param refinement: The steps around the search; ``None`` takes those of the settings.
         :yields: One :class:`SearchResult`, then answer events; the last one carries the :class:`Answer`.
         """
         opened = self.workspaces.get(workspace, create=False)
@@ -274,6 +276,10 @@ class Service:
         evidence, trace = self._search(opened, query, k=k, mode=mode, within=within, refinement=asked.refinement)
         trace = asked.before(exact.before(trace))
         yield SearchResult(evidence=tuple(evidence), trace=trace)
+        gated = write_gated(asked.text, evidence, trace)
+        if gated is not None:
+            yield AnswerEvent(kind=EventKind.FINAL, answer=asked.shown(gated))
+            return
         events = answerer.stream(asked.text, evidence, generator=chosen, mentions=opened.store.mentions, trace=trace)
         for event in events:
             yield event if event.answer is None else replace(event, answer=asked.shown(event.answer))
@@ -289,6 +295,7 @@ class Service:
         refinement: Refinement | None,
     ) -> tuple[list[Evidence], Trace]:
         require_picture_fits(query.image, limit=self.settings.max_picture_bytes)
+        refinement = with_steps(Refinement(), self.settings) if refinement is None else refinement
         return opened.retriever.search(
             query, k=self.settings.k if k is None else k, mode=mode, within=within, refinement=refinement
         )

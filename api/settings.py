@@ -33,6 +33,7 @@ __all__ = [
     "GraphDatabase",
     "ImageEncoderSettings",
     "ModelServer",
+    "RerankSettings",
     "Settings",
     "VisionSettings",
     "load_settings",
@@ -169,6 +170,32 @@ class VisionSettings(BaseModel):
     max_tokens: int = Field(default=0, ge=0)
 
 
+class RerankSettings(BaseModel):
+    """What follows a search, where a request does not say otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    default: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    """Names of rerankers, one after another; in the environment parted by commas."""
+    candidates: int = Field(default=50, ge=1, le=1000)
+    """How many of the best hits are reranked."""
+    diversity: float = Field(default=0.0, ge=0, le=1)
+    """How far a hit that says what a better one said is put back; 0 is off."""
+    gate: str = "off"
+    """``off``, ``rules`` or ``model``: who may say that nothing need be searched, or that nothing found is relevant."""
+    cross_encoder: str = ""
+    """The model of ``cross-encoder``: ``hf:ORG/NAME@REVISION`` or a folder."""
+    max_length: int = Field(default=512, ge=16)
+    """The most tokens of question and passage that the cross-encoder reads together."""
+    device: str = ""
+    """A torch device for it; empty takes CUDA where there is one, else the CPU."""
+    judge: str = "lm"
+    """Who judges for ``vlm``, ``listwise`` and the gate ``model``: ``lm``, ``moe``, ``openai``, or of those that judge
+    pictures ``hf:ORG/NAME@REVISION``, the folder of a vision model, or ``openai-vision``: the server of ``vision``."""
+    cache_bytes: int = Field(default=256 * 2**20, ge=0)
+    """The most memory for the token states of passages that ``maxsim`` keeps."""
+
+
 class GraphDatabase(BaseModel):
     """A graph database over Bolt (Neo4j and its kin) that holds a copy of each workspace's graph; no ``uri``: none."""
 
@@ -225,6 +252,7 @@ class Settings(BaseModel):
     encoder: EncoderSettings = EncoderSettings()
     image_encoder: ImageEncoderSettings = ImageEncoderSettings()
     vision: VisionSettings = VisionSettings()
+    rerank: RerankSettings = RerankSettings()
     neo4j: GraphDatabase = GraphDatabase()
     limits: Annotated[LoadLimits, BeforeValidator(_section(LoadLimits))] = LoadLimits()
     fetch: Annotated[FetchLimits, BeforeValidator(_section(FetchLimits))] = FetchLimits()

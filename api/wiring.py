@@ -27,6 +27,7 @@ from kg.ports import Captioner, CaptionRequest, Extractor, Loader, RecordStore, 
 from kg.types import FileOutcome, RawFile
 
 if TYPE_CHECKING:
+    from api.rerankers import Rerankers
     from generation.answerer import Answerer
     from generation.types import LanguageModel
     from kg.extraction.ontology import Ontology
@@ -91,6 +92,7 @@ class Wiring:
             folder=folder,
             store=store,
             make_engine=lambda: make_engine(self, store, folder),
+            make_refiner=lambda engine: self.rerankers().refiner(store, engine),
             question_models=partial(question_model, self),
         )
 
@@ -258,6 +260,16 @@ class Wiring:
             return make_image_encoder(self.settings.image_encoder, self.models)
 
         return self._once("image_encoder", make)
+
+    def rerankers(self) -> Rerankers:
+        """Return what makes rerankers, gates and judges by name."""
+
+        def make() -> Rerankers:
+            from api.rerankers import Rerankers
+
+            return Rerankers(self)
+
+        return self._once("rerankers", make)
 
     def encoder_state(self) -> tuple[str, str]:
         """Say whether the text encoder can be used (``ok`` or ``broken``), and which it is."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kg.graph.record_graph import RecordGraph
     from retrieval.engine import RetrievalEngine
     from retrieval.exact_questions.answerer import ExactQuestions
+    from retrieval.rerank.refiner import Refiner
     from retrieval.retriever import Retriever
     from retrieval.understanding.ports import QuestionModels
 
@@ -35,6 +36,7 @@ class Workspace:
     :param folder: Its folder.
     :param store: Its record, open.
     :param make_engine: Makes retrieval over the record, on first use: listing documents needs no model.
+    :param make_refiner: Makes the steps after a search of that engine; ``None`` makes none.
     :param question_models: Language models that rewrite questions, by name; ``None`` has none.
     """
 
@@ -45,12 +47,14 @@ class Workspace:
         folder: Path,
         store: RecordStore,
         make_engine: Callable[[], RetrievalEngine],
+        make_refiner: Callable[[RetrievalEngine], Refiner] | None = None,
         question_models: QuestionModels | None = None,
     ) -> None:
         self.name = name
         self.folder = folder
         self.store = store
         self._make_engine = make_engine
+        self._make_refiner = make_refiner
         self._engine: RetrievalEngine | None = None
         self._question_models = question_models
         self._retriever: Retriever | None = None
@@ -84,7 +88,8 @@ class Workspace:
         engine = self.engine
         with self._lock:
             if self._retriever is None:
-                self._retriever = Retriever(engine, models=self._question_models)
+                refiner = None if self._make_refiner is None else self._make_refiner(engine)
+                self._retriever = Retriever(engine, models=self._question_models, refiner=refiner)
             return self._retriever
 
     @property

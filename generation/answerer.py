@@ -97,7 +97,7 @@ class _Request:
             generator=generator,
             dropped=dropped,
             notes=notes,
-            trace=Trace(stages=(*self.trace.stages, *self.stages), notes=self.trace.notes),
+            trace=replace(self.trace, stages=(*self.trace.stages, *self.stages)),
         )
         return AnswerEvent(kind=EventKind.FINAL, answer=answer)
 

@@ -4,7 +4,8 @@ Layer: ``generation``; the standard library only.
 
 JSON of an answer (version 1; fields are added, never renamed or dropped)::
 
-    question, status ("answered" | "insufficient"), answer (text with [n] marks), short_answer ("" = none), generator,
+    question, status ("answered" | "insufficient" | "retrieval_not_needed"), answer (text with [n] marks),
+    short_answer ("" = none), generator,
     citations: [{number, source, name, page, is_paged, row (of a table) or null, quote, asset (asset id or null),
                  modality, span: [start, end], box: [x0, y0, x1, y1] or null, chunk_id, document_id}],
     sentences: [{text, citations: [n], support, is_supported}], dropped: the same, notes: [text],

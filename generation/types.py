@@ -33,6 +33,8 @@ class AnswerStatus(StrEnum):
 
     ANSWERED = "answered"
     INSUFFICIENT = "insufficient"
+    NOT_NEEDED = "retrieval_not_needed"
+    """A gate said that the request asks nothing of the documents; the text is a plain reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,3 +36,8 @@ class Refinement:
     passages of that time are found) or ``auto`` (soft, in the mode ``auto``)."""
     route: str = "off"
     """Who chooses which kinds of evidence, and how large pieces of it, are searched."""
+
+    @property
+    def follows_search(self) -> bool:
+        """Whether anything is to be done with what a search finds."""
+        return bool(self.rerank) or self.diversity != 0.0 or self.gate != "off"

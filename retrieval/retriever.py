@@ -14,6 +14,7 @@ from dataclasses import replace
 from kg.errors import InputError
 from retrieval.engine import MODES, RetrievalEngine
 from retrieval.options import Refinement
+from retrieval.rerank.refiner import Refiner
 from retrieval.types import Evidence, Query, Trace
 from retrieval.understanding.decompose import PlanKind
 from retrieval.understanding.filters import Filter, FilterReader, Selection
@@ -34,6 +35,7 @@ class Retriever:
     :param engine: The search over the workspace's record.
     :param models: Language models for questions, by name; ``None`` has none.
     :param today: What "last year" is relative to.
+    :param refiner: The steps after the search; ``None`` takes none, and a refinement that asks for one is refused.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class Retriever:
         *,
         models: QuestionModels | None = None,
         today: Callable[[], datetime.date] = datetime.date.today,
+        refiner: Refiner | None = None,
     ) -> None:
         self._engine = engine
+        self._refiner = refiner
         self._understander = Understander(engine, models=models, today=today)
         self._filters = FilterReader(engine)
         self._parts = PartsSearch(engine)
@@ -75,10 +79,16 @@ class Retriever:
             raise InputError(f"search: k must be at least 1, got {k}.")
         if mode not in MODES:
             raise InputError(f"search: there is no mode {mode!r}. Use one of {', '.join(MODES)}.")
+        refinement = refinement or Refinement()
+        refiner = self._following(refinement)
         started = time.perf_counter()
-        asked = self._understander.understand(
-            query.text, mode=mode, within=within or Filter(), refinement=refinement or Refinement()
-        )
+        asked = self._understander.understand(query.text, mode=mode, within=within or Filter(), refinement=refinement)
+        query = replace(query, text=asked.text)
+        question = asked.text if asked.is_completed else ""
+        verdict = None if refiner is None else refiner.before(query, refinement)
+        if verdict is not None:
+            note = f"gate {verdict.gate}: {verdict.decision} ({verdict.reason})"
+            return [], Trace(notes=(*asked.notes, note), question=question, gate=verdict)
         selection = self.select(asked.within)
         understood = (("understand", time.perf_counter() - started),)
         notes = list(asked.notes)
@@ -86,13 +96,21 @@ class Retriever:
             notes.append(
                 f"filter {asked.within}: {len(selection.chunk_ids)} passages of {len(selection.document_ids)} documents"
             )
-        route = refinement.route if refinement else Refinement().route
-        evidence, trace = self._found(replace(query, text=asked.text), asked, selection, k=k, notes=notes, route=route)
-        return evidence[:k], Trace(
-            stages=(*understood, *trace.stages),
-            notes=(*notes, *trace.notes),
-            question=asked.text if asked.is_completed else "",
-        )
+        depth = k if refiner is None else refiner.depth(refinement, k)
+        evidence, trace = self._found(query, asked, selection, k=depth, notes=notes, route=refinement.route)
+        trace = Trace(stages=(*understood, *trace.stages), notes=(*notes, *trace.notes), question=question)
+        if refiner is None:
+            return evidence[:k], trace
+        return refiner.refine(query, evidence, trace, k=k, refinement=refinement)
+
+    def _following(self, refinement: Refinement) -> Refiner | None:
+        """Return the steps after the search where any is asked for, and refuse what cannot be done."""
+        if not refinement.follows_search:
+            return None
+        if self._refiner is None:
+            raise InputError("search: this retriever has no steps after the search; ask for none.")
+        self._refiner.check(refinement)
+        return self._refiner
 
     def complete(self, question: str, refinement: Refinement) -> tuple[str, tuple[str, ...]]:
         """Complete a question by the conversation before it.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kg.errors import InputError
 from kg.types import CaptionLine, Chunk, DocumentInfo, Span
+from retrieval.verdicts import GateVerdict
 
 __all__ = [
     "Contribution",
@@ -111,6 +112,8 @@ class Trace:
     notes: tuple[str, ...] = ()
     question: str = ""
     """The question that was searched for, where the conversation completed the one that was asked; else empty."""
+    gate: GateVerdict | None = None
+    """What a gate said of the request, where one was asked."""
 
 
 @runtime_checkable

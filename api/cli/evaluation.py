@@ -111,7 +111,9 @@ def _prepare(
 
     recipe = load_recipe(recipe_file)
     corpus = read_folder(folder)
-    service, workspace = evaluation_service(settings, folder, retrieval=recipe.retrieval, fresh=fresh)
+    service, workspace = evaluation_service(
+        settings, folder, retrieval=recipe.retrieval, rerank=recipe.rerank, fresh=fresh
+    )
     with progress("ingesting", quiet=quiet) as bar:
         report = ingest_corpus(
             service,

@@ -27,6 +27,7 @@ from api.cli.asking import (
 from api.cli.explained import print_explanation
 from api.cli.options import HomeOption, JsonOption, WorkspaceOption, service_of
 from api.cli.output import console, failures_explained, print_json, print_table
+from api.cli.refining import CandidatesOption, DiversityOption, GateOption, RerankOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +80,10 @@ def ask(
     rewrite: RewriteOption = "rules",
     times: TimesOption = "auto",
     route: RouteOption = "off",
+    rerank: RerankOption = None,
+    candidates: CandidatesOption = None,
+    diversity: DiversityOption = None,
+    gate: GateOption = None,
     show_evidence: Annotated[bool, typer.Option("--show-evidence", "-e", help="Show the evidence first.")] = False,
     no_generate: Annotated[
         bool, typer.Option("--no-generate", help="Show the evidence only, write no answer.")
@@ -106,17 +111,25 @@ def ask(
             rewrite=rewrite,
             times=times,
             route=route,
+            rerank=rerank,
+            candidates=candidates,
+            diversity=diversity,
+            gate=gate,
             as_json=as_json,
         )
         return
     with failures_explained(as_json=as_json):
+        from api.after_search import with_steps
         from api.pictures import picture_from_file
         from api.scope import scope_of
 
         service, settings = service_of(context, home=home, workspace=workspace)
         scope = scope_of(document or (), modality or (), where=where or (), since=since, until=until)
-        refinement = understanding_of(
+        understood = understanding_of(
             history=history, history_file=history_file, decompose=decompose, rewrite=rewrite, times=times, route=route
+        )
+        refinement = with_steps(
+            understood, settings, rerank=rerank, candidates=candidates, diversity=diversity, gate=gate
         )
         events = service.ask_events(
             settings.workspace,
@@ -196,6 +209,10 @@ def search(
     rewrite: RewriteOption = "rules",
     times: TimesOption = "auto",
     route: RouteOption = "off",
+    rerank: RerankOption = None,
+    candidates: CandidatesOption = None,
+    diversity: DiversityOption = None,
+    gate: GateOption = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show who found what, the ways through the graph to it, and the times.")
     ] = False,
@@ -207,6 +224,7 @@ def search(
 ) -> None:
     """Show the evidence for a question: rank, score, kind, source, page and snippet. Nothing is generated."""
     with failures_explained(as_json=as_json):
+        from api.after_search import with_steps
         from api.explain import draw_explanation, explain_search, explanation_payload
         from api.pictures import picture_from_file
         from api.scope import scope_of
@@ -215,8 +233,11 @@ def search(
         service, settings = service_of(context, home=home, workspace=workspace)
         query = Query(text=question, image=picture_from_file(image, limit=settings.max_picture_bytes))
         scope = scope_of(document or (), modality or (), where=where or (), since=since, until=until)
-        refinement = understanding_of(
+        understood = understanding_of(
             history=history, history_file=history_file, decompose=decompose, rewrite=rewrite, times=times, route=route
+        )
+        refinement = with_steps(
+            understood, settings, rerank=rerank, candidates=candidates, diversity=diversity, gate=gate
         )
         found = service.search(settings.workspace, query, k=k, mode=mode, scope=scope, refinement=refinement)
         wanted = explain or plot
@@ -241,8 +262,11 @@ def print_evidence(found: SearchResult, *, explain: bool) -> None:
     out = console()
     if found.trace.question:
         out.print(f"read as: {found.trace.question}", markup=False, style="dim", soft_wrap=True)
+    verdict = found.trace.gate
+    if verdict is not None:
+        out.print(f"gate {verdict.gate}: {verdict.decision} ({verdict.reason})", markup=False, soft_wrap=True)
     if not found.evidence:
-        out.print("Nothing was found.")
+        out.print(verdict.reply if verdict is not None and verdict.reply else "Nothing was found.", markup=False)
         if explain:
             _print_notes(found)
         return

@@ -79,7 +79,7 @@ def evaluate_answers(
         on_question(question.question_id)
     scored = [(said(answer), question.answers) for question, answer in with_gold if question.answers]
     answered = [(q, a) for q, a in with_gold if a.status is AnswerStatus.ANSWERED]
-    refusals = [answer.status is AnswerStatus.INSUFFICIENT for answer in without_gold]
+    refusals = [answer.status is not AnswerStatus.ANSWERED for answer in without_gold]
     return AnswerReport(
         n=len(with_gold),
         n_unanswerable=len(without_gold),
@@ -94,7 +94,7 @@ def evaluate_answers(
 
 def said(answer: Answer) -> str:
     """Return what is scored: the short answer, else the whole text without its marks, else nothing."""
-    if answer.status is AnswerStatus.INSUFFICIENT:
+    if answer.status is not AnswerStatus.ANSWERED:
         return ""
     return answer.short_answer or " ".join(sentence.text for sentence in answer.sentences)
 

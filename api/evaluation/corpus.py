@@ -27,7 +27,12 @@ _READ_WITH = ("limits", "chunking", "vision", "extractor", "gleanings", "ontolog
 
 
 def evaluation_service(
-    settings: Settings, folder: Path, *, retrieval: dict[str, object], fresh: bool = False
+    settings: Settings,
+    folder: Path,
+    *,
+    retrieval: dict[str, object],
+    rerank: dict[str, object] | None = None,
+    fresh: bool = False,
 ) -> tuple[Service, str]:
     """Return a service over the evaluation workspaces, and the workspace of this folder.
 
@@ -37,6 +42,7 @@ def evaluation_service(
         the recipe's alone, so that a recipe means the same everywhere.
     :param folder: The evaluation folder.
     :param retrieval: The recipe's overrides of the default retrieval settings.
+    :param rerank: The recipe's overrides of the default rerank settings; ``None`` has none.
     :param fresh: Read the corpus again, though it was read before.
     :returns: The service, and the workspace's name.
     :raises ConfigError: If an override is unknown or does not fit.
@@ -49,7 +55,8 @@ def evaluation_service(
         shutil.rmtree(home / workspace)
     kept = {name: getattr(settings, name) for name in ("cache", "threads", "openai", "generator", "ingest")}
     values = {**kept, **read_with, "home": home}
-    changed = Settings.model_validate({**values, **({"retrieval": retrieval} if retrieval else {})})
+    recipe = {"retrieval": retrieval, "rerank": rerank}
+    changed = Settings.model_validate({**values, **{name: section for name, section in recipe.items() if section}})
     return build_service(changed, loaders=(PassageLoader(),)), workspace
 
 

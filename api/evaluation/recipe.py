@@ -7,26 +7,55 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from api.reading import read_mapping, validation_text
 from kg.errors import ConfigError
+from retrieval.options import Refinement
 
-__all__ = ["Recipe", "load_recipe"]
+__all__ = ["Pipeline", "Recipe", "load_recipe"]
+
+
+class Pipeline(BaseModel):
+    """One way to search: a mode, and the steps around it, as a request names them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: str = "auto"
+    rerank: tuple[str, ...] = ()
+    candidates: int = Field(default=50, ge=1, le=1000)
+    diversity: float = Field(default=0.0, ge=0, le=1)
+    gate: str = "off"
+
+    @property
+    def follows_search(self) -> bool:
+        """Whether anything but the mode is asked for."""
+        return self.refinement() != Refinement()
+
+    def refinement(self) -> Refinement:
+        """Return the steps around the search."""
+        return Refinement(rerank=self.rerank, n_candidates=self.candidates, diversity=self.diversity, gate=self.gate)
+
+
+def _pipeline(value: Any) -> Any:
+    return {"mode": value} if isinstance(value, str) else value
 
 
 class Recipe(BaseModel):
     """What ``mmkg eval`` runs.
 
-    ``pipelines`` maps a name in the report to a mode of the retrieval engine. The plain baselines ``bm25`` and
+    ``pipelines`` maps a name in the report to a mode of the retrieval engine, or to ``{mode, rerank, candidates,
+    diversity, gate}``. The plain baselines ``bm25`` and
     ``dense`` are always run beside whatever is named.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    pipelines: dict[str, str] = Field(default_factory=lambda: {"mmkg": "auto"})
+    pipelines: dict[str, Annotated[Pipeline, BeforeValidator(_pipeline)]] = Field(
+        default_factory=lambda: {"mmkg": Pipeline()}
+    )
     depth: int = Field(default=40, ge=10, le=1000)
     """How many chunks are asked for; they are pooled to units, of which the first ten count."""
     retrieval: dict[str, Any] = Field(default_factory=dict)
@@ -34,9 +63,12 @@ class Recipe(BaseModel):
     k_answer: int = Field(default=8, ge=1)
     """How many pieces of evidence the answerer gets."""
 
-    def with_baselines(self) -> dict[str, str]:
+    rerank: dict[str, Any] = Field(default_factory=dict)
+    """Overrides of the settings ``rerank``: which models judge."""
+
+    def with_baselines(self) -> dict[str, Pipeline]:
         """Return the pipelines to run, the baselines first."""
-        return {"bm25": "bm25", "dense": "naive", **self.pipelines}
+        return {"bm25": Pipeline(mode="bm25"), "dense": Pipeline(mode="naive"), **self.pipelines}
 
 
 def load_recipe(file: Path | None) -> Recipe:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,10 +18,11 @@ import numpy as np
 
 from api.evaluation.dataset import EvaluationFolder, EvaluationQuestion
 from api.evaluation.modality import gold_modalities
-from api.evaluation.recipe import Recipe
+from api.evaluation.recipe import Pipeline, Recipe
 from kg.errors import ConfigError
 from kg.types import Modality
 from retrieval.metrics import evaluate, mean_metrics, wrong_modality_at
+from retrieval.retriever import Retriever
 from retrieval.types import Evidence, Query, Trace
 
 __all__ = ["RetrievalReport", "Searcher", "evaluate_retrieval", "pool_units"]
@@ -101,12 +103,13 @@ def evaluate_retrieval(
             "scores refusals."
         )
     pipelines: dict[str, dict[str, float]] = {}
-    for name, mode in recipe.with_baselines().items():
-        engine.search(Query(text=answerable[0].text), k=recipe.depth, mode=mode)
+    for name, pipeline in recipe.with_baselines().items():
+        search = _search_of(engine, pipeline, depth=recipe.depth)
+        search(Query(text=answerable[0].text))
         rows, seconds = [], []
         for question in answerable:
             started = time.perf_counter()
-            evidence, _ = engine.search(Query(text=question.text), k=recipe.depth, mode=mode)
+            evidence, _ = search(Query(text=question.text))
             seconds.append(time.perf_counter() - started)
             rows.append(
                 {**evaluate(pool_units(folder, evidence), question.gold), **_wrong(question, evidence, kinds_of)}
@@ -121,6 +124,14 @@ def evaluate_retrieval(
         pipelines=pipelines,
         peak_memory_mib=peak_memory_mib(),
     )
+
+
+def _search_of(engine: Searcher, pipeline: Pipeline, *, depth: int) -> Callable[[Query], tuple[list[Evidence], Trace]]:
+    if not pipeline.follows_search:
+        return partial(engine.search, k=depth, mode=pipeline.mode)
+    if not isinstance(engine, Retriever):
+        raise ConfigError("A pipeline with steps after its search needs the whole road of a request to run on.")
+    return partial(engine.search, k=depth, mode=pipeline.mode, refinement=pipeline.refinement())
 
 
 def _wrong(

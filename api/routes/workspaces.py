@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Response, UploadFile
 from fastapi.responses import StreamingResponse
 
+from api.after_search import with_steps
 from api.explain import explain_search, explanation_payload
 from api.payloads import answer_payload, completion_payload, document_payload, report_payload, search_payload
 from api.pictures import picture_from_base64
@@ -87,7 +88,7 @@ def _add_questions(router: APIRouter, service: Service) -> None:
             mode=request.mode,
             generator=request.generator,
             scope=_scope(request),
-            refinement=_refinement(request),
+            refinement=_refinement(request, service),
         )
         return answer_payload(answer)
 
@@ -99,7 +100,7 @@ def _add_questions(router: APIRouter, service: Service) -> None:
     @router.post("/retrieve", response_model=RetrieveResponse, summary="Find evidence")
     def retrieve(workspace: str, request: RetrieveRequest) -> dict[str, Any]:
         """Return ranked evidence and no answer."""
-        scope, refinement = _scope(request), _refinement(request)
+        scope, refinement = _scope(request), _refinement(request, service)
         query = Query(text=request.question, image=_image(request, service))
         found = service.search(workspace, query, k=request.k, mode=request.mode, scope=scope, refinement=refinement)
         body = search_payload(found, question=request.question)
@@ -123,13 +124,21 @@ def _scope(request: RetrieveRequest | QueryRequest) -> Scope:
     )
 
 
-def _refinement(request: RetrieveRequest | QueryRequest) -> Refinement:
-    return refinement_of(
+def _refinement(request: RetrieveRequest | QueryRequest, service: Service) -> Refinement:
+    understood = refinement_of(
         history=request.history,
         decompose=request.decompose,
         rewrite=request.rewrite,
         times=request.times,
         route=request.route,
+    )
+    return with_steps(
+        understood,
+        service.settings,
+        rerank=request.rerank,
+        candidates=request.candidates,
+        diversity=request.diversity,
+        gate=request.gate,
     )
 
 
@@ -157,7 +166,7 @@ def _events(service: Service, workspace: str, request: QueryRequest) -> Iterator
             mode=request.mode,
             generator=request.generator,
             scope=_scope(request),
-            refinement=_refinement(request),
+            refinement=_refinement(request, service),
         ):
             if isinstance(event, SearchResult):
                 yield _sse("evidence", search_payload(event, question=request.question))

@@ -133,6 +133,19 @@ class TransformersLanguageModel:
         """
         return self._decode(self._fitting_prompt(messages, max_new_tokens), max_new_tokens, choose)
 
+    def next_logits(self, messages: Sequence[Message]) -> Tensor:
+        """Return the logits of the reply's first token, of which yes and no can be told without writing anything.
+
+        :param messages: The chat, oldest first.
+        :returns: Logits, float32, on the CPU. *Shape:* ``(V,)``.
+        :raises InputError: If there is no message.
+        :raises GenerationError: If the prompt does not fit the model's context.
+        """
+        if not messages:
+            raise InputError("a language model needs at least one message, got none.")
+        prompt, model = self._fitting_prompt(messages, 1), self.model
+        return self._step(model, prompt, DynamicCache(config=model.config)).float().cpu()
+
     def _fitting_prompt(self, messages: Sequence[Message], max_new_tokens: int) -> list[int]:
         prompt = self._prompt(messages)
         if len(prompt) + max_new_tokens > self.context_tokens:

@@ -106,6 +106,17 @@ class TransformersCaptioner:
         self._load()
         return self._model
 
+    @property
+    def processor(self) -> Any:
+        """The processor, loaded on first use."""
+        self._load()
+        return self._processor
+
+    @property
+    def max_side_px(self) -> int:
+        """Larger pictures are scaled down to this."""
+        return self._max_side_px
+
     def caption(self, requests: Sequence[CaptionRequest]) -> list[Caption | None]:
         """Describe each picture, in order.
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ Measured: the packaged encoder's 107 chunks of generated notes agree to .9999 or
 _CHECKED_TEXTS = 8
 
 _Tokens = Sequence[Sequence[int]]
+_T = TypeVar("_T")
 
 
 class Network:
@@ -84,15 +85,28 @@ class Network:
         :param bulk: Whether bfloat16 will do, where it is quicker and comes to nearly the same.
         :yields: Unit rows. *Shape:* ``(B, D)``.
         """
-        states = self._states
-        if bulk:
-            with self._lock:
-                if self._bulk_states is None:
-                    self._bulk_states = self._choose_for_bulk(batches[-1][-_CHECKED_TEXTS:])
-                states = self._bulk_states
-        one = partial(self._vectors, states=states)
+        yield from self._each(partial(self._vectors, states=self._chosen(batches, bulk=bulk)), batches)
+
+    def token_states(self, batches: Sequence[_Tokens], *, bulk: bool) -> Iterator[list[NDArray[np.float32]]]:
+        """Yield, of each batch, the last layer's states of each text, padding cut off.
+
+        :param batches: Token ids, special ones included, of the texts of each batch.
+        :param bulk: As in :meth:`vectors`.
+        :yields: States. *Shape:* ``(T, D)`` a text.
+        """
+        yield from self._each(partial(self._token_states, states=self._chosen(batches, bulk=bulk)), batches)
+
+    def _chosen(self, batches: Sequence[_Tokens], *, bulk: bool) -> Callable[[Tensor, Tensor], Tensor]:
+        if not bulk:
+            return self._states
+        with self._lock:
+            if self._bulk_states is None:
+                self._bulk_states = self._choose_for_bulk(batches[-1][-_CHECKED_TEXTS:])
+            return self._bulk_states
+
+    def _each(self, one: Callable[[_Tokens], _T], batches: Sequence[_Tokens]) -> Iterator[_T]:
         workers = self._side_by_side() if len(batches) > 1 else None
-        yield from map(one, batches) if workers is None else workers.map(one, batches)
+        return map(one, batches) if workers is None else workers.map(one, batches)
 
     def _side_by_side(self) -> Executor | None:
         """Return as many threads as torch has for one product, each of which computes alone."""
@@ -115,19 +129,27 @@ class Network:
             return self._states
         return states
 
+    def _token_states(self, tokens: _Tokens, states: Callable[[Tensor, Tensor], Tensor]) -> list[NDArray[np.float32]]:
+        with self._torch.inference_mode():
+            states_BTD = states(*self._padded(tokens)).float().cpu().numpy()
+        return [states_BTD[row, : len(ids)].copy() for row, ids in enumerate(tokens)]
+
     def _vectors(self, tokens: _Tokens, states: Callable[[Tensor, Tensor], Tensor]) -> NDArray[np.float32]:
-        torch = self._torch
+        with self._torch.inference_mode():
+            ids, mask = self._padded(tokens)
+            pooled_BD = self._pool(states(ids, mask).float(), mask)
+        return self._head(pooled_BD.cpu().numpy())
+
+    def _padded(self, tokens: _Tokens) -> tuple[Tensor, Tensor]:
+        """Return ids and mask of a batch. *Shape:* ``(B, T)`` each."""
         longest = max(len(ids) for ids in tokens)
         ids_BT = np.full((len(tokens), longest), self._pad_id, dtype=np.int64)
         mask_BT = np.zeros((len(tokens), longest), dtype=np.bool_)
         for row, ids in enumerate(tokens):
             ids_BT[row, : len(ids)] = ids
             mask_BT[row, : len(ids)] = True
-        with torch.inference_mode():
-            mask = torch.from_numpy(mask_BT).to(self.device)
-            states_BTD = states(torch.from_numpy(ids_BT).to(self.device), mask)
-            pooled_BD = self._pool(states_BTD.float(), mask)
-        return self._head(pooled_BD.cpu().numpy())
+        from_numpy = self._torch.from_numpy
+        return from_numpy(ids_BT).to(self.device), from_numpy(mask_BT).to(self.device)
 
 
 def _single_threaded(n_threads: int) -> Executor:

@@ -34,6 +34,7 @@ from retrieval.encoders.folder import EncoderFolder, read_encoder_folder
 from retrieval.encoders.head import DenseStage, Head
 from retrieval.encoders.network import Network, require_plain_bert
 from retrieval.encoders.texts import require_texts, without_surrogates
+from retrieval.rerank.types import TokenStates
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -170,6 +171,31 @@ class TransformerTextEncoder:
                 "The weights are damaged or overflow in this precision: verify them with `mmkg models verify`."
             )
         return vectors_ND
+
+    def token_states(self, texts: Sequence[str], *, as_queries: bool = False) -> list[TokenStates]:
+        """Return the states that :meth:`encode` would pool, token by token: what late interaction compares.
+
+        :param texts: Any texts; what lies past the length limit of one is not read.
+        :param as_queries: Whether to put the query's prompt before each, not the passage's.
+        :returns: One a text, in order; special tokens are read and left out, a prompt's tokens are not.
+        :raises InputError: If ``texts`` is one string.
+        """
+        require_texts(texts)
+        tokens = self._tokens(texts, self.query_prompt if as_queries else self.passage_prompt)
+        found: list[TokenStates | None] = [None] * len(texts)
+        batches = list(_batches([len(ids) for ids in tokens], budget_tokens=self._batch_tokens))
+        chosen = [[tokens[row] for row in rows] for rows in batches]
+        states = (
+            ([self._small().states(ids) for ids in batch] for batch in chosen)
+            if self._is_small(tokens)
+            else self._loaded().token_states(chosen, bulk=self._bulk == "auto" and _n_tokens(tokens) > SMALL_REQUEST)
+        )
+        for rows, batch in zip(batches, states, strict=True):
+            for row, states_TD in zip(rows, batch, strict=True):
+                own = slice(len(self._before), len(states_TD) - len(self._after))
+                names = tuple(self._tokenizer.id_to_token(number) or "" for number in tokens[row][own])
+                found[row] = TokenStates(tokens=names, states=states_TD[own])
+        return [one for one in found if one is not None]
 
     def warm(self) -> None:
         """Load the network now, as a process that will answer many questions should: later ones are answered faster."""

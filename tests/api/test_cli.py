@@ -80,7 +80,7 @@ def test_ask_shows_the_evidence_first_where_it_is_wanted(home):
 def test_ask_without_generating_is_a_search(home):
     body = json.loads(mmkg("ask", "Who was the first keeper?", "--no-generate", "--k", 2, "--json"))
 
-    assert set(body) == {"question", "evidence", "trace"}
+    assert set(body) == {"question", "evidence", "trace", "gate"}
     assert len(body["evidence"]) == 2
 
 

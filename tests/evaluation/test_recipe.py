@@ -4,6 +4,7 @@ import pytest
 
 from api.evaluation.recipe import Recipe, load_recipe
 from kg.errors import ConfigError
+from retrieval.options import Refinement
 
 
 def test_the_packaged_recipe_is_the_default_of_the_code():
@@ -11,7 +12,31 @@ def test_the_packaged_recipe_is_the_default_of_the_code():
 
 
 def test_the_plain_baselines_run_beside_whatever_is_named():
-    assert Recipe(pipelines={"walk": "graph"}).with_baselines() == {"bm25": "bm25", "dense": "naive", "walk": "graph"}
+    pipelines = Recipe(pipelines={"walk": "graph"}).with_baselines()
+
+    assert {name: pipeline.mode for name, pipeline in pipelines.items()} == {
+        "bm25": "bm25",
+        "dense": "naive",
+        "walk": "graph",
+    }
+
+
+def test_a_pipeline_may_name_the_steps_around_its_search(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("pipelines: {best: {mode: hybrid, rerank: [maxsim, coverage], candidates: 20, diversity: 0.1}}\n")
+
+    (pipeline,) = load_recipe(file).pipelines.values()
+
+    assert pipeline.mode == "hybrid"
+    assert pipeline.refinement() == Refinement(rerank=("maxsim", "coverage"), n_candidates=20, diversity=0.1)
+
+
+def test_a_pipeline_with_a_step_that_is_not_there_is_refused(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("pipelines: {best: {mode: hybrid, reranker: [maxsim]}}\n")
+
+    with pytest.raises(ConfigError, match=r"reranker"):
+        load_recipe(file)
 
 
 def test_a_recipe_that_names_part_keeps_the_other_defaults(tmp_path):

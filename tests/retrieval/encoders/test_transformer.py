@@ -24,6 +24,7 @@ from retrieval.encoders import network as networks
 from retrieval.encoders.head import erf
 from retrieval.encoders.network import BULK_AGREEMENT
 from retrieval.encoders.transformer import SMALL_REQUEST, TransformerTextEncoder
+from retrieval.rerank.types import TokenEncoder
 from retrieval.types import TextEncoder
 
 _WORDS = ["the", "cat", "sat", "on", "mat", "dog", "##s", "##y", "query", ":", ".", "日", "本", "é", "e", "a", "x"]
@@ -118,6 +119,40 @@ def test_vectors_equal_those_of_transformers_one_text_at_a_time(folder: Path, ne
     expected_ND = np.stack([_reference(folder, text, pooling=pooling, limit=24) for text in TEXTS])
     assert vectors_ND.dtype == np.float32
     np.testing.assert_allclose(vectors_ND, expected_ND, atol=1e-6)
+
+
+@pytest.mark.parametrize("network", ["numpy", "fast", "transformers"])
+def test_token_states_are_what_is_pooled_without_the_special_tokens(folder: Path, network: Any):
+    from transformers import AutoModel
+
+    encoder = TransformerTextEncoder(folder, network=network, device="cpu", batch_tokens=60)
+    model = AutoModel.from_pretrained(folder).eval()
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(24)
+
+    found = encoder.token_states(TEXTS)
+
+    assert len(found) == len(TEXTS)
+    for one, text in zip(found, TEXTS, strict=True):
+        encoding = tokenizer.encode(text.replace("\ud800", "\ufffd"))
+        with torch.no_grad():
+            states_TD = model(input_ids=torch.tensor([encoding.ids])).last_hidden_state[0, 1:-1].numpy()
+        assert one.tokens == tuple(encoding.tokens[1:-1])
+        np.testing.assert_allclose(one.states, states_TD, atol=1e-5)
+
+
+def test_token_states_of_queries_are_read_with_their_prompt(folder: Path):
+    encoder = TransformerTextEncoder(folder, query_prompt="query : ")
+
+    ((asked,), (plain,)) = encoder.token_states(["the cat"], as_queries=True), encoder.token_states(["the cat"])
+
+    assert asked.tokens == ("query", ":", "the", "cat")
+    assert plain.tokens == ("the", "cat")
+    assert isinstance(encoder, TokenEncoder)
+    assert encoder.token_states([]) == []
+    with pytest.raises(InputError, match="one string"):
+        encoder.token_states("the cat")
 
 
 def test_the_same_text_gets_the_same_vector_whatever_it_is_batched_with(folder: Path):

@@ -1,0 +1,1 @@
+"""Language models as judges: how sure they are of "yes", and orders that they write."""

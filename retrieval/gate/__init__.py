@@ -1,0 +1,1 @@
+"""The gate between search and answer: whether retrieval is needed, and whether anything found is relevant."""
