@@ -12,8 +12,11 @@ Modes
   they are about (by size where the question names no subject), and of the best ones the chunks that support each, the
   nearest first. Where the graph has no communities it is ``hybrid``.
 - ``mix``: the fused list of ``hybrid``, carried through the graph: the walk starts at its best chunks and at the
-  query's entities, and the share of the walk that a chunk gets is its score.
-- ``auto``: the mode that measured best on multi-hop, chat, chart and long-document questions alike: ``mix``.
+  query's entities, and the share of the walk that a chunk gets is its score. The pages of long documents are then
+  ranked by all that was found on them (:mod:`retrieval.two_level`), and the first five hold together what the question
+  names (:mod:`retrieval.coverage`).
+- ``auto``: the mode that measured best on multi-hop, chat, chart and long-document questions alike: ``mix``. Whether a
+  question is for ``global`` or for its parts is decided before, by :mod:`retrieval.understanding`.
 
 Every mode returns how each retriever saw each piece of evidence. A filter (documents, modalities) holds inside each
 search, and a walk under a filter sees no mention outside it.
@@ -21,7 +24,6 @@ search, and a walk under a filter sees no mention outside it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +32,6 @@ from kg.errors import ConfigError, EncoderError, InputError, NotFoundError, Vect
 from kg.ports import RecordStore
 from kg.types import Modality
 from retrieval.clock import Clock
-from retrieval.communities import Theme, rank_themes
 from retrieval.config import RetrievalConfig
 from retrieval.coverage import order_by_coverage, standard_logs
 from retrieval.derived import Catalog, DerivedState
@@ -40,6 +41,8 @@ from retrieval.image_search import PictureSearch, SeenPicture, copies_first
 from retrieval.modes import BY_WORDS, LOCAL, MODES, RETRIEVERS
 from retrieval.picture_fields import PictureFields
 from retrieval.routing import Router, RuleRouter, filled_up, route_of, within
+from retrieval.shares import found_of, known, start_weights, walk_shares
+from retrieval.theme_search import ThemeSearch
 from retrieval.two_level import PageLevel
 from retrieval.types import Evidence, Query, TextEncoder, Trace
 
@@ -47,8 +50,6 @@ __all__ = ["MODES", "RetrievalEngine"]
 
 _ATTEMPTS = 3
 """Searches of one request over a record that changes under it; the last one leaves out what went meanwhile."""
-_N_THEMES = 5
-"""The most communities whose chunks are evidence for a global question."""
 _COVERING = frozenset({"auto", "mix"})
 _READ_OFF = frozenset({Modality.IMAGE, Modality.CHART, Modality.PAGE})
 """Kinds of chunk whose words OCR read."""
@@ -99,6 +100,7 @@ class RetrievalEngine:
         """Who may choose the part of the workspace that a question is put to; more may be added."""
         self._reader = EvidenceReader(store)
         self._pages = PageLevel(store, config)
+        self._themes = ThemeSearch(self._derived, encoder, config)
         self.fields = PictureFields(store, encoder, config, index_dir)
 
     def refresh(self) -> tuple[str, ...]:
@@ -264,7 +266,9 @@ class RetrievalEngine:
         n_pool = min(n_items, max(self.config.pool_size, request.k))
         pools: dict[str, ScoredPool] = {}
         is_global = request.mode == "global" and "dense" in used
-        themed = self._themes(request, catalog, allowed, clock) if is_global else []
+        themed: list[FoundChunk] = []
+        if is_global:
+            themed = self._themes.find(request.text, k=request.k, catalog=catalog, allowed=allowed, clock=clock)
         used = frozenset() if themed else used
         if "dense" in used:
             pools["dense"] = self._dense_pool(request.text, catalog, allowed, n_pool, clock)
@@ -284,16 +288,23 @@ class RetrievalEngine:
             found = [FoundChunk(chunk_id=item, score=score, shares={name: 1.0}) for item, score in pool.pairs]
         else:
             with clock.stage("fuse"):
-                found = [_found(item) for item in self._fuse(pools, n_items, catalog)]
+                found = [found_of(item) for item in self._fuse(pools, n_items, catalog)]
         if not themed and len(pools) > 1:
-            with clock.stage("pages"):
-                found = self._pages.order(request.text, found, catalog, are_shares="graph" in used)
-        if request.mode in _COVERING and self.config.coverage > 0.0 and len(found) > 2:
-            with clock.stage("cover"):
-                found = self._covering(request.text, found, catalog)
+            found = self._ordered(request, found, catalog, clock, are_shares="graph" in used)
         found = copies_first(found, pools)
         with clock.stage("read"):
             return self._reader.read(found[: request.k], pools, catalog, leaves_out_gone=request.leaves_out_gone)
+
+    def _ordered(
+        self, request: _Request, found: list[FoundChunk], catalog: Catalog, clock: Clock, *, are_shares: bool
+    ) -> list[FoundChunk]:
+        """Order the best anew: by their pages, then so that the first hold together what the question names."""
+        with clock.stage("pages"):
+            found = self._pages.order(request.text, found, catalog, are_shares=are_shares)
+        if request.mode not in _COVERING or self.config.coverage == 0.0 or len(found) < 3:
+            return found
+        with clock.stage("cover"):
+            return self._covering(request.text, found, catalog)
 
     def _dense_pool(
         self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: Clock
@@ -310,7 +321,7 @@ class RetrievalEngine:
             pairs = self.fields.best(
                 pairs, query_1D, version=catalog.version, allowed=allowed, n_pool=n_pool, note=clock.notes.append
             )
-        return ScoredPool(pairs=_known(pairs, catalog), weight=self.config.dense_weight)
+        return ScoredPool(pairs=known(pairs, catalog), weight=self.config.dense_weight)
 
     def _lexical_pool(
         self, text: str, catalog: Catalog, allowed: frozenset[str] | None, n_pool: int, clock: Clock
@@ -319,7 +330,7 @@ class RetrievalEngine:
             index = self._derived.lexical(catalog)
         with clock.stage("bm25"):
             pairs = index.search(text, n_pool, allowed)
-        return ScoredPool(pairs=_known(pairs, catalog), weight=self.config.lexical_weight, absent_score=0.0)
+        return ScoredPool(pairs=known(pairs, catalog), weight=self.config.lexical_weight, absent_score=0.0)
 
     def _fuse(self, pools: Mapping[str, ScoredPool], n_items: int, catalog: Catalog) -> list[FusedItem]:
         def trust(item_id: str, retriever: str) -> float:
@@ -344,46 +355,6 @@ class RetrievalEngine:
         ]
         return covering + found[len(head) :]
 
-    def _themes(
-        self, request: _Request, catalog: Catalog, allowed: frozenset[str] | None, clock: Clock
-    ) -> list[FoundChunk]:
-        """Return chunks of the best communities, an equal number of each; none where the graph has no communities."""
-        with clock.stage("open_communities"):
-            themes = self._derived.themes(catalog)
-        best: list[tuple[Theme, float]] = []
-        if themes.themes:
-            with clock.stage("encode"):
-                query_1D = self._encoder.encode_queries([request.text])
-            with clock.stage("communities"):
-                ranked, by_size = rank_themes(request.text, themes, query_1D[0], allowed=allowed)
-            best = ranked[: min(_N_THEMES, request.k)]
-        if not best:
-            clock.notes.append("the graph has no communities: searched as hybrid")
-            return []
-        with clock.stage("open_dense"):
-            index = self._derived.dense(catalog)
-        with clock.stage("dense"):
-            found: dict[str, FoundChunk] = {}
-            for place, (theme, score) in enumerate(best):
-                own = frozenset(theme.chunk_ids).intersection(catalog.document_of).difference(found)
-                own = own if allowed is None else own & allowed
-                named = theme.entities if allowed is None else self._derived.graph(catalog).seen(theme.entities, own)
-                n_wanted = -(-(request.k - len(found)) // (len(best) - place))
-                (pairs,) = index.search(query_1D, k=n_wanted, allowed=own) if own and n_wanted > 0 else ([],)
-                for chunk_id, likeness in _known(pairs, catalog):
-                    found[chunk_id] = FoundChunk(
-                        chunk_id=chunk_id,
-                        score=(score + likeness) / 2,
-                        shares={"community": 1.0},
-                        entities=named[: self.config.n_explaining_entities],
-                        community=theme.name if allowed is None else ", ".join(named[:3]),
-                    )
-        how = "by size" if by_size else "by likeness to the question"
-        if allowed is None:  # under a filter a community's name may tell what the filter hides
-            named_themes = "; ".join(f"{theme.name} ({score:.3f})" for theme, score in best)
-            clock.notes.append(f"communities {how}: {named_themes}")
-        return sorted(found.values(), key=lambda item: (-item.score, item.chunk_id))
-
     def _walk(
         self,
         request: _Request,
@@ -399,9 +370,11 @@ class RetrievalEngine:
             named = graph.recognise(request.text, allowed=allowed)
             fused = self._fuse(pools, n_items, catalog)
             starts = [] if named and request.mode in LOCAL else fused[: self.config.n_seed_chunks]
-            seeds = _softmax(starts, sharpness=self.config.seed_sharpness)
+            seeds = start_weights(starts, sharpness=self.config.seed_sharpness)
             n_best = max(request.k, self.config.n_levelled, self.config.n_covering)  # what comes after it orders anew
-            walk = graph.walk(seeds, named, allowed=allowed, n_explained=request.k, n_best=n_best)
+            walk = graph.walk(
+                seeds, named, allowed=allowed, n_explained=max(request.k, self.config.n_covering), n_best=n_best
+            )
         if named:
             names = sorted({graph.names[column] for column in named})
             clock.notes.append(f"entities of the query: {', '.join(names)}")
@@ -410,7 +383,7 @@ class RetrievalEngine:
             FoundChunk(
                 chunk_id=chunk_id,
                 score=score,
-                shares=_walk_shares(score, walk.restarts[chunk_id], parts.get(chunk_id, {})),
+                shares=walk_shares(score, walk.restarts[chunk_id], parts.get(chunk_id, {})),
                 entities=walk.entities.get(chunk_id, ()),
             )
             for chunk_id, score in walk.scores.items()
@@ -418,32 +391,3 @@ class RetrievalEngine:
         reached = walk.scores.keys()  # if the best alone fill the list, what follows is cut off
         rest = [] if starts == [] else [item for item in fused if item.item_id not in reached]
         return found + [FoundChunk(chunk_id=item.item_id, score=0.0, shares={}) for item in rest]
-
-
-def _known(pairs: Sequence[tuple[str, float]], catalog: Catalog) -> list[tuple[str, float]]:
-    """Drop what an index has caught up with and this search's view of the record has not."""
-    return [pair for pair in pairs if pair[0] in catalog.document_of]
-
-
-def _softmax(items: Sequence[FusedItem], *, sharpness: float) -> dict[str, float]:
-    """Turn fused scores into start weights, the best chunk's being 1."""
-    return {item.item_id: math.exp(sharpness * (item.score - items[0].score)) for item in items}
-
-
-def _found(item: FusedItem) -> FoundChunk:
-    return FoundChunk(chunk_id=item.item_id, score=item.score, shares=_positive_shares(item.parts))
-
-
-def _positive_shares(parts: Mapping[str, float]) -> dict[str, float]:
-    """Split 1 among the retrievers that spoke for an item, in proportion to how far above average they put it."""
-    positive = {name: max(part, 0.0) for name, part in parts.items()}
-    total = sum(positive.values())
-    return {name: part / total for name, part in positive.items()} if total > 0.0 else dict.fromkeys(parts, 0.0)
-
-
-def _walk_shares(score: float, restart: float, parts: Mapping[str, float]) -> dict[str, float]:
-    """Split a walk's score: what starting there gave goes to those who proposed it, the rest to the graph."""
-    started = min(restart / score, 1.0)
-    shares = {name: share * started for name, share in _positive_shares(parts).items()}
-    shares["graph"] = 1.0 - started
-    return shares

@@ -8,9 +8,9 @@ the walk from the entities that the question names. So a route costs nothing to 
 than were asked for, the rest of the workspace fills them up.
 
 One index is the default (``route="off"``). With four sets in one record, Recall@5 of one index / rules / the kinds of
-the gold itself, which no router can beat: long documents .643 / .616 / .673, charts .933 / .950 / .950, multi-hop .940 /
-.920 / .940, chats .861 / .861 / .861 (``python -m tests.benchmarks.routing``). Rules gain one chart question of sixty and
-lose elsewhere, because a question that says "map" or "colours" may be answered by prose: the pools of
+the gold itself, which no router can beat: long documents .643 / .616 / .673, charts .933 / .950 / .950, multi-hop
+.940 / .920 / .940, chats .861 / .861 / .861 (``python -m tests.benchmarks.routing``). Rules gain one chart question of
+sixty and lose elsewhere, because a question that says "map" or "colours" may be answered by prose: the pools of
 :mod:`retrieval.fusion` are calibrated on what each question finds, and little is left for a route to win.
 """
 
