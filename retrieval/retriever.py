@@ -142,12 +142,14 @@ class Retriever:
         depth = max(k, _DEPTH) if is_deep else k
 
         def search(text: str, chunk_ids: frozenset[str] | None = allowed) -> list[Evidence]:
-            return self._engine.search(replace(query, text=text), k=depth, mode=asked.mode, chunk_ids=chunk_ids)[0]
+            return self._engine.search(
+                replace(query, text=text), k=depth, mode=asked.mode, chunk_ids=chunk_ids, route=route
+            )[0]
 
         evidence, trace = self._engine.search(query, k=depth, mode=asked.mode, chunk_ids=allowed, route=route)
         if asked.falls_back and not any(item.community for item in evidence):
             notes.append("mode mix: the graph has no communities")
-            evidence, trace = self._engine.search(query, k=depth, mode="mix", chunk_ids=allowed)
+            evidence, trace = self._engine.search(query, k=depth, mode="mix", chunk_ids=allowed, route=route)
         started = time.perf_counter()
         if asked.soft_time is not None:
             dated = self.select(replace(asked.within, period=asked.soft_time.period, counts_mentions=False))

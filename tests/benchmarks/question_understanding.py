@@ -125,7 +125,6 @@ def _filters(n_chunks: int) -> dict[str, float]:
         "exact search, no filter": lambda: index.search(vectors_ND[:1], k=300),
         "exact search, date>=2020": lambda: index.search(vectors_ND[:1], k=300, allowed=period.chunk_ids),
     }
-    catalog.chunks_of  # noqa: B018 - made once for each version of the record, before any filter
     found = {}
     print(f"\nfilters over {n_chunks} chunks of {len(catalog.documents)} documents")
     for label, run in rows.items():
@@ -170,6 +169,9 @@ def _catalog(n_chunks: int) -> Catalog:
         document_of=document_of,
         modality_of=dict.fromkeys(document_of, Modality.TEXT),
         heading_of={},
+        chunks_of={
+            f"d_{n}": tuple(f"c_{chunk:07d}" for chunk in range(10 * n, 10 * n + 10)) for n in range(n_documents)
+        },
         pages_of={chunk_id: (n % 5 + 1, n % 5 + 1) for n, chunk_id in enumerate(document_of)},
     )
 
