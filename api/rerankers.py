@@ -173,6 +173,7 @@ class WorkspaceParts:
         self._store = store
         self._engine = engine
         self._consistency = RecordConsistency(store)
+        self._gates: dict[str, Gate] = {}
 
     def reranker(self, name: str) -> Reranker | Arranger:
         """Return a reranker, as :meth:`Rerankers.reranker`; ``vlm`` sees the pictures of this workspace."""
@@ -188,12 +189,17 @@ class WorkspaceParts:
         from retrieval.gate.model import ModelGate
         from retrieval.gate.rules import RulesGate
 
-        consistency = self._consistency
-        if name == "rules":
-            return RulesGate(consistency=consistency)
-        if name == "model":
-            return ModelGate(self._rerankers.judge(), relevance=self._relevance(), consistency=consistency)
-        raise InputError(f"There is no gate {name!r}; known are {', '.join(GATES)}.")
+        gate = self._gates.get(name)
+        if gate is None:
+            if name == "rules":
+                gate = RulesGate(consistency=self._consistency)
+            elif name == "model":
+                judge = self._rerankers.judge()
+                gate = ModelGate(judge, relevance=self._relevance(), consistency=self._consistency)
+            else:
+                raise InputError(f"There is no gate {name!r}; known are {', '.join(GATES)}.")
+            self._gates[name] = gate  # made twice by two threads at once, either serves
+        return gate
 
     def _relevance(self) -> YesNoReranker:
         from retrieval.rerank.yes_no import YesNoReranker

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from generation.types import LanguageModel, Message
 from retrieval.rerank.types import YesNoQuestion
 
-__all__ = ["LogitsModel", "LogitsJudge", "ReplyingModel", "is_word", "share_of_yes", "word_tokens"]
+__all__ = ["LogitsJudge", "LogitsModel", "ReplyingModel", "is_word", "share_of_yes", "word_tokens"]
 
 YES, NO = "yes", "no"
 _WORD_MARKS = "\u0120\u2581"

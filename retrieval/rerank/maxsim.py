@@ -43,11 +43,11 @@ tokenizers put at a word's beginning are taken off before the comparison."""
 CACHE_BYTES = 256 * 2**20
 """What the states of passages may take, >= 0: about 1,700 passages of 200 tokens and 384 numbers in float16."""
 TRUST = 0.2
-"""How much a standardised MaxSim counts beside the first stage's score. Measured over 50 candidates of ``mix``
+"""How much a standardised MaxSim counts beside the first stage's score. Measured over 50 candidates of the walk alone
 (Recall@2 / @5, without it first): multi-hop .710/.910 to .710/.895, pages .452/.594 to .452/.597, charts .867/.940 to
-.870/.943. At .33 charts gain more (.880/.950), the others lose more (.695/.880, .452/.575); replacing the first stage
-gives .595/.750, .411/.546 and .880/.947. So it is for corpora where one passage answers, and off by default. With
-``coverage`` after it: .785/.920, .444/.622 and .877/.940."""
+.870/.943. At .33 charts gain more (.880/.950) and the others lose more (.695/.880, .452/.575); replacing the first
+stage gives .595/.750, .411/.546 and .880/.947. So it is for corpora where one passage answers, and off by default.
+With ``coverage`` after it: .785/.920, .444/.622 and .877/.940."""
 _WORD_MARKS = "\u0120\u2581"
 
 

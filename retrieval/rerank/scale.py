@@ -57,7 +57,8 @@ def first_stage(evidence: Sequence[Evidence]) -> NDArray[np.float64]:
     :returns: Standard scores. *Shape:* ``(N,)``.
     """
     scores_N = np.array([item.score for item in evidence], dtype=np.float64)
-    is_walk = any(one.retriever == "graph" for item in evidence for one in item.contributions)
-    if is_walk:
+    by_graph = any(one.retriever == "graph" for item in evidence for one in item.contributions)
+    # What several searches found together has sums of standard scores, of which some are negative or the best is large.
+    if by_graph and scores_N.min() >= 0.0 and scores_N.max() <= 1.0:
         scores_N = np.log(np.maximum(scores_N, _LEAST_SHARE))
     return np.sort(standard(scores_N, who="search"))[::-1]

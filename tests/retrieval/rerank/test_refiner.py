@@ -291,3 +291,18 @@ def test_shares_of_a_walk_are_compared_by_their_logarithms():
 
     assert first_stage(walked) == pytest.approx(standard([3.0, 2.0, 1.0], who="x"))
     assert np.isfinite(first_stage([replace(walked[0], score=0.0), walked[1]])).all()
+
+
+def test_sums_of_standard_scores_are_compared_as_they_are_though_a_walk_found_them():
+    added = [
+        replace(item, score=score, contributions=(Contribution(retriever="graph", rank=1, score=0.1),))
+        for item, score in zip(items("a", "b", "c"), (2.0, 0.5, -1.0), strict=True)
+    ]
+
+    assert first_stage(added) == pytest.approx(standard([2.0, 0.5, -1.0], who="x"))
+
+
+def test_the_order_of_a_search_is_its_last_word():
+    assert first_stage(
+        [replace(item, score=score) for item, score in zip(items("a", "b"), (1.0, 3.0), strict=True)]
+    ) == (pytest.approx([1.0, -1.0]))
