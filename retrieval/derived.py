@@ -122,6 +122,15 @@ class DerivedState:
             f"Retrieval: the record changed {_ATTEMPTS} times while it was being read. Search again after the ingest."
         )
 
+    def _serves(self, version: int, catalog: Catalog) -> bool:
+        """Tell whether what is derived from a version serves a search that holds a catalogue.
+
+        What another search has caught up with a later state is not taken back for one that began before: it leaves out
+        what its catalogue does not know. A version above the latest is of a record that was put in this one's place.
+        """
+        latest = self._catalog
+        return version == catalog.version or (latest is not None and catalog.version < version <= latest.version)
+
     def read(self, chunk_ids: Sequence[str]) -> Iterator[Chunk]:
         """Read chunks of the record, in this order, some at a time."""
         for start in range(0, len(chunk_ids), _READ_AT_ONCE):
@@ -132,7 +141,7 @@ class DerivedState:
     def lexical(self, catalog: Catalog) -> Bm25Index:
         """Return the BM25 index of the catalogue's chunks."""
         with self._locks["lexical"]:
-            if self._lexical is not None and self._lexical[0] == catalog.version:
+            if self._lexical is not None and self._serves(self._lexical[0], catalog):
                 return self._lexical[1]
             since, index = self._lexical or (None, self._load_lexical())
             stale, missing = difference(lambda: index.ids, catalog, since=since)
@@ -192,7 +201,7 @@ class DerivedState:
             lock.release()
 
     def _caught_up_dense(self, catalog: Catalog) -> StoredVectorIndex:
-        if self._dense is not None and self._dense[0] == catalog.version:
+        if self._dense is not None and self._serves(self._dense[0], catalog):
             return self._dense[1]
         since, index = self._dense or (None, None)
         file = self._index_dir / "vectors.index"
@@ -311,7 +320,7 @@ class DerivedState:
     def graph(self, catalog: Catalog) -> EntityGraph:
         """Return the graph of the catalogue's chunks and the entities they mention."""
         with self._locks["graph"]:
-            if self._graph is None or self._graph[0] != catalog.version:
+            if self._graph is None or not self._serves(self._graph[0], catalog):
                 graph = EntityGraph(
                     catalog.chunk_ids,
                     mentions=[row for row in self._store.mention_rows() if _joins_passages(row)],

@@ -387,6 +387,7 @@ class RetrievalEngine:
                 entities=walk.entities.get(chunk_id, ()),
             )
             for chunk_id, score in walk.scores.items()
+            if chunk_id in catalog.document_of
         ]
         reached = walk.scores.keys()  # if the best alone fill the list, what follows is cut off
         rest = [] if starts == [] else [item for item in fused if item.item_id not in reached]
