@@ -41,7 +41,7 @@ def test_a_filter_binds_the_retriever(samples_service):
 
 
 def test_the_retriever_takes_its_place_in_an_lcel_chain(samples_service):
-    retriever = MmkgRetriever(service=samples_service, workspace="demo", k=2)
+    retriever = MmkgRetriever(service=samples_service, workspace="demo", k=4)
     join = RunnableLambda(lambda documents: "\n".join(d.page_content for d in documents))
     chain = {"context": retriever | join, "question": RunnablePassthrough()} | RunnableLambda(
         lambda value: f"{value['question']}\n{value['context']}"
