@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from kg.captioning.lines import NAMED_BY_FILE
 from kg.errors import MmkgError, StoreError, StoreFullError
 from kg.types import Document, DocumentInfo, FileOutcome, GraphDelta, IngestStatus, RawFile
 
@@ -98,8 +99,11 @@ def unchanged(raw: RawFile, known: DocumentInfo, *, stages: Mapping[str, float])
 def done(raw: RawFile, delta: GraphDelta, *, status: IngestStatus, stages: Mapping[str, float]) -> FileOutcome:
     """Report a file that went in."""
     note = ""
-    if not delta.chunks:
-        note = f"No words were found in or on {raw.name}: its pictures are kept, but a search for words cannot find it."
+    named = {caption.asset_id for caption in delta.captions if caption.captioner == NAMED_BY_FILE}
+    if all(chunk.asset_id in named for chunk in delta.chunks):
+        note = (
+            f"No words were found in or on {raw.name}: a search for words finds its pictures by the file's name alone."
+        )
     note = " ".join(filter(None, (note, delta.document.metadata.get("left_out", ""), _refusals(delta))))
     return FileOutcome(
         source=raw.source,

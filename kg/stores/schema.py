@@ -364,8 +364,7 @@ vectors = Table(
     Column("vector", LargeBinary, nullable=False),
     Index("vectors_by_content", "content"),
 )
-"""``content`` is the hash of the text that was encoded, so that the same text elsewhere need not be; empty where it was
-not told."""
+"""``content`` is the hash of the text that was encoded, so that the same text elsewhere need not be."""
 
 picture_vectors = Table(
     "picture_vectors",
@@ -374,8 +373,7 @@ picture_vectors = Table(
     Column("encoder", String(200), primary_key=True),
     Column("vector", LargeBinary, nullable=False),
 )
-"""One row for each picture, however many documents hold it; it goes with the last of them (:mod:`kg.stores.vectors`),
-which no foreign key can say, because a picture's bytes are no key of ``assets``."""
+"""One row a picture, however many documents hold it; :mod:`kg.stores.vectors` lets it go with the last of them."""
 
 changes = Table(
     "changes",

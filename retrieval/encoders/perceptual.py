@@ -7,9 +7,10 @@ neighbouring cells, to the right and below, scaled to length one. It is the diff
 That") with its numbers kept instead of their signs alone, which parts copies from strangers more widely. It tells
 copies, not meanings: two charts of the same thing are strangers to it.
 
-Measured on the 300 charts of ``opencqa-dev``, the cosine of a chart with the nearest other chart is at most .75 (one
-pair of true copies aside). With copies of itself it is at least .975 after JPEG at quality 20 and halving, .987 after a
-blur of two pixels, .998 after a change of contrast; after cutting 1 % off each side its median is .956, after 3 % .79.
+Measured on 300 charts (``python -m tests.benchmarks.picture_copies``), the cosine of a chart with the nearest other one
+is at most .75, but for one pair of true copies. With copies of itself it is at least .975 after halving and JPEG at
+quality 20, .987 after a blur of two pixels, .998 after a change of contrast; with 1 % cut off each side its median is
+.96 and 91 % of copies are recognised, with 3 % cut off 4 %.
 
 Shape suffixes: D width of the vectors.
 """

@@ -192,15 +192,23 @@ def test_pictures_are_described_in_batches_and_those_without_words_stay(store: S
     outcome = replace(make_pipeline(store), captioner=captioner, caption_batch=2).ingest_file(make_raw(text))
 
     assert captioner.batches == [2, 2, 1]
-    assert (outcome.n_assets, outcome.n_chunks) == (5, 5)
+    assert (outcome.n_assets, outcome.n_chunks) == (5, 6)  # the start, and each picture; one by its file's name
     captions = [store.caption(asset.asset_id) for asset in store.document(outcome.document_id).assets]
-    assert [caption.text if caption else None for caption in captions] == [*(f"Figure {n}" for n in range(4)), None]
+    assert [caption.text if caption else None for caption in captions] == [
+        *(f"Figure {n}" for n in range(4)),
+        "note.txt, picture 5",
+    ]
+    assert captions[4] is not None
+    assert [line.source for line in captions[4].lines] == ["name"]
 
 
 def test_picture_without_any_word_is_kept_and_the_report_says_so(store: SqlRecordStore):
     outcome = make_pipeline(store).ingest_file(make_raw("[picture: ]"))
-    assert (outcome.status, outcome.n_chunks, outcome.n_assets, outcome.error_code) == (IngestStatus.ADDED, 0, 1, "")
+    assert (outcome.status, outcome.n_chunks, outcome.n_assets, outcome.error_code) == (IngestStatus.ADDED, 1, 1, "")
     assert outcome.message.startswith("No words were found in or on note.txt")
+    (chunk,) = store.iter_chunks()
+    assert chunk.text == "note.txt"
+    assert store.entities() == []  # a file's name states nothing
 
 
 def test_document_with_neither_words_nor_pictures_fails_as_empty(store: SqlRecordStore):

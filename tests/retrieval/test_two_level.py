@@ -81,6 +81,20 @@ def test_a_page_on_which_much_was_found_overtakes_one_with_a_single_better_chunk
     assert min(scores) > 0.0
 
 
+def test_a_picture_supports_nothing_for_its_caption_repeats_the_words_around_it(store):
+    config = RetrievalConfig(page_support=0.5, document_support=0.0)
+    level = PageLevel(store, config)
+    text, picture = ("d", 1, False), ("d", 1, True)
+
+    assert level._raised([2.0, 1.9], [text, picture]) == [2.0, 1.9]
+    assert level._raised([2.0, 1.9], [picture, text]) == pytest.approx(
+        [2.0 + 0.5 * math.exp(-0.1), 1.9 + 0.5 * math.exp(-0.1)]
+    )
+    assert level._raised([2.0, 1.9, 1.7], [text, picture, text]) == pytest.approx(
+        [value + 0.5 * math.exp(-0.3) for value in (2.0, 1.9, 1.7)]
+    )
+
+
 def test_what_the_walk_did_not_reach_keeps_its_place_at_the_end(store, catalog):
     texts = ["Beta one.", "Alpha one.", "Delta two.", "Delta one."]
     found = found_in_order(store, texts, [0.5, 0.4, 0.0, 0.0])
