@@ -163,7 +163,9 @@ def test_a_change_of_encoder_is_reindexed_and_the_old_vectors_are_pruned(tmp_pat
     assert "mmkg reindex" in error["message"]
     assert run(mine, "search", "the dog", "--mode", "bm25")["evidence"]
 
-    assert run(mine, "reindex") == {"workspace": "w", "n_encoded": 1, "n_vectors": 1, "n_pruned": 0, "n_others": 1}
+    no_pictures = {"n_pictures_encoded": 0, "n_picture_vectors": 0}
+    done = {"workspace": "w", "n_encoded": 1, "n_vectors": 1, "n_pruned": 0, "n_others": 1}
+    assert run(mine, "reindex") == {**done, **no_pictures}
     about = run(mine, "info")
     assert (about["encoder"][:4], about["vectors"], about["vectors_of_other_encoders"]) == ("mine", 1, 1)
     assert run(mine, "search", "the dog")["evidence"]

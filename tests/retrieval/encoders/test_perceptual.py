@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
 from retrieval.encoders.perceptual import SAME_PICTURE, PerceptualEncoder
 from retrieval.types import PictureVectors
-
-
-def chart(seed: int, *, size: tuple[int, int] = (320, 240)) -> Image.Image:
-    """A bar chart of ten random bars, with a frame and a line of specks for a title."""
-    heights = np.random.default_rng(seed).integers(20, 180, 10)
-    image = Image.new("RGB", size, "white")
-    pen = ImageDraw.Draw(image)
-    for bar, height in enumerate(heights):
-        pen.rectangle((20 + 28 * bar, 220 - height, 40 + 28 * bar, 220), fill=(30, 60, 20 * bar))
-    return image
-
-
-def saved(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
+from tests.retrieval.pictures import chart, saved
 
 
 def cosine(one: bytes, other: bytes) -> float:
