@@ -27,9 +27,6 @@ from numpy.typing import NDArray
 
 from kg.errors import EncoderError, InputError
 from kg.limits import LoadLimits
-from kg.loaders.image import ImageLoader
-from kg.loaders.pictures import PICTURE_TYPES
-from kg.loaders.raw import raw_from_bytes
 from kg.ports import PictureRow, RecordStore
 from retrieval.clock import Clock
 from retrieval.config import RetrievalConfig
@@ -76,7 +73,7 @@ class PictureSearch:
     ) -> None:
         self._store = store
         self._config = config
-        self._loader = ImageLoader(limits or LoadLimits())
+        self._limits = limits or LoadLimits()
         self._encoder = encoder
         self._copies = PictureIndex(
             store,
@@ -121,10 +118,14 @@ class PictureSearch:
         :raises InputError: If the bytes are not those of a picture.
         :raises LoadError: If they are empty, damaged, or hold more pixels than the limits allow.
         """
+        from kg.loaders.image import ImageLoader  # questions in words need no loader
+        from kg.loaders.pictures import PICTURE_TYPES
+        from kg.loaders.raw import raw_from_bytes
+
         raw = raw_from_bytes("the picture of the query", data)
         if raw.media_type not in PICTURE_TYPES:
             raise InputError(f"The picture of the query is {raw.media_type}. Give a PNG, JPEG, WEBP, GIF, BMP or TIFF.")
-        assets = self._loader.load(raw).assets
+        assets = ImageLoader(self._limits).load(raw).assets
         return SeenPicture(
             frames=tuple(asset.data for asset in assets), sha256s=frozenset(asset.sha256 for asset in assets)
         )

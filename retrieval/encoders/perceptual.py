@@ -23,7 +23,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kg.captioning.pixels import decode_picture
 from kg.errors import CaptionError
 
 __all__ = ["SAME_PICTURE", "PerceptualEncoder"]
@@ -56,6 +55,8 @@ class PerceptualEncoder:
 
     def _encode(self, data: bytes) -> NDArray[np.float32] | None:
         from PIL import Image
+
+        from kg.captioning.pixels import decode_picture
 
         try:
             image = decode_picture(data)

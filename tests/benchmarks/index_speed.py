@@ -16,6 +16,9 @@ against exact search; the same with one vector in twenty allowed; milliseconds b
 share of 200 of them that their own vector then finds first. Exact search is FAISS's flat index, asked directly. Rows
 "raw" are FAISS alone with the same constants: no ids, no filters, no exact scoring; "raw refined" is IVF-PQ under
 FAISS's own exact scoring of as many candidates.
+
+Run it with ``OMP_WAIT_POLICY=PASSIVE OPENBLAS_NUM_THREADS=1`` in the environment, as ``mmkg`` sets them for itself:
+threads that spin while they wait double the CPU time of a query.
 """
 
 from __future__ import annotations
