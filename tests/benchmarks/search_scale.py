@@ -13,9 +13,9 @@ other passage here; what that costs is in ``question_understanding.py``.
 
 What is measured, warm, one question after the other, as a service is asked: a request with everything that is on by
 default (``Retriever.search``), ``engine.search`` in mode auto within it, and its stages; in the same run, question by
-question, ``encode_queries`` alone and ``faiss.IndexFlatIP`` alone over the same vectors. The bound of the project is 3 x (encode + FAISS flat) for the median, and p99 under 5 x p50. ``--add`` then
-adds that many chunks (as whole documents, with their vectors) and prints what the first search after it costs, part by
-part.
+question, ``encode_queries`` alone and ``faiss.IndexFlatIP`` alone over the same vectors. The bound of the project is
+3 x (encode + FAISS flat) for the median, and p99 under 5 x p50. ``--add`` then adds that many chunks (as whole
+documents, with their vectors) and prints what the first search after it costs, part by part.
 
 The record is kept in FOLDER and used again (by default a temporary one, made anew).
 """
