@@ -16,9 +16,12 @@ from kg.errors import InputError
 from kg.ports import ChunkRow, RecordStore
 from kg.types import DocumentInfo, Modality
 
-__all__ = ["Catalog", "LayeredMap", "difference", "read_catalog"]
+__all__ = ["Catalog", "LayeredMap", "PICTURE_KINDS", "difference", "read_catalog"]
 
 V = TypeVar("V")
+
+PICTURE_KINDS = frozenset({Modality.IMAGE, Modality.CHART, Modality.PAGE})
+"""Kinds of chunk that are a picture's."""
 
 _LAYER_LEAST = 1024
 _LAYER_SHARE = 0.02
@@ -103,6 +106,10 @@ class Catalog:
 
     def __len__(self) -> int:
         return len(self.document_of)
+
+    def is_picture(self, chunk_id: str) -> bool:
+        """Tell whether a chunk is of a picture, its words read off it; ``False`` for an unknown one."""
+        return self.modality_of.get(chunk_id) in PICTURE_KINDS
 
     def allowed(
         self,

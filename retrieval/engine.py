@@ -51,8 +51,6 @@ __all__ = ["MODES", "RetrievalEngine"]
 _ATTEMPTS = 3
 """Searches of one request over a record that changes under it; the last one leaves out what went meanwhile."""
 _COVERING = frozenset({"auto", "mix"})
-_READ_OFF = frozenset({Modality.IMAGE, Modality.CHART, Modality.PAGE})
-"""Kinds of chunk whose words OCR read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,7 +332,7 @@ class RetrievalEngine:
 
     def _fuse(self, pools: Mapping[str, ScoredPool], n_items: int, catalog: Catalog) -> list[FusedItem]:
         def trust(item_id: str, retriever: str) -> float:
-            return self.config.trust(retriever, is_read_off=catalog.modality_of.get(item_id) in _READ_OFF)
+            return self.config.trust(retriever, is_read_off=catalog.is_picture(item_id))
 
         return fuse_standard_scores(pools, pool_size=min(self.config.pool_size, n_items), trust=trust)
 

@@ -24,6 +24,7 @@ from typing import Protocol, runtime_checkable
 
 from kg.errors import InputError
 from kg.types import Modality
+from retrieval.catalog import PICTURE_KINDS
 from retrieval.types import Evidence
 
 __all__ = ["CORPORA", "Corpus", "ModelRouter", "Route", "Router", "RuleRouter", "filled_up", "route_of", "within"]
@@ -39,16 +40,17 @@ class Corpus:
     mode: str = ""
 
 
-_PICTURES = frozenset({Modality.IMAGE, Modality.CHART, Modality.PAGE})
 CORPORA: Mapping[str, Corpus] = {
     corpus.name: corpus
     for corpus in (
         Corpus(
             name="passage", about="prose: facts and explanations", modalities=frozenset({Modality.TEXT, Modality.PAGE})
         ),
-        Corpus(name="picture", about="charts, figures, photographs, scanned pages", modalities=_PICTURES),
+        Corpus(name="picture", about="charts, figures, photographs, scanned pages", modalities=PICTURE_KINDS),
         Corpus(
-            name="table", about="rows and columns, also of charts", modalities=frozenset({Modality.TABLE}) | _PICTURES
+            name="table",
+            about="rows and columns, also of charts",
+            modalities=frozenset({Modality.TABLE}) | PICTURE_KINDS,
         ),
         Corpus(name="triple", about="how named people and things are related", mode="local"),
     )

@@ -23,39 +23,27 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kg.ports import RecordStore
-from kg.types import DocumentInfo
+from retrieval.catalog import Catalog
 from retrieval.config import RetrievalConfig
 from retrieval.evidence import FoundChunk
 from retrieval.references import captioned, named_references
 
 __all__ = ["PageLevel"]
 
-_PAGES_KEPT = 200_000
 _N_SUPPORTING = 2
 """How many more chunks of a page support the best one. Measured: with 1 less is gained, with 3 the same."""
 _N_OF_DOCUMENT = 5
 
 
-class _Catalog(Protocol):
-    """What is asked of the chunks of a record."""
-
-    @property
-    def documents(self) -> Mapping[str, DocumentInfo]: ...
-
-    @property
-    def document_of(self) -> Mapping[str, str]: ...
-
-
 class PageLevel:
-    """Orders candidates anew by their pages and documents. Safe between threads: what it keeps is never wrong.
+    """Orders candidates anew by their pages and documents. Keeps nothing, so threads may share it.
 
     :param store: The record.
     :param config: The constants.
@@ -64,10 +52,9 @@ class PageLevel:
     def __init__(self, store: RecordStore, config: RetrievalConfig) -> None:
         self._store = store
         self._config = config
-        self._page_of: dict[str, tuple[int, bool]] = {}  # page and whether it is a picture: fixed under a chunk's id
 
     def order(
-        self, question: str, found: Sequence[FoundChunk], catalog: _Catalog, *, are_shares: bool
+        self, question: str, found: Sequence[FoundChunk], catalog: Catalog, *, are_shares: bool
     ) -> list[FoundChunk]:
         """Order the best candidates anew.
 
@@ -84,8 +71,8 @@ class PageLevel:
         if are_shares:
             n_first = next((row for row in range(n_first) if found[row].score <= 0.0), n_first)
         first = list(found[:n_first])
-        paged = [item.chunk_id for item in first if catalog.documents[catalog.document_of[item.chunk_id]].n_pages > 1]
-        if n_first < 2 or not paged or config.page_support == config.document_support == 0:
+        is_paged = any(catalog.documents[catalog.document_of[item.chunk_id]].n_pages > 1 for item in first)
+        if n_first < 2 or not is_paged or config.page_support == config.document_support == 0:
             return list(found)
         scores = np.array([item.score for item in first])
         raw = np.log(scores) if are_shares else scores
@@ -93,8 +80,7 @@ class PageLevel:
         if spread <= 1e-12 * max(1.0, abs(mean)):
             return list(found)
         z = self._with_references(question, (raw - mean) / spread, [item.chunk_id for item in first])
-        places = self._places([item.chunk_id for item in first], frozenset(paged), catalog)
-        raised = self._raised(z, places)
+        raised = self._raised(z, [_place(item.chunk_id, catalog) for item in first])
         order = sorted(range(n_first), key=lambda row: (-raised[row], first[row].chunk_id))
         lift = raised[order[0]] - max(z)
         again = [mean + spread * (raised[row] - lift) for row in order]
@@ -138,15 +124,11 @@ class PageLevel:
             for value, (document, page, _) in zip(z, places, strict=True)
         ]
 
-    def _places(
-        self, chunk_ids: Sequence[str], paged: frozenset[str], catalog: _Catalog
-    ) -> list[tuple[str, int | None, bool]]:
-        """Return each chunk's document, its page where the document has several, and whether it is a picture."""
-        known = {one: place for one in paged if (place := self._page_of.get(one)) is not None}
-        unknown = sorted(paged - known.keys())
-        if len(self._page_of) + len(unknown) > _PAGES_KEPT:
-            self._page_of = {}
-        read = {chunk.chunk_id: (chunk.page_first, chunk.asset_id is not None) for chunk in self._store.chunks(unknown)}
-        self._page_of.update(read)
-        pages = {**known, **read}
-        return [(catalog.document_of[one], *pages.get(one, (None, False))) for one in chunk_ids]
+
+def _place(chunk_id: str, catalog: Catalog) -> tuple[str, int | None, bool]:
+    """Return a chunk's document, its page where the document has several, and whether it is a picture."""
+    document_id = catalog.document_of[chunk_id]
+    pages = catalog.pages_of.get(chunk_id)
+    if pages is None or catalog.documents[document_id].n_pages < 2:
+        return document_id, None, False
+    return document_id, pages[0], catalog.is_picture(chunk_id)
