@@ -100,6 +100,7 @@ class Analyzer:
         self.cjk: CjkTerms = cjk
         self._lock = threading.Lock()
         self._stems: dict[str, str] = {}
+        self._asking: frozenset[str] | None = None
         rules = [identifiers] * (identifiers != "humps") + [cjk] * (cjk != "pairs")
         parts = ["terms-2", str(language), *rules, *sorted(self.stop_words)]
         self.fingerprint = "an_" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
@@ -111,6 +112,13 @@ class Analyzer:
         whole = _with_parts(text, self.identifiers)
         kept = [term for term in _raw_terms(_normalise(whole), self.cjk) if term not in self.stop_words]
         return kept if self._stemmer is None else [self._stem(term) for term in kept]
+
+    def named_terms(self, question: str) -> list[str]:
+        """Return the terms of a question in order, each once, without those of :data:`QUESTION_WORDS`."""
+        if self._asking is None:
+            self._asking = frozenset(term for word in QUESTION_WORDS for term in self.terms(word))
+        asking = self._asking
+        return [term for term in dict.fromkeys(self.terms(question)) if term not in asking]
 
     def _stem(self, word: str) -> str:
         stem = self._stems.get(word)

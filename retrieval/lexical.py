@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kg.errors import ConfigError, VectorIndexError
-from retrieval.analysis import QUESTION_WORDS, Analyzer
+from retrieval.analysis import Analyzer
 from retrieval.bm25_matrix import Built, Patched, Postings, Scorer, built
 from retrieval.field_weights import repeats
 from retrieval.indexes.storage import IndexFile, read_index_file, write_index_file
@@ -79,7 +79,6 @@ class Bm25Index:
         self.record_version = 0
         """The version of the record that a loaded index was saved at."""
         self._lock = threading.RLock()
-        self._asking = frozenset(term for word in QUESTION_WORDS for term in self.analyzer.terms(word))
         self._vocabulary: dict[str, int] = {}
         self._documents: dict[str, NDArray[np.int32]] = {}
         self._settled: Built | None = None
@@ -178,11 +177,7 @@ class Bm25Index:
         :param ids: Ids of texts; one that is not in the index holds nothing.
         :returns: One row a text, one column a term. *Shape:* ``(len(ids), T)``.
         """
-        terms = [
-            self._vocabulary[term]
-            for term in dict.fromkeys(self.analyzer.terms(text))
-            if term in self._vocabulary and term not in self._asking
-        ]
+        terms = [self._vocabulary[term] for term in self.analyzer.named_terms(text) if term in self._vocabulary]
         held_NT = np.zeros((len(ids), len(terms)), dtype=np.bool_)
         nothing = np.empty(0, dtype=np.int32)
         for row, item_id in enumerate(ids):

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from retrieval.analysis import QUESTION_WORDS, Analyzer
+from retrieval.analysis import Analyzer
 from retrieval.types import Evidence
 
 __all__ = [
@@ -122,8 +122,7 @@ def features_of(
     """
     held = [_terms(item, analyzer) for item in evidence]
     over = held if among is None else [_terms(item, analyzer) for item in among]
-    asking = {term for word in QUESTION_WORDS for term in analyzer.terms(word)}
-    terms = [term for term in dict.fromkeys(analyzer.terms(question)) if term not in asking]
+    terms = analyzer.named_terms(question)
     df = Counter(term for own in over for term in own)
     n = len(over) + _PRIOR
     idf = {term: math.log1p((n - df[term] + 0.5) / (df[term] + 0.5)) for term in terms}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from retrieval.analysis import QUESTION_WORDS, Analyzer
+from retrieval.analysis import Analyzer
 from retrieval.coverage import order_by_coverage
 from retrieval.types import Evidence, Query
 
@@ -43,7 +43,6 @@ class CoverageArranger:
         self._analyzer = analyzer or Analyzer()
         self._strength = strength
         self._n_groups = n_groups
-        self._asking = frozenset(term for word in QUESTION_WORDS for term in self._analyzer.terms(word))
         self._known: dict[str, frozenset[str]] = {}
 
     def arrange(self, query: Query, evidence: Sequence[Evidence], base: Sequence[float]) -> list[tuple[int, float]]:
@@ -54,7 +53,7 @@ class CoverageArranger:
         :param base: Their standard scores.
         :returns: Each place once.
         """
-        terms = [term for term in dict.fromkeys(self._analyzer.terms(query.text)) if term not in self._asking]
+        terms = self._analyzer.named_terms(query.text)
         own = [self._terms(item) for item in evidence]
         holds_NT = np.array([[term in held for term in terms] for held in own], dtype=np.bool_)
         groups = [

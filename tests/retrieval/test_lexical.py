@@ -235,6 +235,14 @@ def test_text_is_cut_into_terms(text: str, terms: list[str]):
     assert Analyzer().terms(text) == terms
 
 
+def test_the_named_terms_of_a_question_come_once_each_and_ask_nothing():
+    assert Analyzer().named_terms("Which herring did the other herring swim with, and why?") == [
+        "herring",
+        "other",
+        "swim",
+    ]
+
+
 def test_without_a_language_words_stay_whole_and_stop_words_can_be_chosen():
     plain = Analyzer(language=None, stop_words={"cats"})
 
