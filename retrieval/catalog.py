@@ -16,7 +16,7 @@ from kg.errors import InputError
 from kg.ports import ChunkRow, RecordStore
 from kg.types import DocumentInfo, Modality
 
-__all__ = ["Catalog", "LayeredMap", "PICTURE_KINDS", "difference", "read_catalog"]
+__all__ = ["PICTURE_KINDS", "Catalog", "LayeredMap", "difference", "read_catalog"]
 
 V = TypeVar("V")
 
