@@ -1,0 +1,1 @@
+"""api/cli/moe: the commands of ``mmkg moe``, one module per family."""
