@@ -156,25 +156,29 @@ class TorchExactIndex:
             yield (queries_QD @ block_BD.T).float(), start
 
     def _nominees(self, queries_QD: Any, rows: Any, k: int) -> list[NDArray[np.int64]]:
-        """Return, for each query, all eligible rows that score within the margin of the ``k``-th best."""
+        """Return, for each query, all eligible rows that score within the margin of the ``k``-th best.
+
+        The device is waited for once a block, whatever the number of queries.
+        """
         torch = _torch()
         margin = _HALF_MARGIN if self._half else MARGIN
-        best = torch.empty((len(queries_QD), 0), device=self.device)
-        kept: list[list[tuple[Any, Any]]] = [[] for _ in range(len(queries_QD))]
+        best_QK = torch.empty((len(queries_QD), 0), device=self.device)
+        near: list[tuple[Any, Any, Any]] = []
         for scores_QB, start in self._scored(queries_QD, rows):
-            best = torch.cat([best, scores_QB.topk(min(k, scores_QB.shape[1]), dim=1).values], dim=1)
-            best = best.topk(min(k, best.shape[1]), dim=1).values
-            floor_Q1 = best[:, -1:] - margin if best.shape[1] == k else torch.full_like(best[:, :1], -torch.inf)
-            for found, scores_B, near_B in zip(kept, scores_QB, scores_QB >= floor_Q1, strict=True):
-                places = near_B.nonzero().squeeze(1)
-                found.append((places + start, scores_B[places]))
-        nominees = []
-        for found, worst in zip(kept, best[:, -1] - margin, strict=True):  # the bar rose since the first blocks
-            places, scores = torch.cat([part[0] for part in found]), torch.cat([part[1] for part in found])
-            places = places[scores >= worst]
-            near: NDArray[np.int64] = (places if rows is None else rows[places]).cpu().numpy()
-            nominees.append(near)
-        return nominees
+            best_QK = torch.cat([best_QK, scores_QB.topk(min(k, scores_QB.shape[1]), dim=1).values], dim=1)
+            best_QK = best_QK.topk(min(k, best_QK.shape[1]), dim=1).values
+            floor_Q1 = (
+                best_QK[:, -1:] - margin if best_QK.shape[1] == k else torch.full_like(best_QK[:, :1], -torch.inf)
+            )
+            asked, places = (scores_QB >= floor_Q1).nonzero(as_tuple=True)
+            near.append((asked, places + start, scores_QB[asked, places]))
+        asked, places, scores = (torch.cat(parts) for parts in zip(*near, strict=True))
+        kept = scores >= (best_QK[:, -1] - margin)[asked]  # the bar rose since the first blocks
+        asked, places = asked[kept], places[kept]
+        order = asked.argsort(stable=True)
+        places = places[order] if rows is None else rows[places[order]]
+        counts = asked.bincount(minlength=len(queries_QD)).cpu().tolist()
+        return [part.numpy() for part in places.cpu().split(counts)]
 
     def _taken(self, rows_M: NDArray[np.int64]) -> NDArray[np.float32]:
         if self._half:
