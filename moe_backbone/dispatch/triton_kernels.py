@@ -120,10 +120,11 @@ def _block(index_ptr, block_expert_ptr, block_rows_ptr, n_blocks_ptr, row_block,
     if DIRECT:  # one slot is one block: nothing was sorted
         expert = tl.load(index_ptr + row_block).to(tl.int32)
         rows = tl.where((expert >= 0) & (expert < n_experts), 1, 0)
-        return expert, rows
-    used = row_block < tl.load(n_blocks_ptr)
-    expert = tl.load(block_expert_ptr + row_block, mask=used, other=0)
-    return expert, tl.load(block_rows_ptr + row_block, mask=used, other=0)
+    else:
+        used = row_block < tl.load(n_blocks_ptr)
+        expert = tl.load(block_expert_ptr + row_block, mask=used, other=0)
+        rows = tl.load(block_rows_ptr + row_block, mask=used, other=0)
+    return expert, rows
 
 
 @triton.jit

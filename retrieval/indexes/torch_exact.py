@@ -38,7 +38,10 @@ _HALF_MARGIN = 4e-3
 """Rounding both factors and the product to float16 (2**-11 each, relative) moves an inner product of unit vectors by
 less than .0015. The nominee and the ``k``-th may move towards each other, so twice that, and a third to spare."""
 _BLOCK_ROWS = 262_144
-"""Rows of one matrix product: its scores then take 1 MiB a query."""
+"""The fewest rows of one matrix product, unless they are given: its scores then take 1 MiB a query."""
+_BLOCK_SCORES = 1 << 24
+"""Scores of one matrix product where there are few queries, 64 MiB: one query over a million vectors is one product and
+one ``topk``, not four of each with a wait between."""
 
 
 class TorchExactIndex:
@@ -47,14 +50,14 @@ class TorchExactIndex:
     :param dimension: Width of the vectors.
     :param device: Where the matrix lies; ``None`` takes CUDA where there is one, else the CPU.
     :param half: Hold float16 on the device, and the float32 rows in the host's memory.
-    :param block_rows: Rows of one matrix product.
+    :param block_rows: Rows of one matrix product; ``None`` takes more the fewer queries there are.
     :raises ConfigError: If a number is not positive.
     """
 
     def __init__(
-        self, dimension: int, *, device: str | None = None, half: bool = False, block_rows: int = _BLOCK_ROWS
+        self, dimension: int, *, device: str | None = None, half: bool = False, block_rows: int | None = None
     ) -> None:
-        if min(dimension, block_rows) < 1:
+        if dimension < 1 or (block_rows is not None and block_rows < 1):
             raise ConfigError(
                 f"TorchExactIndex: need positive numbers, got dimension={dimension}, block_rows={block_rows}."
             )
@@ -150,8 +153,9 @@ class TorchExactIndex:
     def _scored(self, queries_QD: Any, rows: Any) -> Iterator[tuple[Any, int]]:
         """Yield the scores of one block of eligible rows after the other, and where the block starts. ``(Q, B)``."""
         n_eligible = len(self._rows) if rows is None else len(rows)
-        for start in range(0, n_eligible, self._block_rows):
-            end = min(n_eligible, start + self._block_rows)
+        n_rows = self._block_rows or max(_BLOCK_ROWS, _BLOCK_SCORES // len(queries_QD))
+        for start in range(0, n_eligible, n_rows):
+            end = min(n_eligible, start + n_rows)
             block_BD = self._matrix_ND[start:end] if rows is None else self._matrix_ND[rows[start:end]]
             yield (queries_QD @ block_BD.T).float(), start
 
