@@ -218,18 +218,17 @@ def table(shapes: list[Shape], tokens: list[int]) -> None:
 
 def candidates(rows: float) -> list[Tile]:
     """Return tiles worth trying for so many rows per expert."""
-    if rows <= 48:
+    if rows <= 10:
         found = [
-            Tile(rows=height, columns=columns, depth=depth, warps=warps, stages=stages)
-            for height, columns, depth, (warps, stages) in itertools.product(
-                (16,) if rows <= 12 else (16, 32), (32, 64, 128), (64, 128), ((4, 4), (8, 3))
-            )
+            Tile(rows=16, columns=columns, depth=depth, warps=warps, stages=stages)
+            for columns, depth, (warps, stages) in itertools.product((32, 64, 128), (64, 128), ((4, 4), (8, 3)))
         ]
     else:
+        heights = (32, 64) if rows <= 24 else (64, 128)
         found = [
-            Tile(rows=height, columns=columns, depth=64, warps=warps, stages=stages, group=8)
-            for height, columns, (warps, stages) in itertools.product(
-                (64,) if rows <= 64 else (64, 128), (64, 128, 256), ((4, 3), (4, 4), (8, 3), (8, 4))
+            Tile(rows=height, columns=columns, depth=depth, warps=warps, stages=stages, group=8)
+            for height, columns, depth, (warps, stages) in itertools.product(
+                heights, (64, 128, 256), (64, 128), ((4, 3), (4, 4), (8, 3), (8, 4))
             )
         ]
     return [tile for tile in found if tile.rows * tile.columns <= 128 * 256]
