@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
-from moe_backbone.dispatch.registry import Dispatch, dispatch_names, get_dispatch
+from moe_backbone.dispatch.registry import dispatch_names, get_dispatch
+from moe_backbone.dispatch.spec import Dispatch
 from moe_backbone.stats import find_routers
 
 __all__ = ["can_dispatch", "implementation_name", "register_dispatches", "route_in_float32"]
