@@ -8,7 +8,10 @@ and the tests of every dispatch follow from it.
 from __future__ import annotations
 
 from moe_backbone.dispatch.grouped import can_group, grouped_experts
+from moe_backbone.dispatch.int8 import int8_experts, int8_weight_experts, supports_int8
+from moe_backbone.dispatch.int8_reference import reference_int8_experts, reference_int8_weight_experts
 from moe_backbone.dispatch.looped import looped_experts
+from moe_backbone.dispatch.processor import has_int8_products
 from moe_backbone.dispatch.reference import reference_experts
 from moe_backbone.dispatch.spec import DispatchSpec, Situation
 
@@ -39,6 +42,26 @@ BACKENDS: tuple[DispatchSpec, ...] = (
         run=looped_experts,
         why="one matrix product per busy expert: any device, dtype and width; fastest on CPU",
         prefer=_prefer_looped,
+        reads_layouts=True,
+    ),
+    DispatchSpec(
+        name="int8",
+        run=int8_experts,
+        why="weights and token states in int8: fastest on an x86 CPU, approximate",
+        available=has_int8_products,
+        supports=supports_int8,
+        differentiable=False,
+        reference=reference_int8_experts,
+        reads_layouts=True,
+    ),
+    DispatchSpec(
+        name="int8_weights",
+        run=int8_weight_experts,
+        why="weights in int8, token states exact: near the float result, faster than float on an x86 CPU",
+        available=has_int8_products,
+        supports=supports_int8,
+        differentiable=False,
+        reference=reference_int8_weight_experts,
         reads_layouts=True,
     ),
     DispatchSpec(

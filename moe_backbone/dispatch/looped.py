@@ -18,7 +18,7 @@ from torch.nn import functional
 from moe_backbone.dispatch.slots import combine_slots, finish_rows, inner_state, sort_slots
 from moe_backbone.dispatch.spec import ExpertLayout
 
-__all__ = ["looped_experts"]
+__all__ = ["looped_experts", "run_busy_experts"]
 
 
 def looped_experts(
@@ -43,12 +43,30 @@ def looped_experts(
     :returns: The weighted sum of the experts' outputs, in the dtype of ``hidden_TH``. *Shape:* ``(T, H)``.
     """
     run = _expert_runner(gate_up_EGH, down_EHI, activation, layout)
-    n_experts = gate_up_EGH.shape[0]
+    return run_busy_experts(run, hidden_TH, index_TK, weights_TK, n_experts=gate_up_EGH.shape[0])
+
+
+def run_busy_experts(
+    run: Callable[[int, Tensor], Tensor], hidden_TH: Tensor, index_TK: Tensor, weights_TK: Tensor, *, n_experts: int
+) -> Tensor:
+    """Run every expert that has tokens on its tokens, and add each token's outputs up.
+
+    :param run: Called as ``run(expert, x_NH) -> y_NH``.
+    :param hidden_TH: Token states. *Shape:* ``(T, H)``.
+    :param index_TK: Expert ids; one outside ``0 … E-1`` is no expert. *Shape:* ``(T, K)``.
+    :param weights_TK: Weight of each chosen expert. *Shape:* ``(T, K)``.
+    :param n_experts: E.
+    :returns: The weighted sum of the experts' outputs, in the dtype of ``hidden_TH``. *Shape:* ``(T, H)``.
+    """
     if hidden_TH.shape[0] == 1:
         return _one_token(run, n_experts, hidden_TH, index_TK, weights_TK)
     slots_S, counts_E = sort_slots(index_TK, n_experts=n_experts)
     counts = counts_E.tolist()
-    busy = [expert for expert, count in enumerate(counts) if count] or [0]
+    busy = [expert for expert, count in enumerate(counts) if count]
+    if not busy:
+        if not torch.is_grad_enabled():
+            return torch.zeros_like(hidden_TH)
+        busy = [0]  # on no rows, so that every weight has a gradient, zero
     x_SH = hidden_TH[slots_S // max(index_TK.shape[1], 1)]
     rows = torch.split(x_SH, [counts[expert] for expert in busy])
     outputs = [run(expert, x_NH) for expert, x_NH in zip(busy, rows, strict=True)]

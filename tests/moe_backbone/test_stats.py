@@ -120,9 +120,7 @@ def test_experts_quantised_by_others_are_refused_not_misread():
     model.set_experts_implementation("mmkg_looped")
 
     assert not can_dispatch(model)
-    with pytest.raises(
-        ValueError, match=r"experts \(gate_up_proj is int8 of shape \(4, 96, 32\)"
-    ):
+    with pytest.raises(ValueError, match=r"experts \(gate_up_proj is int8 of shape \(4, 96, 32\)"):
         model(IDS)
 
 
