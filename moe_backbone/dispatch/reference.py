@@ -12,6 +12,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from moe_backbone.dispatch.slots import finish_rows, inner_state
+from moe_backbone.dispatch.spec import ExpertLayout
+
 __all__ = ["reference_experts"]
 
 
@@ -22,6 +25,8 @@ def reference_experts(
     index_TK: Tensor,
     weights_TK: Tensor,
     activation: Callable[[Tensor], Tensor],
+    *,
+    layout: ExpertLayout | None = None,
 ) -> Tensor:
     """Run each token through each of its experts in two plain loops.
 
@@ -31,6 +36,7 @@ def reference_experts(
     :param index_TK: Expert ids; one outside ``0 … E-1`` is no expert. *Shape:* ``(T, K)``.
     :param weights_TK: Weight of each chosen expert. *Shape:* ``(T, K)``.
     :param activation: Non-linearity of the gate.
+    :param layout: What the experts have beyond two matrices.
     :returns: ``y_t = Σ_k w_tk · down(act(gate(x_t)) ⊙ up(x_t))``, in the dtype of ``hidden_TH``. *Shape:* ``(T, H)``.
     """
     n_experts = gate_up_EGH.shape[0]
@@ -40,8 +46,13 @@ def reference_experts(
         for slot, expert in enumerate(experts):
             if not 0 <= expert < n_experts:
                 continue
-            gate_I, up_I = (gate_up_EGH[expert] @ hidden_TH[token]).chunk(2)
-            y_H = down_EHI[expert] @ (activation(gate_I) * up_I)
+            gate_up_G = gate_up_EGH[expert] @ hidden_TH[token]
+            if layout is not None and layout.gate_up_bias is not None:
+                gate_up_G = gate_up_G + layout.gate_up_bias[expert]
+            y_H = down_EHI[expert] @ inner_state(gate_up_G[None], activation, layout)[0]
+            if layout is not None and layout.down_bias is not None:
+                y_H = y_H + layout.down_bias[expert]
+            y_H = finish_rows(y_H[None], layout)[0]
             out_TH = hidden_TH.new_zeros(hidden_TH.shape, dtype=weights_TK.dtype)
             rows.append(out_TH.index_put((index_TK.new_tensor([token]),), (weights_TK[token, slot] * y_H)[None]))
     return sum(rows[1:], start=rows[0]).to(hidden_TH.dtype)

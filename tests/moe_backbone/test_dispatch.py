@@ -107,13 +107,15 @@ def test_half_precision_stays_near_the_reference_and_keeps_its_dtype(name):
 
 def test_float64_narrow_rows_and_mixed_dtypes_are_not_given_to_torchs_grouped_product():
     aligned = torch.zeros(4, 8)
-    assert not can_group([aligned.double()])
-    assert not can_group([torch.zeros(4, 6)])
-    assert not can_group([aligned, aligned.bfloat16()])
+    gate_up, down = torch.zeros(2, 8, 8), torch.zeros(2, 8, 4)
+    assert not can_group(aligned.double(), gate_up.double(), down.double())
+    assert not can_group(torch.zeros(4, 6), torch.zeros(2, 8, 6), torch.zeros(2, 6, 4))
+    assert not can_group(aligned, gate_up.bfloat16(), down)
+    assert not can_group(aligned, torch.zeros(2, 8, 8, 2)[..., 0], down)  # no dimension is contiguous
 
 
 def test_the_grouped_dispatch_calls_torchs_grouped_product_where_it_can(monkeypatch):
-    if not can_group([torch.zeros(4, 8)]):
+    if not hasattr(torch.nn.functional, "grouped_mm"):
         pytest.skip("this torch has no grouped_mm")
     calls = []
     real = torch.nn.functional.grouped_mm

@@ -112,14 +112,15 @@ def test_a_stock_mixtral_of_a_width_that_torch_cannot_group_runs_through_our_dis
         torch.testing.assert_close(model(IDS).logits, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_experts_laid_out_otherwise_are_refused_not_misread():
+def test_experts_quantised_by_others_are_refused_not_misread():
     register_dispatches()
     model = mixtral()
-    model.model.layers[1].mlp.experts.is_transposed = True
+    experts = model.model.layers[1].mlp.experts
+    experts.gate_up_proj = torch.nn.Parameter(torch.zeros(4, 96, 32, dtype=torch.int8), requires_grad=False)
     model.set_experts_implementation("mmkg_looped")
 
     assert not can_dispatch(model)
-    with pytest.raises(ValueError, match="is_transposed=True"):
+    with pytest.raises(ValueError, match=r"experts \(gate_up_proj is int8 of shape \(4, 96, 32\)"):
         model(IDS)
 
 

@@ -1,0 +1,73 @@
+"""The table of the ways to run routed experts, in the order in which the automatic choice asks them.
+
+Layer: ``moe_backbone``; imports torch only.
+A new dispatch is one :class:`~moe_backbone.dispatch.spec.DispatchSpec` here; the registry, the adapters of stock models
+and the tests of every dispatch follow from it.
+"""
+
+from __future__ import annotations
+
+from moe_backbone.dispatch.grouped import can_group, grouped_experts
+from moe_backbone.dispatch.int8 import int8_experts, int8_weight_experts, supports_int8
+from moe_backbone.dispatch.int8_reference import reference_int8_experts, reference_int8_weight_experts
+from moe_backbone.dispatch.looped import looped_experts
+from moe_backbone.dispatch.processor import has_int8_products
+from moe_backbone.dispatch.reference import reference_experts
+from moe_backbone.dispatch.spec import DispatchSpec, Situation
+
+__all__ = ["BACKENDS"]
+
+
+def _prefer_grouped(situation: Situation) -> str | None:
+    if situation.device == "cpu":
+        return None
+    return f"two grouped products on {situation.device}"
+
+
+def _prefer_looped(situation: Situation) -> str | None:
+    return "one product per busy expert runs on any device, dtype and width"
+
+
+BACKENDS: tuple[DispatchSpec, ...] = (
+    DispatchSpec(
+        name="grouped",
+        run=grouped_experts,
+        why="two grouped products of torch: many experts on an accelerator",
+        supports=can_group,
+        prefer=_prefer_grouped,
+        reads_layouts=True,
+    ),
+    DispatchSpec(
+        name="looped",
+        run=looped_experts,
+        why="one matrix product per busy expert: any device, dtype and width; fastest on CPU",
+        prefer=_prefer_looped,
+        reads_layouts=True,
+    ),
+    DispatchSpec(
+        name="int8",
+        run=int8_experts,
+        why="weights and token states in int8: fastest on an x86 CPU, approximate",
+        available=has_int8_products,
+        supports=supports_int8,
+        differentiable=False,
+        reference=reference_int8_experts,
+        reads_layouts=True,
+    ),
+    DispatchSpec(
+        name="int8_weights",
+        run=int8_weight_experts,
+        why="weights in int8, token states exact: near the float result, faster than float on an x86 CPU",
+        available=has_int8_products,
+        supports=supports_int8,
+        differentiable=False,
+        reference=reference_int8_weight_experts,
+        reads_layouts=True,
+    ),
+    DispatchSpec(
+        name="reference",
+        run=reference_experts,
+        why="one token and one expert at a time: the oracle, for tests",
+        reads_layouts=True,
+    ),
+)
