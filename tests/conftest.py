@@ -6,6 +6,7 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+import torch
 
 from retrieval.encoders.torchvision_ops import declare_missing_operators
 
@@ -13,6 +14,8 @@ pytest.register_assert_rewrite("kg.testing", "retrieval.testing")  # contracts s
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `mmkg` does, before anything loads OpenMP
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the same
 declare_missing_operators()  # it loads torch; after it, test modules may import transformers themselves
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton's kernels run in its interpreter, read when they are made
 
 CACHE = Path(os.environ.get("MMKG_CACHE") or platformdirs.user_cache_dir("mmkgrag"))
 REQUIRED = ("minilm", "spacy-en")

@@ -7,6 +7,8 @@ and the tests of every dispatch follow from it.
 
 from __future__ import annotations
 
+import torch
+
 from moe_backbone.dispatch.grouped import can_group, grouped_experts
 from moe_backbone.dispatch.int8 import int8_experts, int8_weight_experts, supports_int8
 from moe_backbone.dispatch.int8_reference import reference_int8_experts, reference_int8_weight_experts
@@ -14,6 +16,7 @@ from moe_backbone.dispatch.looped import looped_experts
 from moe_backbone.dispatch.processor import has_int8_products
 from moe_backbone.dispatch.reference import reference_experts
 from moe_backbone.dispatch.spec import DispatchSpec, Situation
+from moe_backbone.dispatch.triton_experts import is_triton_available, triton_experts, triton_supports
 
 __all__ = ["BACKENDS"]
 
@@ -24,11 +27,25 @@ def _prefer_grouped(situation: Situation) -> str | None:
     return f"two grouped products on {situation.device}"
 
 
+def _prefer_triton(situation: Situation) -> str | None:
+    if situation.device != "cuda" or situation.dtype == torch.float32 or situation.needs_grad:
+        return None  # float32 has no tensor cores at full precision; a gradient runs the grouped products again
+    return "tokens gathered, gate_up and activation in one kernel"
+
+
 def _prefer_looped(situation: Situation) -> str | None:
     return "one product per busy expert runs on any device, dtype and width"
 
 
 BACKENDS: tuple[DispatchSpec, ...] = (
+    DispatchSpec(
+        name="triton",
+        run=triton_experts,
+        why="gather, gate_up and activation in one kernel: fastest on a CUDA GPU in 16 bits, from one token to many",
+        available=is_triton_available,
+        supports=triton_supports,
+        prefer=_prefer_triton,
+    ),
     DispatchSpec(
         name="grouped",
         run=grouped_experts,

@@ -17,6 +17,7 @@ Shape suffixes: T tokens, K experts per token, S = T·K slots, E experts, H mode
 from __future__ import annotations
 
 import importlib.util
+import sys
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,13 +30,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from moe_backbone.dispatch.grouped import grouped_experts
+from moe_backbone.dispatch.triton_tiles import Tile, choose_tiles, fitted
 
 __all__ = [
     "FEW_SLOTS",
-    "Tile",
-    "choose_tiles",
     "is_triton_available",
     "known_activation",
+    "run_tiles",
     "triton_experts",
     "triton_supports",
 ]
@@ -46,28 +47,9 @@ FEW_SLOTS = 4096
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 _SORTED_SLOTS_PER_PROGRAM = 1024
 _COMBINED_COLUMNS = 1024
+_LEAST_SHARED_BYTES = 101_376  # what a program may use on the smallest card of compute capability 8 and above
 _MOST_EXPERTS = 4096  # one program holds a count for each
 _known: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
-    """How one matrix product is cut.
-
-    :param rows: Rows of a block, those of one expert; a power of two, at least 16.
-    :param columns: Columns of a program's tile; a power of two, at least 16.
-    :param depth: Step along the summed dimension; a power of two, at least 16.
-    :param warps: Warps per program.
-    :param stages: Loads in flight.
-    :param group: Row blocks that share a run of columns, for the L2 cache.
-    """
-
-    rows: int
-    columns: int
-    depth: int
-    warps: int
-    stages: int
-    group: int = 1
 
 
 @cache
@@ -76,27 +58,38 @@ def is_triton_available() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def triton_supports(
-    hidden_TH: Tensor, gate_up_EGH: Tensor, down_EHI: Tensor, activation: Callable[[Tensor], Tensor]
-) -> bool:
-    """Tell whether :func:`triton_experts` runs these operands: one dtype of 16 or 32 bits, and an activation it knows.
+def triton_supports(hidden_TH: Tensor, gate_up_EGH: Tensor, down_EHI: Tensor) -> bool:
+    """Tell whether :func:`triton_experts` can run these operands: one dtype of 16 or 32 bits, contiguous, on a GPU.
 
     :param hidden_TH: Token states. *Shape:* ``(T, H)``.
     :param gate_up_EGH: Fused gate and up projections. *Shape:* ``(E, 2 I, H)``.
     :param down_EHI: Down projections. *Shape:* ``(E, H, I)``.
-    :param activation: Non-linearity of the gate.
-    :returns: Whether it can; where it cannot, ``grouped`` can.
+    :returns: Whether it can, if it knows the activation too; where it cannot, ``grouped`` can.
     """
     operands = (hidden_TH, gate_up_EGH, down_EHI)
     return (
-        is_triton_available()
-        and hidden_TH.dtype in _DTYPES
+        hidden_TH.dtype in _DTYPES
         and all(operand.dtype == hidden_TH.dtype and operand.device == hidden_TH.device for operand in operands)
+        and _runs_on(hidden_TH.device)
         and gate_up_EGH.is_contiguous()
         and down_EHI.is_contiguous()
+        and gate_up_EGH.shape[1] == 2 * down_EHI.shape[2]
         and len(gate_up_EGH) <= _MOST_EXPERTS
-        and known_activation(activation) is not None
     )
+
+
+def _runs_on(device: torch.device) -> bool:
+    if not is_triton_available():
+        return False
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and _is_interpreted()
+
+
+def _is_interpreted() -> bool:
+    """Tell whether the kernels run in Triton's interpreter, as the tests run them; a look costs no import."""
+    kernels = sys.modules.get("moe_backbone.dispatch.triton_kernels")
+    return kernels is not None and type(kernels.combine_slots).__name__ == "InterpretedFunction"
 
 
 def known_activation(activation: Callable[[Tensor], Tensor]) -> str | None:
@@ -124,44 +117,11 @@ def known_activation(activation: Callable[[Tensor], Tensor]) -> str | None:
     return found
 
 
-def choose_tiles(*, n_slots: int, n_experts: int, dtype: torch.dtype) -> tuple[Tile, Tile]:
-    """Choose the tiles of both products from how many rows an expert has on average.
-
-    An expert whose rows do not fit one block has its weights read twice, so a block is taller than the average by
-    several standard deviations of a random count. The table is the best of what ``tests/benchmarks/moe_gpu.py --tune``
-    measured on an H100.
-
-    :param n_slots: S.
-    :param n_experts: E.
-    :param dtype: Of the operands.
-    :returns: Tiles of gate_up and of down; both have the same ``rows``.
-    """
-    rows = n_slots / min(n_experts, max(n_slots, 1))
-    if dtype == torch.float32:
-        height = 16 if rows <= 16 else 32 if rows <= 32 else 64
-        return (
-            Tile(rows=height, columns=32, depth=32, warps=4, stages=3, group=8),
-            Tile(rows=height, columns=64, depth=32, warps=4, stages=3, group=8),
-        )
-    if rows <= 10:
-        return (
-            Tile(rows=16, columns=128, depth=128, warps=8, stages=3),
-            Tile(rows=16, columns=64, depth=128, warps=4, stages=4),
-        )
-    if rows <= 24:
-        return (
-            Tile(rows=32, columns=128, depth=128, warps=8, stages=3, group=8),
-            Tile(rows=32, columns=128, depth=128, warps=8, stages=3, group=8),
-        )
-    if rows <= 48:
-        return (
-            Tile(rows=64, columns=128, depth=64, warps=8, stages=4, group=8),
-            Tile(rows=64, columns=128, depth=64, warps=4, stages=4, group=8),
-        )
-    return (
-        Tile(rows=128, columns=128, depth=64, warps=8, stages=4, group=8),
-        Tile(rows=128, columns=256, depth=64, warps=8, stages=3, group=8),
-    )
+@cache
+def _shared_limit(device: torch.device) -> int:
+    if device.type != "cuda":
+        return sys.maxsize
+    return int(getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", _LEAST_SHARED_BYTES))
 
 
 def triton_experts(
@@ -183,7 +143,8 @@ def triton_experts(
     :returns: The weighted sum of the experts' outputs, in the dtype of ``hidden_TH``. Products sum in float32; a slot's
         weighed output is rounded to the dtype before a token's are added. *Shape:* ``(T, H)``.
     """
-    if index_TK.numel() == 0 or not triton_supports(hidden_TH, gate_up_EGH, down_EHI, activation):
+    supported = index_TK.numel() > 0 and triton_supports(hidden_TH, gate_up_EGH, down_EHI)
+    if not supported or known_activation(activation) is None:
         return grouped_experts(hidden_TH, gate_up_EGH, down_EHI, index_TK, weights_TK, activation)
     if torch.is_grad_enabled() and any(
         tensor.requires_grad for tensor in (hidden_TH, gate_up_EGH, down_EHI, weights_TK)
@@ -241,7 +202,7 @@ def run_tiles(
 
     (n_tokens, top_k), (n_experts, width, inner_width) = index_TK.shape, down_EHI.shape
     n_slots = n_tokens * top_k
-    wide, tall = tiles or choose_tiles(n_slots=n_slots, n_experts=n_experts, dtype=hidden_TH.dtype)
+    wide, tall = tiles or _tiles_for(hidden_TH.device, n_slots=n_slots, n_experts=n_experts, dtype=hidden_TH.dtype)
     hidden_TH, index_TK, weights_TK = hidden_TH.contiguous(), index_TK.contiguous(), weights_TK.contiguous()
     direct = n_tokens == 1
     n_blocks = n_slots if direct else n_slots // wide.rows + min(n_experts, n_slots)
@@ -266,6 +227,15 @@ def run_tiles(
         slot_out_SH, index_TK, out_TH, n_experts, width, TOP_K=top_k, BLOCK_N=_COMBINED_COLUMNS, num_warps=4
     )
     return out_TH
+
+
+def _tiles_for(device: torch.device, *, n_slots: int, n_experts: int, dtype: torch.dtype) -> tuple[Tile, Tile]:
+    wide, tall = choose_tiles(n_slots=n_slots, n_experts=n_experts, dtype=dtype)
+    limit = _shared_limit(device)
+    return (
+        fitted(wide, n_weights=2, itemsize=dtype.itemsize, limit_bytes=limit),
+        fitted(tall, n_weights=1, itemsize=dtype.itemsize, limit_bytes=limit),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,8 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 from transformers.models.mixtral.modeling_mixtral import MixtralExperts
 
 from moe_backbone.dispatch.grouped import looped_experts
-from moe_backbone.dispatch.triton_experts import Tile, choose_tiles, run_tiles, triton_experts
+from moe_backbone.dispatch.triton_experts import run_tiles, triton_experts
+from moe_backbone.dispatch.triton_tiles import Tile, choose_tiles
 from tests.benchmarks.machine import describe_machine
 
 
