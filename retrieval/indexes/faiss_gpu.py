@@ -15,16 +15,26 @@ are several GPUs, and answers what is asked of it:
 - float16 moves a product by more than what ties are told by, so a flat index nominates everything within
   ``margin`` of the last one asked for.
 
-Not run on a GPU: none was at hand. The tests run all of this with a copy in the host's memory in the place of the
-card's (``faiss.clone_index``), and the calls that make a card's copy against a stand-in that notes them.
+A build of FAISS may see a GPU that it has no machine code for, and then ends the process at the first search: the
+packages ``faiss-gpu-cu12`` up to 1.14.1 hold code for compute capability 7.0 and 8.0 only, so on an H100 (9.0) they
+load, count one GPU, and abort with CUDA error 209. So :func:`gpu_count` tries a search in another process first, and a
+GPU on which it fails is left to torch. ``faiss-gpu-cuvs`` is built for CUDA 13.
+
+No search by FAISS has been run on a GPU: the H100 at hand was one of those. The tests run all of this with a copy in
+the host's memory in the place of the card's (``faiss.clone_index``), and the calls that make a card's copy against a
+stand-in that notes them.
 
 Shape suffixes: N vectors, T vectors of the tail, M nominees, Q queries, D vector width.
 """
 
 from __future__ import annotations
 
+import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,7 +42,7 @@ from numpy.typing import NDArray
 
 from retrieval.indexes.faiss_kinds import FaissKind, faiss_module
 
-__all__ = ["GPU_KINDS", "MOST_ASKED", "TAIL_SHARE", "Card", "copy_to_gpus", "gpu_count"]
+__all__ = ["GPU_KINDS", "MOST_ASKED", "TAIL_SHARE", "Card", "copy_to_gpus", "gpu_count", "searches_on_gpu"]
 
 GPU_KINDS: tuple[FaissKind, ...] = ("flat", "ivfpq")
 """The kinds that FAISS has on GPUs; SQ8 without lists and HNSW are not among them."""
@@ -43,13 +53,47 @@ _LEAST_TAIL = 4096
 _HALF_MARGIN = 4e-3
 """As in :mod:`retrieval.indexes.torch_exact`: rounding to float16 moves an inner product by less than .0015."""
 
+_TRIAL = """
+import faiss, numpy
+index = faiss.GpuIndexFlatIP(faiss.StandardGpuResources(), 8)
+index.add(numpy.eye(8, dtype="float32"))
+assert index.search(numpy.eye(8, dtype="float32"), 1)[1].ravel().tolist() == list(range(8))
+"""
+_TRIAL_TIMEOUT_S = 120.0
+_LOG = logging.getLogger(__name__)
+
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def gpu_count() -> int:
-    """Return how many GPUs FAISS can use: 0 with a CPU build."""
+    """Return how many GPUs FAISS can use: 0 with a CPU build, and where a search on them fails."""
+    n_gpus = _n_seen()
+    return n_gpus if n_gpus and searches_on_gpu() else 0
+
+
+def _n_seen() -> int:
     faiss = faiss_module()
     return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
+
+
+@cache
+def searches_on_gpu(script: str = _TRIAL) -> bool:
+    """Tell whether FAISS can search on the first GPU, by doing it in another process, once.
+
+    :param script: What that process runs; it must end with status 0.
+    :returns: Whether it did; if not, a warning says what it said.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=_TRIAL_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        _LOG.warning("FAISS sees a GPU, but a trial search on it took over %g s; it is not used.", _TRIAL_TIMEOUT_S)
+        return False
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        _LOG.warning("FAISS sees a GPU, but a trial search on it failed; it is not used (%s).", last)
+    return done.returncode == 0
 
 
 def copy_to_gpus(index: Any, *, half: bool) -> Any:
@@ -60,7 +104,7 @@ def copy_to_gpus(index: Any, *, half: bool) -> Any:
     :returns: The copy, and what must live as long as it does.
     """
     faiss = faiss_module()
-    if gpu_count() == 1:
+    if _n_seen() == 1:
         options, resources = faiss.GpuClonerOptions(), faiss.StandardGpuResources()
         options.useFloat16 = options.useFloat16LookupTables = half
         copy = faiss.index_cpu_to_gpu(resources, 0, index, options)

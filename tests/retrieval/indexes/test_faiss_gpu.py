@@ -218,3 +218,28 @@ def test_what_was_chosen_is_made_saved_and_loaded(wanted, tmp_path):
 
     assert loaded.name == made.name == ("torch-exact" if wanted == "torch" else f"faiss-{wanted}")
     assert loaded.search(rows_ND[:3], k=5) == made.search(rows_ND[:3], k=5)
+
+
+def test_a_gpu_on_which_a_trial_search_ends_the_process_is_not_used(caplog):
+    faiss_gpu.searches_on_gpu.cache_clear()
+    script = "import os, sys; print('CUDA error 209 no kernel image', file=sys.stderr, flush=True); os.abort()"
+
+    assert not faiss_gpu.searches_on_gpu(script)
+    assert "CUDA error 209 no kernel image" in caplog.text
+
+
+def test_a_gpu_on_which_a_trial_search_works_is_used_and_tried_once(tmp_path):
+    faiss_gpu.searches_on_gpu.cache_clear()
+    script = f"open({str(tmp_path / 'tried')!r}, 'a').write('x')"
+
+    assert faiss_gpu.searches_on_gpu(script)
+    assert faiss_gpu.searches_on_gpu(script)
+    assert (tmp_path / "tried").read_text() == "x"
+
+
+def test_a_trial_search_that_hangs_is_given_up(monkeypatch, caplog):
+    faiss_gpu.searches_on_gpu.cache_clear()
+    monkeypatch.setattr(faiss_gpu, "_TRIAL_TIMEOUT_S", 0.2)
+
+    assert not faiss_gpu.searches_on_gpu("import time; time.sleep(60)")
+    assert "took over 0.2 s" in caplog.text
