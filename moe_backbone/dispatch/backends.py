@@ -10,8 +10,8 @@ from __future__ import annotations
 from moe_backbone.dispatch.grouped import can_group, grouped_experts
 from moe_backbone.dispatch.int8 import int8_experts, int8_weight_experts, supports_int8
 from moe_backbone.dispatch.int8_reference import reference_int8_experts, reference_int8_weight_experts
-from moe_backbone.dispatch.looped import looped_experts
-from moe_backbone.dispatch.processor import has_int8_products
+from moe_backbone.dispatch.looped import float32_experts, looped_experts
+from moe_backbone.dispatch.processor import cpu_multiplies, has_int8_products
 from moe_backbone.dispatch.reference import reference_experts
 from moe_backbone.dispatch.spec import DispatchSpec, Situation
 
@@ -22,6 +22,13 @@ def _prefer_grouped(situation: Situation) -> str | None:
     if situation.device == "cpu":
         return None
     return f"two grouped products on {situation.device}"
+
+
+def _prefer_float32(situation: Situation) -> str | None:
+    if situation.device != "cpu" or cpu_multiplies(situation.dtype):
+        return None
+    dtype = str(situation.dtype).removeprefix("torch.")
+    return f"this processor multiplies no {dtype} (no AVX512-BF16, AMX): products of several rows are taken in float32"
 
 
 def _prefer_looped(situation: Situation) -> str | None:
@@ -35,6 +42,13 @@ BACKENDS: tuple[DispatchSpec, ...] = (
         why="two grouped products of torch: many experts on an accelerator",
         supports=can_group,
         prefer=_prefer_grouped,
+        reads_layouts=True,
+    ),
+    DispatchSpec(
+        name="float32",
+        run=float32_experts,
+        why="half-precision experts by float32 products: for a CPU without half-precision hardware",
+        prefer=_prefer_float32,
         reads_layouts=True,
     ),
     DispatchSpec(
