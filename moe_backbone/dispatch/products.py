@@ -28,39 +28,35 @@ def _has_onednn() -> bool:
     return bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def multiply(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
-    """Return ``x · Wᵀ + b`` as :func:`torch.nn.functional.linear` does, with its gradients.
+def multiply(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
+    """Return ``x · Wᵀ`` as :func:`torch.nn.functional.linear` does, with its gradients.
 
     :param x_NI: Rows. *Shape:* ``(N, I)``.
     :param weight_OI: Matrix, contiguous or transposed. *Shape:* ``(O, I)``.
-    :param bias_O: Bias. *Shape:* ``(O,)``.
     :returns: *Shape:* ``(N, O)``.
     """
-    n_rows = x_NI.shape[0]
     if (
-        n_rows > 1
+        x_NI.shape[0] > 1
+        and weight_OI.numel() >= _LARGE
         and weight_OI.device.type == "cpu"
         and weight_OI.dtype == x_NI.dtype == torch.float32
-        and weight_OI.numel() >= _LARGE
         and not (torch.is_grad_enabled() and (x_NI.requires_grad or weight_OI.requires_grad))
         and weight_OI.is_contiguous()
         and _has_onednn()
         and torch.backends.mkldnn.enabled
     ):
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x_NI, weight_OI, bias_O, "none", [], "")
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x_NI, weight_OI, None, "none", [], "")
         return product
-    return functional.linear(x_NI, weight_OI, bias_O)
+    return functional.linear(x_NI, weight_OI)
 
 
-def multiply_in_float32(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+def multiply_in_float32(x_NI: Tensor, weight_OI: Tensor) -> Tensor:
     """Return the same for half precision on a processor without it: several rows are multiplied in float32.
 
     :param x_NI: Rows. *Shape:* ``(N, I)``.
     :param weight_OI: Matrix. *Shape:* ``(O, I)``.
-    :param bias_O: Bias. *Shape:* ``(O,)``.
     :returns: In the dtype of ``x_NI``. *Shape:* ``(N, O)``.
     """
-    if x_NI.shape[0] <= _VECTORS:
-        return functional.linear(x_NI, weight_OI, bias_O)
-    bias = None if bias_O is None else bias_O.float()
-    return multiply(x_NI.float(), weight_OI.float(), bias).to(x_NI.dtype)
+    if x_NI.shape[0] <= _VECTORS or x_NI.dtype not in (torch.bfloat16, torch.float16):
+        return functional.linear(x_NI, weight_OI)
+    return multiply(x_NI.float(), weight_OI.float()).to(x_NI.dtype)
