@@ -12,8 +12,8 @@ import torch
 from moe_backbone.dispatch.grouped import can_group, grouped_experts
 from moe_backbone.dispatch.int8 import int8_experts, int8_weight_experts, supports_int8
 from moe_backbone.dispatch.int8_reference import reference_int8_experts, reference_int8_weight_experts
-from moe_backbone.dispatch.looped import looped_experts
-from moe_backbone.dispatch.processor import has_int8_products
+from moe_backbone.dispatch.looped import float32_experts, looped_experts
+from moe_backbone.dispatch.processor import cpu_multiplies, has_int8_products
 from moe_backbone.dispatch.reference import reference_experts
 from moe_backbone.dispatch.spec import DispatchSpec, Situation
 from moe_backbone.dispatch.triton_experts import is_triton_available, triton_experts, triton_supports
@@ -31,6 +31,13 @@ def _prefer_triton(situation: Situation) -> str | None:
     if situation.device != "cuda" or situation.dtype == torch.float32 or situation.needs_grad:
         return None  # float32 has no tensor cores at full precision; a gradient runs the grouped products again
     return "tokens gathered, gate_up and activation in one kernel"
+
+
+def _prefer_float32(situation: Situation) -> str | None:
+    if situation.device != "cpu" or cpu_multiplies(situation.dtype):
+        return None
+    dtype = str(situation.dtype).removeprefix("torch.")
+    return f"this processor multiplies no {dtype} (no AVX512-BF16, AMX): products of several rows are taken in float32"
 
 
 def _prefer_looped(situation: Situation) -> str | None:
@@ -52,6 +59,13 @@ BACKENDS: tuple[DispatchSpec, ...] = (
         why="two grouped products of torch: many experts on an accelerator",
         supports=can_group,
         prefer=_prefer_grouped,
+        reads_layouts=True,
+    ),
+    DispatchSpec(
+        name="float32",
+        run=float32_experts,
+        why="half-precision experts by float32 products: for a CPU without half-precision hardware",
+        prefer=_prefer_float32,
         reads_layouts=True,
     ),
     DispatchSpec(

@@ -78,9 +78,8 @@ def choose_dispatch(
     for spec in backends:
         if not spec.exact or (layout and not spec.reads_layouts) or (situation.needs_grad and not spec.differentiable):
             continue
-        if not spec.available() or not spec.supports(hidden_TH, gate_up_EGH, down_EHI):
-            continue
-        if reason := spec.prefer(situation):
+        reason = spec.prefer(situation)
+        if reason and spec.available() and spec.supports(hidden_TH, gate_up_EGH, down_EHI):
             return Choice(spec, reason)
     raise ValueError(
         f"none of the dispatches {', '.join(spec.name for spec in backends)} runs {situation}; name one instead of "

@@ -4,7 +4,8 @@ Layer: ``moe_backbone``; imports torch only.
 The weights are packed at the first call and kept until the float weights are written or freed. To drop the float
 weights too, see :func:`moe_backbone.dispatch.quantised.quantise_experts`. Inference only.
 
-Shape suffixes: T tokens, H model width, E experts, I inner width, G = 2 I (gate above up), K experts per token, N rows.
+Shape suffixes: T tokens, H model width, E experts, I inner width, G = 2 I (gate above up), K experts per token, S slots
+that hold an expert, sorted by expert.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from moe_backbone.dispatch.int8_matrices import Int8Kind, Int8Matrices
-from moe_backbone.dispatch.looped import run_busy_experts
-from moe_backbone.dispatch.slots import finish_rows, inner_state
+from moe_backbone.dispatch.int8_matrices import Int8Kind, Int8Matrices, encode_rows
+from moe_backbone.dispatch.slots import run_sorted
 from moe_backbone.dispatch.spec import ExpertLayout
 
 __all__ = ["int8_experts", "int8_weight_experts", "run_int8", "supports_int8"]
@@ -128,19 +128,19 @@ def run_int8(
     :param kind: What is rounded.
     :returns: The weighted sum of the experts' outputs, in the dtype of ``hidden_TH``. *Shape:* ``(T, H)``.
     """
-    extras = layout or ExpertLayout()
-
-    def run(expert: int, x_NH: Tensor) -> Tensor:
-        gate_up_NG = gate_up.product(expert, x_NH, kind)
-        if extras.gate_up_bias is not None:
-            gate_up_NG = gate_up_NG + extras.gate_up_bias[expert]
-        y_NH = down.product(expert, inner_state(gate_up_NG, activation, layout).float(), kind)
-        if extras.down_bias is not None:
-            y_NH = y_NH + extras.down_bias[expert]
-        return finish_rows(y_NH, layout)
-
     with torch.no_grad():
-        out_TH = run_busy_experts(run, hidden_TH.float(), index_TK, weights_TK, n_experts=len(down))
+        out_TH = run_sorted(
+            lambda x_TH, groups: gate_up.multiply(
+                encode_rows(x_TH, kind).take(groups.tokens), groups.experts, groups.counts
+            ),
+            lambda inner_SI, groups: down.multiply(encode_rows(inner_SI.float(), kind), groups.experts, groups.counts),
+            hidden_TH.float(),
+            index_TK,
+            weights_TK,
+            activation,
+            layout=layout,
+            n_experts=len(down),
+        )
     return out_TH.to(hidden_TH.dtype)
 
 

@@ -11,14 +11,16 @@ with one scale per token, never per batch, so that a token's result does not dep
 The product is FBGEMM's with a given scale of the input. Without VNNI its sums saturate at 16 bits, so rows then use 63
 levels on each side instead of 127 (torch calls this ``reduce_range``).
 
-Shape suffixes: E experts, O output channels, I input channels, N rows.
+Shape suffixes: E experts, O output channels, I input channels, S rows, P parts of a row.
 """
 
 from __future__ import annotations
 
 import enum
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -26,7 +28,7 @@ from torch import Tensor
 
 from moe_backbone.dispatch.processor import has_int8_products, has_vnni
 
-__all__ = ["Int8Kind", "Int8Matrices", "activation_levels", "quantise_rows"]
+__all__ = ["EncodedRows", "Int8Kind", "Int8Matrices", "activation_levels", "encode_rows", "quantise_rows"]
 
 _WEIGHT_LEVELS = 127  # -128 is left out: the grid is symmetric
 _TINY = torch.finfo(torch.float32).tiny
@@ -40,6 +42,7 @@ class Int8Kind(enum.StrEnum):
     W8 = "w8"
 
 
+@cache
 def activation_levels() -> int:
     """Return the number of levels on each side of zero that a token state is rounded to on this processor."""
     return 127 if has_vnni() else 63
@@ -60,6 +63,42 @@ def quantise_rows(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
     return rounded.to(torch.int8), scale_O
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """Token states as whole numbers of steps.
+
+    :param parts: Whole numbers of at most :func:`activation_levels`, as float32; the second part, if there is one,
+        counts in ``1 / (2 · levels)`` of the first one's steps. *Shape:* ``(S, P, I)``, P = 1 or 2.
+    :param step: What one step of the first part is worth in each row. *Shape:* ``(S, 1)``.
+    """
+
+    parts: Tensor
+    step: Tensor
+
+    def take(self, rows: Tensor) -> EncodedRows:
+        """Return the rows of these numbers, *shape* ``(S',)``."""
+        return EncodedRows(self.parts[rows], self.step[rows])
+
+
+def encode_rows(x_SI: Tensor, kind: Int8Kind) -> EncodedRows:
+    """Round each row for an int8 product.
+
+    :param x_SI: Token states, float32. *Shape:* ``(S, I)``.
+    :param kind: What is rounded: ``w8a8`` keeps one part, ``w8`` two.
+    :returns: The encoded rows.
+    """
+    levels = activation_levels()
+    step_S1 = torch.linalg.vector_norm(x_SI, float("inf"), dim=1, keepdim=True).clamp_min_(_TINY).div_(levels)
+    if kind is Int8Kind.W8A8:
+        return EncodedRows((x_SI / step_S1).unsqueeze(1), step_S1)  # the product itself rounds
+    exact_SI = x_SI / step_S1
+    parts_SPI = exact_SI.new_empty(len(exact_SI), 2, exact_SI.shape[1])
+    torch.round(exact_SI, out=parts_SPI[:, 0])
+    # The rounding error is at most half a step; times 2 · levels it fills the levels again.
+    torch.mul(exact_SI.sub_(parts_SPI[:, 0]), 2 * levels, out=parts_SPI[:, 1])
+    return EncodedRows(parts_SPI, step_S1)
+
+
 class Int8Matrices:
     """E matrices ``(O, I)`` of int8 weights, packed for the processor; the float weights are not kept.
 
@@ -74,32 +113,31 @@ class Int8Matrices:
                 f"(torch.backends.quantized.engine is {torch.backends.quantized.engine!r}; 'x86' or 'fbgemm' has one)."
             )
         self._packed = [_pack(weight_OI) for weight_OI in weights]
-        self._levels = activation_levels()
 
     def __len__(self) -> int:
         return len(self._packed)
 
-    def product(self, expert: int, x_NI: Tensor, kind: Int8Kind) -> Tensor:
-        """Multiply rows by one expert's matrix.
+    def multiply(self, rows: EncodedRows, experts: Sequence[int], counts: Sequence[int]) -> Tensor:
+        """Multiply each group of rows by its expert's matrix.
 
-        :param expert: Its number.
-        :param x_NI: Rows, float32. *Shape:* ``(N, I)``.
-        :param kind: What is rounded.
-        :returns: ``x · Wᵀ``, float32. *Shape:* ``(N, O)``.
+        :param rows: S encoded rows, those of one expert together.
+        :param experts: The experts of the groups.
+        :param counts: The rows of each group; their sum is S.
+        :returns: ``x · Wᵀ``, float32. *Shape:* ``(S, O)``.
         """
-        levels = self._levels
-        step_N1 = x_NI.abs().amax(dim=1, keepdim=True).clamp_min_(_TINY).div_(levels)
-        multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
-        if kind is Int8Kind.W8A8:
-            y: Tensor = multiply(x_NI / step_N1, 1.0, levels + 1, self._packed[expert])
-            return y.mul_(step_N1)
-        exact_NI = x_NI / step_N1
-        coarse_NI = exact_NI.round()
-        fine_NI = exact_NI.sub_(coarse_NI).mul_(2 * levels)  # the error is at most half a step: fills the levels again
-        both = multiply(torch.cat((coarse_NI, fine_NI)), 1.0, levels + 1, self._packed[expert])
-        coarse_NO, fine_NO = both.chunk(2)
-        out: Tensor = coarse_NO.add_(fine_NO, alpha=1 / (2 * levels)).mul_(step_N1)
-        return out
+        product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+        zero = activation_levels() + 1
+        n_parts, width = rows.parts.shape[1:]
+        groups = torch.split(rows.parts, list(counts))
+        outputs = [
+            product(group.reshape(-1, width), 1.0, zero, self._packed[expert])
+            for expert, group in zip(experts, groups, strict=True)
+        ]
+        y_SO = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+        if n_parts == 2:
+            y_SPO = y_SO.view(-1, 2, y_SO.shape[1])
+            y_SO = torch.add(y_SPO[:, 0], y_SPO[:, 1], alpha=1 / (2 * activation_levels()))
+        return y_SO.mul_(rows.step)
 
     def unpacked(self, expert: int) -> tuple[Tensor, Tensor]:
         """Return one expert's whole numbers, int8 ``(O, I)``, and scales, float32 ``(O,)``."""

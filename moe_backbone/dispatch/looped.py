@@ -1,7 +1,6 @@
 """One matrix product per busy expert: any device, any floating dtype, any width. The fastest on CPU.
 
 Layer: ``moe_backbone``; imports torch only.
-Sums are taken in a fixed order, so a result does not depend on which experts are busy.
 
 Shape suffixes: T tokens, H model width, E experts, I inner width, G = 2 I (gate above up), K experts per token, N rows
 of one expert, S slots that hold an expert (at most T·K), sorted by expert.
@@ -13,12 +12,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from moe_backbone.dispatch.slots import combine_slots, finish_rows, inner_state, sort_slots
+from moe_backbone.dispatch.products import multiply, multiply_in_float32
+from moe_backbone.dispatch.slots import Groups, run_sorted
 from moe_backbone.dispatch.spec import ExpertLayout
 
-__all__ = ["looped_experts", "run_busy_experts"]
+__all__ = ["float32_experts", "looped_experts"]
 
 
 def looped_experts(
@@ -42,65 +41,57 @@ def looped_experts(
     :param layout: What the experts have beyond two matrices.
     :returns: The weighted sum of the experts' outputs, in the dtype of ``hidden_TH``. *Shape:* ``(T, H)``.
     """
-    run = _expert_runner(gate_up_EGH, down_EHI, activation, layout)
-    return run_busy_experts(run, hidden_TH, index_TK, weights_TK, n_experts=gate_up_EGH.shape[0])
+    return _run(multiply, hidden_TH, gate_up_EGH, down_EHI, index_TK, weights_TK, activation, layout)
 
 
-def run_busy_experts(
-    run: Callable[[int, Tensor], Tensor], hidden_TH: Tensor, index_TK: Tensor, weights_TK: Tensor, *, n_experts: int
+def float32_experts(
+    hidden_TH: Tensor,
+    gate_up_EGH: Tensor,
+    down_EHI: Tensor,
+    index_TK: Tensor,
+    weights_TK: Tensor,
+    activation: Callable[[Tensor], Tensor],
+    *,
+    layout: ExpertLayout | None = None,
 ) -> Tensor:
-    """Run every expert that has tokens on its tokens, and add each token's outputs up.
+    """Run half-precision experts by products in float32, for a processor that only emulates half precision.
 
-    :param run: Called as ``run(expert, x_NH) -> y_NH``.
     :param hidden_TH: Token states. *Shape:* ``(T, H)``.
+    :param gate_up_EGH: Fused gate and up projections. *Shape:* ``(E, 2 I, H)``.
+    :param down_EHI: Down projections. *Shape:* ``(E, H, I)``.
     :param index_TK: Expert ids; one outside ``0 … E-1`` is no expert. *Shape:* ``(T, K)``.
     :param weights_TK: Weight of each chosen expert. *Shape:* ``(T, K)``.
-    :param n_experts: E.
+    :param activation: Non-linearity of the gate.
+    :param layout: What the experts have beyond two matrices.
     :returns: The weighted sum of the experts' outputs, in the dtype of ``hidden_TH``. *Shape:* ``(T, H)``.
     """
-    if hidden_TH.shape[0] == 1:
-        return _one_token(run, n_experts, hidden_TH, index_TK, weights_TK)
-    slots_S, counts_E = sort_slots(index_TK, n_experts=n_experts)
-    counts = counts_E.tolist()
-    busy = [expert for expert, count in enumerate(counts) if count]
-    if not busy:
-        if not torch.is_grad_enabled():
-            return torch.zeros_like(hidden_TH)
-        busy = [0]  # on no rows, so that every weight has a gradient, zero
-    x_SH = hidden_TH[slots_S // max(index_TK.shape[1], 1)]
-    rows = torch.split(x_SH, [counts[expert] for expert in busy])
-    outputs = [run(expert, x_NH) for expert, x_NH in zip(busy, rows, strict=True)]
-    return combine_slots(torch.cat(outputs), slots_S, weights_TK, hidden_TH)
+    return _run(multiply_in_float32, hidden_TH, gate_up_EGH, down_EHI, index_TK, weights_TK, activation, layout)
 
 
-def _expert_runner(
-    gate_up_EGH: Tensor, down_EHI: Tensor, activation: Callable[[Tensor], Tensor], layout: ExpertLayout | None
-) -> Callable[[int, Tensor], Tensor]:
-    """Return ``run(expert, x_NH) -> y_NH``."""
+def _run(
+    multiply_rows: Callable[[Tensor, Tensor], Tensor],
+    hidden_TH: Tensor,
+    gate_up_EGH: Tensor,
+    down_EHI: Tensor,
+    index_TK: Tensor,
+    weights_TK: Tensor,
+    activation: Callable[[Tensor], Tensor],
+    layout: ExpertLayout | None,
+) -> Tensor:
     # unbind, not indexing: its backward writes each expert's gradient once instead of a full-size tensor per expert.
     gate_up, down = gate_up_EGH.unbind(0), down_EHI.unbind(0)
-    layout = layout or ExpertLayout()
-    gate_up_bias, down_bias = _rows(layout.gate_up_bias, len(down)), _rows(layout.down_bias, len(down))
 
-    def run(expert: int, x_NH: Tensor) -> Tensor:
-        gate_up_NG = functional.linear(x_NH, gate_up[expert], gate_up_bias[expert])
-        inner_NI = inner_state(gate_up_NG, activation, layout)
-        return finish_rows(functional.linear(inner_NI, down[expert], down_bias[expert]), layout)
+    def each(rows_SI: Tensor, weights: Sequence[Tensor], groups: Groups) -> Tensor:
+        parts = zip(groups.experts, torch.split(rows_SI, groups.counts), strict=True)
+        return torch.cat([multiply_rows(rows_NI, weights[expert]) for expert, rows_NI in parts])
 
-    return run
-
-
-def _rows(bias: Tensor | None, n_experts: int) -> Sequence[Tensor | None]:
-    return [None] * n_experts if bias is None else bias.unbind(0)
-
-
-def _one_token(
-    run: Callable[[int, Tensor], Tensor], n_experts: int, hidden_1H: Tensor, index_1K: Tensor, weights_1K: Tensor
-) -> Tensor:
-    """Decode one token: with nothing to sort, sorting is a third of the time that experts add to a small model."""
-    out_1H = 0 * hidden_1H if torch.is_grad_enabled() else torch.zeros_like(hidden_1H)
-    wide = torch.promote_types(hidden_1H.dtype, weights_1K.dtype)
-    for expert, weight in zip(index_1K[0].tolist(), weights_1K[0].unbind(0), strict=True):
-        if 0 <= expert < n_experts:
-            out_1H = out_1H + weight * run(expert, hidden_1H).to(wide)
-    return out_1H.to(hidden_1H.dtype)
+    return run_sorted(
+        lambda x_TH, groups: each(x_TH[groups.tokens], gate_up, groups),
+        lambda inner_SI, groups: each(inner_SI, down, groups),
+        hidden_TH,
+        index_TK,
+        weights_TK,
+        activation,
+        layout=layout,
+        n_experts=len(down),
+    )

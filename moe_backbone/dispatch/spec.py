@@ -100,8 +100,8 @@ class DispatchSpec:
     :param run: The function, a :class:`Dispatch`.
     :param why: One line for people: what it is good at.
     :param available: Whether it can run on this machine at all (a package, a processor feature). Called often: cache.
-    :param supports: Whether it can run on these operands (device, dtype, alignment, strides), asked before each
-        automatic choice as ``supports(hidden_TH, gate_up_EGH, down_EHI)``.
+    :param supports: Whether it can run on these operands (device, dtype, alignment, strides), asked after ``prefer``
+        as ``supports(hidden_TH, gate_up_EGH, down_EHI)``.
     :param prefer: The reason why it is the best choice in this situation, or ``None``. The automatic choice takes the
         first entry of the table that is available, supports the operands and gives a reason.
     :param differentiable: Whether gradients flow through it; otherwise it refuses operands that require them.
