@@ -1,16 +1,17 @@
 """The frozen, validated shape of a mixture-of-experts layer.
 
 Layer: ``moe_backbone``; the standard library only.
-Source: Shazeer et al. 2017, arXiv:1701.06538 (top-k routing); DeepSeekMoE, arXiv:2401.06066 (the shared expert).
+Source: Shazeer et al. 2017, arXiv:1701.06538 (top-k routing); DeepSeekMoE, arXiv:2401.06066 (fine-grained and
+shared experts).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-__all__ = ["Activation", "MoEConfig", "MoEConfigError", "SoftmaxOrder"]
+__all__ = ["Activation", "MoEConfig", "MoEConfigError", "SoftmaxOrder", "require_count", "require_member"]
 
 
 class MoEConfigError(ValueError):
@@ -62,21 +63,71 @@ class MoEConfig:
 
     def __post_init__(self) -> None:
         for field in ("width", "expert_width", "n_experts", "top_k"):
-            _require_count(field, getattr(self, field), minimum=1)
-        _require_count("shared_width", self.shared_width, minimum=0)
+            require_count(field, getattr(self, field), minimum=1)
+        require_count("shared_width", self.shared_width, minimum=0)
         if self.top_k > self.n_experts:
             raise MoEConfigError(
                 f"top_k={self.top_k} asks for more experts per token than there are (n_experts={self.n_experts}). "
                 "Lower top_k or add experts."
             )
-        for field, kind in (("softmax", SoftmaxOrder), ("activation", Activation)):
-            if not isinstance(getattr(self, field), kind):
-                names = ", ".join(f"{kind.__name__}.{member.name}" for member in kind)
-                raise MoEConfigError(f"{field} must be one of {names}, got {getattr(self, field)!r}.")
+        require_member("softmax", self.softmax, SoftmaxOrder)
+        require_member("activation", self.activation, Activation)
         if not (math.isfinite(self.init_std) and self.init_std >= 0):
             raise MoEConfigError(f"init_std must be finite and >= 0, got {self.init_std!r}.")
 
+    def fine_grained(self, *, granularity: int, n_shared: int = 0) -> MoEConfig:
+        """Cut every expert into ``granularity`` finer ones, at equal parameters and equal compute of the experts.
 
-def _require_count(field: str, value: object, *, minimum: int) -> None:
+        There are G times as many experts of 1/G of the width, and a token visits G times as many. ``n_shared`` of them
+        become one expert that every token visits; they leave both the routed experts and the experts per token. The
+        router alone grows, by G rows for one.
+
+        :param granularity: G, at least 1; a divisor of ``expert_width``. DeepSeekMoE, section 3.1, writes it ``m``.
+        :param n_shared: Fine experts that every token visits; fewer than ``granularity * top_k``. Section 3.2.
+        :returns: The shape of the fine-grained layer.
+        :raises MoEConfigError: If a number does not fit.
+        """
+        require_count("granularity", granularity, minimum=1)
+        require_count("n_shared", n_shared, minimum=0)
+        if self.expert_width % granularity:
+            raise MoEConfigError(
+                f"granularity={granularity} does not divide expert_width={self.expert_width}. Choose a divisor."
+            )
+        if n_shared >= granularity * self.top_k:
+            raise MoEConfigError(
+                f"n_shared={n_shared} leaves no routed expert to a token that visits {granularity * self.top_k} fine "
+                "ones. Lower n_shared."
+            )
+        fine_width = self.expert_width // granularity
+        return replace(
+            self,
+            expert_width=fine_width,
+            n_experts=granularity * self.n_experts - n_shared,
+            top_k=granularity * self.top_k - n_shared,
+            shared_width=self.shared_width + n_shared * fine_width,
+        )
+
+
+def require_count(field: str, value: object, *, minimum: int) -> None:
+    """Refuse what is no whole number of at least ``minimum``.
+
+    :param field: Name of the setting, for the message.
+    :param value: What was given.
+    :param minimum: The least that is allowed.
+    :raises MoEConfigError: If it is not such a number.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise MoEConfigError(f"{field} must be a whole number >= {minimum}, got {value!r}.")
+
+
+def require_member(field: str, value: object, kind: type[StrEnum]) -> None:
+    """Refuse what is no member of an enumeration.
+
+    :param field: Name of the setting, for the message.
+    :param value: What was given.
+    :param kind: The enumeration.
+    :raises MoEConfigError: If it is not a member.
+    """
+    if not isinstance(value, kind):
+        names = ", ".join(f"{kind.__name__}.{member.name}" for member in kind)
+        raise MoEConfigError(f"{field} must be one of {names}, got {value!r}.")

@@ -6,7 +6,7 @@ import torch
 from moe_backbone.config import Activation, MoEConfig, MoEConfigError, SoftmaxOrder
 from moe_backbone.experts import Experts, GatedFeedForward
 from moe_backbone.layer import MoELayer
-from moe_backbone.routers import TopKRouter, choose_top_k
+from moe_backbone.routers.top_k import TopKConfig, TopKRouter, choose_top_k
 
 
 def config(**changes):
@@ -45,7 +45,7 @@ def test_softmax_after_top_k_sums_to_one_and_before_keeps_the_global_probability
 
 def test_a_half_precision_router_decides_as_the_float32_one():
     torch.manual_seed(0)
-    router = TopKRouter(config(width=64, n_experts=8)).bfloat16()
+    router = TopKRouter(TopKConfig(width=64, n_experts=8, top_k=2)).bfloat16()
     x = torch.randn(200, 64).bfloat16()
 
     logits, weights, index = router(x)
@@ -57,7 +57,7 @@ def test_a_half_precision_router_decides_as_the_float32_one():
 
 def test_a_router_names_the_shape_it_wants():
     with pytest.raises(ValueError, match=r"must have shape \(T, 8\), got \(2, 3, 8\)"):
-        TopKRouter(config())(torch.zeros(2, 3, 8))
+        TopKRouter(TopKConfig(width=8, n_experts=4, top_k=2))(torch.zeros(2, 3, 8))
 
 
 def test_a_feed_forward_split_into_experts_that_are_all_on_equals_the_dense_one():

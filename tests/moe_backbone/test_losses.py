@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from moe_backbone.losses import load_balance_loss, load_balance_per_layer, router_z_loss, routing_totals
+from moe_backbone.losses.balance import load_balance_loss, load_balance_per_layer, router_z_loss, routing_totals
 
 
 def sure_of(expert, *, n_experts=8, n_tokens=16):
