@@ -42,7 +42,7 @@ class Experts(nn.Module):
         self.config = config
         self.dispatch = dispatch
         self._run = get_dispatch(dispatch)
-        self._activation = activation_function(config.activation)
+        self.act_fn = activation_function(config.activation)  # named as in transformers
         self.gate_up_proj = nn.Parameter(torch.empty(config.n_experts, 2 * config.expert_width, config.width))
         self.down_proj = nn.Parameter(torch.empty(config.n_experts, config.width, config.expert_width))
         nn.init.normal_(self.gate_up_proj, std=config.init_std)
@@ -55,8 +55,19 @@ class Experts(nn.Module):
         :param top_k_index: Expert ids; one outside ``0 … E-1`` is no expert. *Shape:* ``(T, K)``.
         :param top_k_weights: Their weights. *Shape:* ``(T, K)``.
         :returns: The weighted sum of their outputs. *Shape:* ``(T, H)``.
+        :raises ValueError: If the shapes do not fit each other, or the ids are no whole numbers.
         """
-        return self._run(hidden_states, self.gate_up_proj, self.down_proj, top_k_index, top_k_weights, self._activation)
+        n_tokens, given = hidden_states.shape[0], tuple(hidden_states.shape)
+        if given != (n_tokens, self.config.width):
+            raise ValueError(f"hidden_states must have shape (T, {self.config.width}), got {given}.")
+        if top_k_index.shape != top_k_weights.shape or top_k_index.ndim != 2 or len(top_k_index) != n_tokens:
+            raise ValueError(
+                f"top_k_index and top_k_weights must both have shape ({n_tokens}, K), got "
+                f"{tuple(top_k_index.shape)} and {tuple(top_k_weights.shape)}."
+            )
+        if top_k_index.is_floating_point():
+            raise ValueError(f"top_k_index must hold whole numbers, got {top_k_index.dtype}.")
+        return self._run(hidden_states, self.gate_up_proj, self.down_proj, top_k_index, top_k_weights, self.act_fn)
 
 
 class GatedFeedForward(nn.Module):

@@ -1,0 +1,156 @@
+"""Low-rank experts beside a frozen linear layer: a mixture routed by token, by instance or by skill.
+
+Layer: ``moe_backbone``; imports torch only.
+Source: LoRAMoE, arXiv:2312.09979 (adapters as experts of a frozen layer, a router per token); MoCLE, arXiv:2312.12379
+(one choice per instance); task-level routing, arXiv:2110.03742. Any token router of this package can be used.
+
+Only active experts are computed, and no ``B_e A_e`` is made. Routed by instance, all tokens of a sequence use the same
+experts. They are chosen by a vector that the context gives, or by the mean state of the sequence; the mean is **not
+causal**, so a text that grows token by token needs the vector.
+
+Shape suffixes: B sequences, L tokens of each, T = B·L tokens, I input width, O output width, K experts per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from moe_backbone.lora.fused import BASE
+from moe_backbone.lora.low_rank import LoRAConfig, LowRank, add_up_slots, sort_slots
+from moe_backbone.routers.base import Router, RouterError
+from moe_backbone.routers.context import RoutingContext, current_context
+
+__all__ = ["InstanceLoRALinear", "SkillLoRALinear", "TokenLoRALinear"]
+
+
+class TokenLoRALinear(nn.Module):
+    """A frozen linear layer plus the low-rank experts that a router chooses for each token.
+
+    :param base: The layer. Its parameters are frozen.
+    :param config: Rank and scale of each expert.
+    :param router: Chooses among ``router.n_experts`` experts by the layer's input.
+    :param name: Name of the layer, for errors.
+    :raises ValueError: If the router is for another width.
+    """
+
+    def __init__(self, base: nn.Linear, config: LoRAConfig, router: Router, *, name: str = "linear") -> None:
+        super().__init__()
+        if type(self) is TokenLoRALinear and router.width != base.in_features:
+            raise ValueError(f"{name}: the router is for width {router.width}, the layer takes {base.in_features}.")
+        self.name = router.name = name
+        self.base = base.requires_grad_(requires_grad=False)
+        self.gate = router
+        self.lora = LowRank(
+            config, n_experts=router.n_experts, n_in=base.in_features, n_out=base.out_features, like=base.weight
+        )
+
+    def forward(self, x: Tensor, context: RoutingContext | None = None) -> Tensor:
+        """Apply the layer and the active experts.
+
+        :param x: States. *Shape:* ``(…, I)``.
+        :param context: What routing may depend on; ``None`` takes the one that was set.
+        :returns: States. *Shape:* ``(…, O)``.
+        """
+        x_TI = x.reshape(-1, x.shape[-1])
+        weights_TK, index_TK = self._route(x, current_context() if context is None else context)
+        slots_S, counts_E = sort_slots(index_TK, n_experts=self.gate.n_experts)
+        y_SO = self.lora(x_TI[slots_S // index_TK.shape[1]], counts_E)
+        out: Tensor = self.base(x)
+        return out + add_up_slots(y_SO, slots_S, weights_TK).reshape(out.shape).to(out.dtype)
+
+    def _route(self, x: Tensor, context: RoutingContext) -> tuple[Tensor, Tensor]:
+        routing = self.gate(x.reshape(-1, x.shape[-1]), context)
+        return routing.weights, routing.experts
+
+
+class InstanceLoRALinear(TokenLoRALinear):
+    """A frozen linear layer plus the low-rank experts that a router chooses for each sequence.
+
+    :param base: The layer. Its parameters are frozen.
+    :param config: Rank and scale of each expert.
+    :param router: Chooses by one vector per sequence. If it is for another width than the layer's input, the context
+        must give ``instance``; otherwise the mean of the sequence's real tokens stands in where it does not.
+    :param name: Name of the layer, for errors.
+    """
+
+    def _route(self, x: Tensor, context: RoutingContext) -> tuple[Tensor, Tensor]:
+        if x.ndim != 3:
+            raise ValueError(f"{self.name} routes by instance: x must have shape (B, L, I), got {tuple(x.shape)}.")
+        instance_B = context.instance if context.instance is not None else self._mean(x, context)
+        if instance_B.shape[0] != x.shape[0]:
+            raise RouterError(f"{self.name}: instance has {instance_B.shape[0]} rows for {x.shape[0]} sequences.")
+        routing = self.gate(instance_B, RoutingContext(skill=context.skill))
+        return routing.weights.repeat_interleave(x.shape[1], 0), routing.experts.repeat_interleave(x.shape[1], 0)
+
+    def _mean(self, x_BLI: Tensor, context: RoutingContext) -> Tensor:
+        if self.gate.width != x_BLI.shape[-1]:
+            raise RouterError(
+                f"{self.name}: the router is for width {self.gate.width}, the layer takes {x_BLI.shape[-1]}: give "
+                "instance, one vector per sequence (routing_context(instance=...))."
+            )
+        if context.mask is None:
+            return x_BLI.mean(dim=1)
+        mask_BL1 = context.mask.reshape(x_BLI.shape[:2]).to(x_BLI.dtype)[..., None]
+        kept_BLI = torch.where(mask_BL1.bool(), x_BLI, 0.0)  # not a product: padding may hold NaN
+        return kept_BLI.sum(dim=1) / mask_BL1.sum(dim=1).clamp(min=1)
+
+
+class SkillLoRALinear(nn.Module):
+    """A frozen linear layer plus the one low-rank adapter of the skill that the request names.
+
+    Adapters of other skills are not read, and need not be there: make the layer without skills and load what is needed
+    (:func:`~moe_backbone.lora.adapters.load_adapter`).
+
+    :param base: The layer. Its parameters are frozen.
+    :param config: Rank and scale.
+    :param skills: Skills that get a fresh adapter.
+    :param name: Name of the layer, for errors.
+    """
+
+    def __init__(
+        self, base: nn.Linear, config: LoRAConfig, *, skills: Iterable[str] = (), name: str = "linear"
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.config = config
+        self.base = base.requires_grad_(requires_grad=False)
+        self.sets = nn.ModuleDict()
+        for skill in skills:
+            self.add_set(skill)
+
+    def add_set(self, skill: str) -> None:
+        """Make a fresh adapter, which adds zero until it is trained.
+
+        :param skill: Its name; :data:`~moe_backbone.lora.fused.BASE` is taken.
+        :raises ValueError: If there is such an adapter.
+        """
+        if skill in self.sets or skill == BASE:
+            raise ValueError(f"{self.name} has a set {skill!r} already.")
+        width = {"n_in": self.base.in_features, "n_out": self.base.out_features}
+        self.sets[skill] = LowRank(self.config, n_experts=1, like=self.base.weight, **width)
+
+    def forward(self, x: Tensor, context: RoutingContext | None = None) -> Tensor:
+        """Apply the layer and the named skill's adapter.
+
+        :param x: States. *Shape:* ``(…, I)``.
+        :param context: Must name a skill; ``None`` takes the context that was set.
+        :returns: States. *Shape:* ``(…, O)``.
+        :raises RouterError: If no skill is named, or it is not loaded.
+        """
+        skill = (current_context() if context is None else context).skill
+        out: Tensor = self.base(x)
+        if skill == BASE:
+            return out
+        if skill is None or skill not in self.sets:
+            asked = "no skill is named" if skill is None else f"the skill {skill!r} is not loaded"
+            raise RouterError(
+                f"{self.name}: {asked}; there are {', '.join((BASE, *self.sets))} (routing_context(skill=...))."
+            )
+        pair: Any = self.sets[skill]
+        x_TI = x.reshape(-1, x.shape[-1])
+        delta_TO: Tensor = pair(x_TI, torch.tensor([len(x_TI)], device=x.device))
+        return out + delta_TO.reshape(out.shape).to(out.dtype)
