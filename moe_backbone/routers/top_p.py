@@ -3,7 +3,7 @@
 Layer: ``moe_backbone``; imports torch only.
 Source: Huang et al. 2024, Harder Tasks Need More Experts, arXiv:2403.07652, section 3.2 (dynamic k by top-p; the kept
 probabilities are the weights, not renormalised). Train it with
-:func:`moe_backbone.losses.entropy.router_entropy_loss`, or the router learns to use every expert.
+:func:`moe_backbone.losses.per_token.router_entropy_loss`, or the router learns to use every expert.
 
 Shape suffixes: T tokens, H model width, E experts, K slots per token.
 """
