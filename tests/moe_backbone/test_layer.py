@@ -2,11 +2,17 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from moe_backbone.blocks import edit_routing
 from moe_backbone.config import Activation, MoEConfig, MoEConfigError, SoftmaxOrder
 from moe_backbone.experts import Experts, GatedFeedForward
 from moe_backbone.layer import MoELayer
+from moe_backbone.routers.base import RouterError
+from moe_backbone.routers.guard import RefuseBadRouting
+from moe_backbone.routers.registry import router_names
 from moe_backbone.routers.top_k import TopKConfig, TopKRouter, choose_top_k
+from tests.moe_backbone.routers.made import E, H, context_for, make_router
 
 
 def config(**changes):
@@ -106,6 +112,100 @@ def test_a_token_is_routed_alike_whatever_tokens_follow_it():
     changed[:, 4:] = torch.randn(1, 2, 8)
 
     torch.testing.assert_close(layer(changed)[:, :4], layer(x)[:, :4])
+
+
+CASES = {
+    "spread": torch.randn(40, H, generator=torch.Generator().manual_seed(5)).double(),
+    "all tokens alike, so most experts are empty": torch.ones(9, H).double(),
+    "one token": torch.linspace(-1, 1, H).double()[None],
+    "no tokens": torch.zeros(0, H).double(),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dispatch", ["grouped", "looped", "reference"])
+@pytest.mark.parametrize("name", router_names())
+def test_a_layer_with_any_router_and_dispatch_equals_the_float64_reference_forward_and_backward(name, dispatch, case):
+    x, shape = CASES[case], MoEConfig(width=H, expert_width=12, n_experts=E, top_k=2, shared_width=4, init_std=0.3)
+    exact = MoELayer(shape, router=make_router(name), dispatch="reference").double()
+    layer = MoELayer(shape, router=make_router(name), dispatch=dispatch)
+    layer.load_state_dict(exact.state_dict())
+    target = torch.randn(x.shape, dtype=torch.float64)
+    mine, theirs = x.float().requires_grad_(), x.clone().requires_grad_()
+
+    out, expected = layer(mine, context_for(name, len(x))), exact(theirs, context_for(name, len(x)))
+    (out * target.float()).sum().backward()
+    (expected * target).sum().backward()
+
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-6)
+    pairs = [(mine, theirs), *zip(layer.parameters(), exact.parameters(), strict=True)]
+    grads = [[torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in pair] for pair in pairs]
+    scale = max((wanted.abs().max().item() for _, wanted in grads if wanted.numel()), default=0.0)
+    for grad, wanted in grads:
+        torch.testing.assert_close(grad.double(), wanted, rtol=1e-5, atol=1e-5 * scale)
+
+
+def test_fine_grained_experts_have_the_parameters_and_the_compute_of_the_coarse_ones():
+    coarse = config(width=16, expert_width=24, n_experts=4, top_k=2)
+    fine = coarse.fine_grained(granularity=4)
+    shared = coarse.fine_grained(granularity=4, n_shared=2)
+    assert (fine.n_experts, fine.expert_width, fine.top_k, fine.shared_width) == (16, 6, 8, 0)
+    assert (shared.n_experts, shared.expert_width, shared.top_k, shared.shared_width) == (14, 6, 6, 12)
+
+    def cost(shape):
+        layer, x = MoELayer(shape, dispatch="looped"), torch.randn(10, 16)  # torch counts no grouped product
+        experts = sum(p.numel() for name, p in layer.named_parameters() if not name.startswith("gate"))
+        counter = FlopCounterMode(display=False)
+        with counter:
+            layer(x)
+        return experts, counter.get_total_flops() - 2 * 10 * 16 * shape.n_experts  # the router's own product
+
+    assert cost(coarse) == cost(fine) == cost(shared)
+    assert cost(coarse)[0] == 3 * 16 * 24 * 4
+    assert cost(coarse)[1] == 2 * 10 * 2 * 3 * 16 * 24  # tokens · top k · three projections
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"granularity": 5}, "granularity=5 does not divide expert_width=6"),
+        ({"granularity": 0}, "granularity must be"),
+        ({"granularity": 2, "n_shared": 4}, "n_shared=4 leaves no routed expert to a token that visits 4"),
+        ({"granularity": 2, "n_shared": -1}, "n_shared must be"),
+    ],
+)
+def test_a_granularity_that_does_not_fit_is_refused(settings, said):
+    with pytest.raises(MoEConfigError, match=said):
+        config().fine_grained(**settings)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda e: e(torch.zeros(3, 7), torch.zeros(3, 2).long(), torch.ones(3, 2)), r"shape \(T, 8\), got \(3, 7\)"),
+        (lambda e: e(torch.zeros(3, 8), torch.zeros(3, 2).long(), torch.ones(3, 1)), r"\(3, K\), got \(3, 2\) and"),
+        (lambda e: e(torch.zeros(3, 8), torch.zeros(2, 2).long(), torch.ones(2, 2)), r"\(3, K\), got \(2, 2\)"),
+        (lambda e: e(torch.zeros(3, 8), torch.zeros(3, 2), torch.ones(3, 2)), "whole numbers, got torch.float32"),
+    ],
+)  # fmt: skip
+def test_shapes_that_do_not_fit_the_experts_are_refused(call, said):
+    with pytest.raises(ValueError, match=said):
+        call(Experts(config()))
+
+
+def test_the_guard_names_the_block_of_a_model_whose_router_went_wrong():
+    model = torch.nn.ModuleDict({"one": MoELayer(config()), "two": MoELayer(config())})
+    x = torch.randn(3, 8)
+    with edit_routing(model, RefuseBadRouting()):
+        model["two"](model["one"](x))
+        model["two"](x[:0])
+        experts = model["two"].experts
+        with pytest.raises(RouterError, match=r"^two: the router's weights are NaN or infinite for 1 of 3 .*token 2"):
+            experts(x, torch.zeros(3, 1).long(), torch.tensor([[1.0], [1.0], [float("nan")]]))
+        with pytest.raises(RouterError, match="two: expert ids reach from 0 to 5; there are 4 experts, and 4"):
+            experts(x, torch.tensor([[0], [4], [5]]), torch.ones(3, 1))
+        with pytest.raises(RouterError, match=r"two: 3 tokens were routed with ids \(2, 1\)"):
+            experts(x, torch.zeros(2, 1).long(), torch.ones(2, 1))
 
 
 def test_gradients_reach_router_experts_and_input():
