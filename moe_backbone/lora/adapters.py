@@ -17,18 +17,22 @@ from safetensors.torch import save_file
 from torch import nn
 
 from moe_backbone.blocks import find_blocks
-from moe_backbone.lora.fused import DEFAULT, LoRAFusedExperts
+from moe_backbone.lora.fused import LoRAFusedExperts
 from moe_backbone.lora.low_rank import LoRAConfig
 from moe_backbone.lora.mixture import SkillLoRALinear
+from moe_backbone.lora.skills import DEFAULT, SkillAdapter
 
 __all__ = [
     "AdapterError",
     "adapt_experts",
     "adapt_linears",
     "load_adapter",
+    "merge_adapters",
     "remove_adapters",
     "save_adapter",
     "skill_parameters",
+    "unmerge_adapters",
+    "use_skill",
 ]
 
 _FORMAT = "mmkg_lora_1"
@@ -97,6 +101,50 @@ def remove_adapters(model: nn.Module) -> int:
     return len(adapters)
 
 
+def merge_adapters(model: nn.Module, skill: str = DEFAULT) -> int:
+    """Add one skill's adapters to the weights of every adapted module, so that calls cost nothing more.
+
+    :param model: An adapted model. Changed in place.
+    :param skill: The skill.
+    :returns: How many modules were changed.
+    :raises AdapterError: If a module does not have it, or has one merged; the model is then unchanged.
+    """
+    adapters = list(_adapters(model))
+    for name, adapter in adapters:
+        if adapter.merged is not None or skill not in adapter.sets:
+            raise AdapterError(
+                f"{name} cannot merge {skill!r}: merged is {adapter.merged!r}, sets {list(adapter.sets)}."
+            )
+    for _, adapter in adapters:
+        adapter.merge(skill)
+    return len(adapters)
+
+
+def unmerge_adapters(model: nn.Module) -> int:
+    """Take the merged adapters out of the weights again, to rounding.
+
+    :param model: An adapted model. Changed in place.
+    :returns: How many modules were changed.
+    """
+    merged = [adapter for _, adapter in _adapters(model) if adapter.merged is not None]
+    for adapter in merged:
+        adapter.unmerge()
+    return len(merged)
+
+
+def use_skill(model: nn.Module, skill: str | None) -> int:
+    """Set the skill of calls whose context names none: for training, and for a process that serves one skill.
+
+    :param model: An adapted model. Changed in place.
+    :param skill: The skill; ``None`` asks every call to name one again.
+    :returns: How many modules were set.
+    """
+    adapters = [adapter for _, adapter in _adapters(model)]
+    for adapter in adapters:
+        adapter.skill = skill
+    return len(adapters)
+
+
 def skill_parameters(model: nn.Module, skill: str = DEFAULT) -> Iterator[tuple[str, nn.Parameter]]:
     """Yield the parameters of one skill's adapters, by which an optimiser trains that skill alone.
 
@@ -148,12 +196,11 @@ def load_adapter(model: nn.Module, path: Path, *, skill: str | None = None) -> s
     settings = json.loads(about["config"])
     expected: dict[str, tuple[int, ...]] = {}
     for name, adapter in adapters.items():
-        if getattr(adapter, "merged", None) is not None:
+        if adapter.merged is not None:
             raise AdapterError(f"{name} has the set {adapter.merged!r} merged; unmerge it before one is loaded.")
         if {"rank": adapter.config.rank, "alpha": adapter.config.alpha} != settings:
             raise AdapterError(f"{path} was made with {settings}, but {name} has {adapter.config}.")
-        fresh = type(adapter)(adapter.base, adapter.config, skills=(skill,), name=name).sets[skill]
-        expected |= {f"{name}.{inner}": tuple(value.shape) for inner, value in fresh.named_parameters()}
+        expected |= {f"{name}.{inner}": tuple(value.shape) for inner, value in adapter.fresh_set().named_parameters()}
     given = {name: tuple(value.shape) for name, value in tensors.items()}
     if given != expected:
         odd = sorted(name for name in given.keys() | expected.keys() if given.get(name) != expected.get(name))
@@ -180,9 +227,9 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
         raise AdapterError(f"{path} cannot be read as an adapter: {error}.") from error
 
 
-def _adapters(model: nn.Module) -> Iterator[tuple[str, Any]]:
+def _adapters(model: nn.Module) -> Iterator[tuple[str, SkillAdapter]]:
     for name, module in model.named_modules():
-        if isinstance(module, LoRAFusedExperts | SkillLoRALinear):
+        if isinstance(module, SkillAdapter):
             yield name, module
 
 

@@ -1,7 +1,7 @@
 """Low-rank adapters around the fused experts of any stock model, one per expert and, if wished, one set per skill.
 
 Layer: ``moe_backbone``; imports torch only.
-Source: LoRA, arXiv:2106.09685; the sets per skill follow task-level routing, arXiv:2110.03742.
+Source: LoRA, arXiv:2106.09685; the sets per skill are those of :mod:`~moe_backbone.lora.skills`.
 
 Wrapping fused parameters the usual way adds ``B_e A_e`` of **every** expert to ``gate_up_proj[E, 2 I, H]`` before each
 call: a second copy of the weights, and E products where K are needed. Here a token's rows go through its own experts'
@@ -13,26 +13,19 @@ expert, sorted by expert.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from moe_backbone.lora.low_rank import LoRAConfig, LowRank, add_up_slots, grouped_product, sort_slots
-from moe_backbone.routers.base import RouterError
-from moe_backbone.routers.context import RoutingContext, current_context
+from moe_backbone.lora.skills import DEFAULT, SkillAdapter
+from moe_backbone.routers.context import current_context
 
-__all__ = ["BASE", "DEFAULT", "LoRAFusedExperts"]
-
-BASE = "base"
-"""The skill that uses no adapter."""
-
-DEFAULT = "default"
-"""Name of the set of a wrapper without skills."""
+__all__ = ["LoRAFusedExperts"]
 
 
-class LoRAFusedExperts(nn.Module):
+class LoRAFusedExperts(SkillAdapter):
     """Fused experts, frozen, with low-rank adapters that are computed for the active experts alone.
 
     :param base: Experts of transformers or :class:`~moe_backbone.experts.Experts`. Their parameters are frozen.
@@ -46,16 +39,9 @@ class LoRAFusedExperts(nn.Module):
     def __init__(
         self, base: nn.Module, config: LoRAConfig, *, skills: Iterable[str] | None = (), name: str = "experts"
     ) -> None:
-        super().__init__()
-        self.name = name
-        self.config = config
         self._check(base, name)
-        self.base = base.requires_grad_(requires_grad=False)
-        self.sets = nn.ModuleDict()
-        self.merged: str | None = None
         names = () if skills is None else tuple(skills) or (DEFAULT,)
-        for skill in names:
-            self.add_set(skill)
+        super().__init__(base, config, skills=names, name=name)
 
     @staticmethod
     def _check(base: Any, name: str) -> None:
@@ -84,22 +70,27 @@ class LoRAFusedExperts(nn.Module):
         """Whether the frozen weights are stored ``(E, in, out)``, as GPT-OSS stores them."""
         return bool(getattr(self.base, "is_transposed", False))
 
-    def add_set(self, skill: str) -> None:
-        """Make a fresh set of adapters, which adds zero until it is trained.
-
-        :param skill: Its name; :data:`BASE` is taken.
-        :raises ValueError: If there is such a set.
-        """
-        if skill in self.sets or skill == BASE:
-            raise ValueError(f"{self.name} has a set {skill!r} already.")
+    def fresh_set(self) -> nn.Module:
+        """Return a set of adapters that adds zero."""
         up_EGH, down_EHI = self._weights()
         n_experts, n_gate_up, width = up_EGH.shape
-        self.sets[skill] = nn.ModuleDict(
+        return nn.ModuleDict(
             {
                 "gate_up": LowRank(self.config, n_experts=n_experts, n_in=width, n_out=n_gate_up, like=up_EGH),
                 "down": LowRank(self.config, n_experts=n_experts, n_in=down_EHI.shape[2], n_out=width, like=down_EHI),
             }
         )
+
+    def pairs(self, skill: str) -> Iterator[tuple[Tensor, LowRank, int]]:
+        """Yield each expert's frozen matrices with their adapters.
+
+        :param skill: A set.
+        :yields: A view of the matrix, ``(O, I)``, the low-rank matrices, and the expert.
+        """
+        for weight_EOI, which in zip(self._weights(), ("gate_up", "down"), strict=True):
+            pair: LowRank = self.sets[skill][which]  # type: ignore[index]
+            for expert, weight_OI in enumerate(weight_EOI):
+                yield weight_OI, pair, expert
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """Run the chosen experts with their adapters.
@@ -110,7 +101,7 @@ class LoRAFusedExperts(nn.Module):
         :returns: The weighted sum of their outputs. *Shape:* ``(T, H)``.
         :raises RouterError: If the context names no skill, or one that is not loaded.
         """
-        low = self._active(current_context())
+        low = self.active_set(current_context())
         up_EGH, down_EHI = self._weights()
         slots_S, counts_E = sort_slots(top_k_index, n_experts=len(up_EGH))
         expert_S = top_k_index.reshape(-1)[slots_S]
@@ -143,53 +134,3 @@ class LoRAFusedExperts(nn.Module):
         if self.is_transposed:
             return self.gate_up_proj.transpose(-2, -1), self.down_proj.transpose(-2, -1)
         return self.gate_up_proj, self.down_proj
-
-    def _active(self, context: RoutingContext) -> nn.ModuleDict | None:
-        skill = context.skill
-        if skill != BASE and list(self.sets) == [DEFAULT]:
-            skill = DEFAULT
-        if self.merged is not None:
-            if skill in (self.merged, None):
-                return None
-            raise RouterError(f"{self.name}: the set {self.merged!r} is merged; unmerge it before {skill!r} is used.")
-        if skill == BASE:
-            return None
-        if skill is None or skill not in self.sets:
-            asked = "no skill is named" if skill is None else f"the skill {skill!r} is not loaded"
-            raise RouterError(
-                f"{self.name}: {asked}; there are {', '.join((BASE, *self.sets))} (routing_context(skill=...))."
-            )
-        return self.sets[skill]  # type: ignore[return-value]
-
-    @torch.no_grad()
-    def merge(self, skill: str = DEFAULT) -> None:
-        """Add one set to the frozen weights, one expert at a time, so that calls cost nothing more.
-
-        In float32, :meth:`unmerge` restores the weights to rounding (1e-6 of their size); in half precision both round.
-
-        :param skill: The set.
-        :raises ValueError: If a set is merged already, or there is no such set.
-        """
-        if self.merged is not None or skill not in self.sets:
-            raise ValueError(f"{self.name} cannot merge {skill!r}: merged is {self.merged!r}, sets {list(self.sets)}.")
-        self._add(skill, sign=1.0)
-        self.merged = skill
-
-    @torch.no_grad()
-    def unmerge(self) -> None:
-        """Take the merged set out of the weights again.
-
-        :raises ValueError: If none is merged.
-        """
-        if self.merged is None:
-            raise ValueError(f"{self.name} has no merged set to take out.")
-        self._add(self.merged, sign=-1.0)
-        self.merged = None
-
-    def _add(self, skill: str, *, sign: float) -> None:
-        for weight_EOI, which in zip(self._weights(), ("gate_up", "down"), strict=True):
-            pair: Any = self.sets[skill][which]  # type: ignore[index]
-            for expert in range(len(weight_EOI)):
-                weight_OI = weight_EOI[expert]
-                weight_OI.copy_(weight_OI.to(torch.promote_types(weight_OI.dtype, torch.float32))
-                                + sign * pair.delta(expert))  # fmt: skip

@@ -13,14 +13,14 @@ Shape suffixes: B sequences, L tokens of each, T = B·L tokens, I input width, O
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from moe_backbone.lora.fused import BASE
 from moe_backbone.lora.low_rank import LoRAConfig, LowRank, add_up_slots, sort_slots
+from moe_backbone.lora.skills import SkillAdapter
 from moe_backbone.routers.base import Router, RouterError
 from moe_backbone.routers.context import RoutingContext, current_context
 
@@ -99,7 +99,7 @@ class InstanceLoRALinear(TokenLoRALinear):
         return kept_BLI.sum(dim=1) / mask_BL1.sum(dim=1).clamp(min=1)
 
 
-class SkillLoRALinear(nn.Module):
+class SkillLoRALinear(SkillAdapter):
     """A frozen linear layer plus the one low-rank adapter of the skill that the request names.
 
     Adapters of other skills are not read, and need not be there: make the layer without skills and load what is needed
@@ -111,46 +111,38 @@ class SkillLoRALinear(nn.Module):
     :param name: Name of the layer, for errors.
     """
 
+    base: nn.Linear
+
     def __init__(
         self, base: nn.Linear, config: LoRAConfig, *, skills: Iterable[str] = (), name: str = "linear"
     ) -> None:
-        super().__init__()
-        self.name = name
-        self.config = config
-        self.base = base.requires_grad_(requires_grad=False)
-        self.sets = nn.ModuleDict()
-        for skill in skills:
-            self.add_set(skill)
+        super().__init__(base, config, skills=skills, name=name)
 
-    def add_set(self, skill: str) -> None:
-        """Make a fresh adapter, which adds zero until it is trained.
+    def fresh_set(self) -> nn.Module:
+        """Return an adapter that adds zero."""
+        linear = self.base
+        return LowRank(self.config, n_experts=1, n_in=linear.in_features, n_out=linear.out_features, like=linear.weight)
 
-        :param skill: Its name; :data:`~moe_backbone.lora.fused.BASE` is taken.
-        :raises ValueError: If there is such an adapter.
+    def pairs(self, skill: str) -> Iterator[tuple[Tensor, LowRank, int]]:
+        """Yield the layer's weight with its adapter.
+
+        :param skill: A set.
+        :yields: The weight, ``(O, I)``, the low-rank matrices, and 0.
         """
-        if skill in self.sets or skill == BASE:
-            raise ValueError(f"{self.name} has a set {skill!r} already.")
-        width = {"n_in": self.base.in_features, "n_out": self.base.out_features}
-        self.sets[skill] = LowRank(self.config, n_experts=1, like=self.base.weight, **width)
+        yield self.base.weight, self.sets[skill], 0  # type: ignore[misc]
 
     def forward(self, x: Tensor, context: RoutingContext | None = None) -> Tensor:
         """Apply the layer and the named skill's adapter.
 
         :param x: States. *Shape:* ``(…, I)``.
-        :param context: Must name a skill; ``None`` takes the context that was set.
+        :param context: Names the skill; ``None`` takes the context that was set.
         :returns: States. *Shape:* ``(…, O)``.
         :raises RouterError: If no skill is named, or it is not loaded.
         """
-        skill = (current_context() if context is None else context).skill
+        pair: Any = self.active_set(current_context() if context is None else context)
         out: Tensor = self.base(x)
-        if skill == BASE:
+        if pair is None:
             return out
-        if skill is None or skill not in self.sets:
-            asked = "no skill is named" if skill is None else f"the skill {skill!r} is not loaded"
-            raise RouterError(
-                f"{self.name}: {asked}; there are {', '.join((BASE, *self.sets))} (routing_context(skill=...))."
-            )
-        pair: Any = self.sets[skill]
         x_TI = x.reshape(-1, x.shape[-1])
         delta_TO: Tensor = pair(x_TI, torch.tensor([len(x_TI)], device=x.device))
         return out + delta_TO.reshape(out.shape).to(out.dtype)

@@ -18,6 +18,7 @@ from moe_backbone.lora.adapters import (
     remove_adapters,
     save_adapter,
     skill_parameters,
+    use_skill,
 )
 from moe_backbone.lora.fused import LoRAFusedExperts
 from moe_backbone.lora.low_rank import LoRAConfig
@@ -25,6 +26,11 @@ from moe_backbone.routers.base import RouterError
 from moe_backbone.routers.context import routing_context
 
 E, H, WIDTH = 6, 16, 12
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
 
 
 def experts(dtype=torch.float64, **changes):
@@ -158,6 +164,19 @@ def test_merging_adds_the_deltas_and_unmerging_takes_them_out():
         wrapper.unmerge()
 
 
+def test_half_precision_stays_near_the_exact_adapters():
+    exact = stir(LoRAFusedExperts(experts(), LoRAConfig(rank=8)))
+    half = LoRAFusedExperts(experts(), LoRAConfig(rank=8))
+    half.load_state_dict(exact.state_dict())
+    half = half.bfloat16()
+    x, index, weights = torch.randn(9, H), ROUTES["spread"], torch.rand(9, 2)
+
+    out, expected = half(x.bfloat16(), index, weights), exact(x.double(), index, weights.double())
+
+    assert out.dtype == torch.bfloat16
+    assert (out.double() - expected).norm() / expected.norm() < 0.03  # bfloat16 has 8 bits: 2^-8 a product
+
+
 @pytest.mark.parametrize("kind", ["mixtral", "gpt_oss"])
 def test_the_wrapper_computes_as_the_stock_experts_do_whatever_their_layout(kind):
     if kind == "mixtral":
@@ -220,6 +239,12 @@ def test_a_stock_model_trains_one_skill_and_leaves_the_others_and_itself_alone(m
             assert (model(TOKENS).logits - plain).abs().max() > 1e-3
     with pytest.raises(RouterError, match=r"layers.0.mlp.experts: no skill is named; there are base, answer, verify"):
         model(TOKENS)
+    use_skill(model, "answer")  # a backward pass that runs the calls again is outside of any context
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()
+    model.train()(TOKENS, labels=TOKENS).loss.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in parameters)
+    assert all(parameter.grad is None for _, parameter in skill_parameters(model, "verify"))
     assert remove_adapters(model) == 2
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 

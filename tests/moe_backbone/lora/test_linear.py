@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from moe_backbone.lora.adapters import AdapterError, adapt_linears, load_adapter, remove_adapters, save_adapter
+from moe_backbone.lora.adapters import (
+    AdapterError,
+    adapt_linears,
+    load_adapter,
+    merge_adapters,
+    remove_adapters,
+    save_adapter,
+    unmerge_adapters,
+    use_skill,
+)
 from moe_backbone.lora.low_rank import LoRAConfig
 from moe_backbone.lora.mixture import InstanceLoRALinear, SkillLoRALinear, TokenLoRALinear
 from moe_backbone.lora.rank_wise import RankWiseLoRALinear, reference_rank_wise
@@ -15,6 +24,11 @@ from moe_backbone.routers.sigmoid import SigmoidConfig, SigmoidRouter
 from moe_backbone.routers.top_k import TopKConfig, TopKRouter
 
 IN, OUT, N = 8, 12, 4
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
 
 
 def router(width=IN, n_experts=N, top_k=2):
@@ -156,6 +170,21 @@ def test_linear_adapters_of_one_skill_are_loaded_alone(tmp_path):
     with routing_context(skill="verify"):
         assert torch.equal(served["q_proj"](x), trained["q_proj"](x))
     assert list(served["q_proj"].sets) == ["verify"]
+    with pytest.raises(RouterError, match="q_proj: no skill is named"):
+        served["q_proj"](x)
+    assert use_skill(served, "verify") == 1
+    expected = served["q_proj"](x)  # the process serves one skill
+    with pytest.raises(AdapterError, match="q_proj cannot merge 'sing'"):
+        merge_adapters(served, "sing")
+    assert merge_adapters(served, "verify") == 1
+    torch.testing.assert_close(served["q_proj"].base(x), expected)
+    torch.testing.assert_close(served["q_proj"](x), expected)
+    with pytest.raises(RouterError, match="the set 'verify' is merged; unmerge it before 'base' is used"):
+        served["q_proj"](x, RoutingContext(skill="base"))
+    with pytest.raises(AdapterError, match="has the set 'verify' merged"):
+        load_adapter(served, tmp_path / "v.safetensors")
+    assert unmerge_adapters(served) == 1
+    torch.testing.assert_close(served["q_proj"](x), expected)
     assert remove_adapters(served) == 1
     assert isinstance(served["q_proj"], nn.Linear)
     with pytest.raises(AdapterError, match="no linear layer named k_proj"):

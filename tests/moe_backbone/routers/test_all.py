@@ -1,5 +1,8 @@
 """What holds of every router in the registry."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -17,6 +20,12 @@ from moe_backbone.routers.sigmoid import reference_sigmoid
 from moe_backbone.routers.top_k import TopKConfig, reference_top_k
 from moe_backbone.routers.top_p import reference_top_p
 from tests.moe_backbone.routers.made import SETTINGS, E, H, as_mappings, context_for, make_router
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
 
 CAUSAL = [name for name in router_names() if get_router(name).router.is_causal]
 
@@ -203,6 +212,22 @@ def test_unknown_names_and_missing_settings_are_refused_with_what_there_is():
         router_config("modality", width=H, n_experts=E, top_k=2)
     with pytest.raises(MoEConfigError, match="no router takes a OtherConfig"):
         build_router(type("OtherConfig", (TopKConfig,), {})(width=H, n_experts=E, top_k=2))
+
+
+def test_requests_in_two_threads_do_not_see_each_others_skill():
+    router, x = make_router("task"), torch.randn(50, H)
+    both_inside = threading.Barrier(2)
+
+    def ask(skill):
+        with routing_context(skill=skill):
+            both_inside.wait(timeout=20)
+            return set(router(x).experts.unique().tolist())
+
+    with ThreadPoolExecutor(2) as pool:
+        answer, verify = pool.map(ask, ("answer", "verify"))
+
+    assert answer == {0, 1, 2}
+    assert verify == {0, 3, 4, 5}
 
 
 def test_the_context_is_the_one_given_or_the_innermost_one_set():

@@ -20,6 +20,11 @@ from moe_backbone.routers.top_p import TopPConfig, TopPRouter
 NOTHING = RoutingContext()
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
 def choose(router, *probabilities):
     weights, index = router.choose(torch.tensor(probabilities).log(), NOTHING)
     return [[round(weight, 6) for weight in row] for row in weights.tolist()], index.tolist()
