@@ -66,7 +66,7 @@ def router_config(name: str, **settings: Any) -> RouterConfig:
     """Return the configuration of the router called ``name``.
 
     :param name: One of :func:`router_names`.
-    :param settings: Fields of its configuration class.
+    :param **settings: Fields of its configuration class.
     :returns: The configuration.
     :raises MoEConfigError: If the name or a field is unknown, a field without default is missing, or a value does not
         fit.
