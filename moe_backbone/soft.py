@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from moe_backbone.config import Activation, MoEConfig, MoEConfigError, require_count, require_member
 from moe_backbone.experts import Experts
+from moe_backbone.routers.base import full_precision
 from moe_backbone.routers.context import RoutingContext, current_context
 
 __all__ = ["SoftMoEConfig", "SoftMoELayer", "reference_soft_moe"]
@@ -96,7 +97,7 @@ class SoftMoELayer(nn.Module):
         if context.mask is not None:
             real_BL1 = context.mask.reshape(x.shape[:2]).bool()[..., None]
             x = torch.where(real_BL1, x, 0.0)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             logits_BLS = self._logits(x.to(torch.promote_types(x.dtype, torch.float32)))
             masked_BLS = logits_BLS if real_BL1 is None else logits_BLS.masked_fill(~real_BL1, -math.inf)
             dispatch_BLS = masked_BLS.softmax(dim=1).nan_to_num()  # a sequence of padding alone fills no slot

@@ -29,8 +29,11 @@ def updated_bias(bias_E: Tensor, counts_E: Tensor, *, rate: float = 0.001) -> Te
     :param counts_E: Slots of each expert in the step. *Shape:* ``(E,)``.
     :param rate: Step, > 0. 0.001 is the value of both sources (over most of the training of DeepSeek-V3).
     :returns: The new bias. *Shape:* ``(E,)``.
-    :raises ValueError: If the shapes differ or the rate is not positive.
+    :raises ValueError: If the shapes differ, the rate is not positive, or the bias is in half precision, where a step
+        is rounded away.
     """
+    if bias_E.dtype in (torch.bfloat16, torch.float16):
+        raise ValueError(f"the bias is {bias_E.dtype}, in which steps of {rate} vanish; keep it in float32.")
     if bias_E.shape != counts_E.shape or bias_E.ndim != 1:
         raise ValueError(
             f"bias and counts must both have shape (E,), got {tuple(bias_E.shape)} and {tuple(counts_E.shape)}."

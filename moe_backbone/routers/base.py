@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -24,7 +25,7 @@ from torch.nn import functional
 from moe_backbone.config import MoEConfigError, require_count
 from moe_backbone.routers.context import RoutingContext, current_context
 
-__all__ = ["Router", "RouterConfig", "RouterError", "Routing", "float32_linear", "refuse_bad_logits"]
+__all__ = ["Router", "RouterConfig", "RouterError", "Routing", "float32_linear", "full_precision", "refuse_bad_logits"]
 
 
 class RouterError(ValueError):
@@ -124,11 +125,16 @@ class Router(nn.Module, ABC):
         if x_TH.ndim != 2 or x_TH.shape[1] != self.width:
             raise ValueError(f"{self.name}: x_TH must have shape (T, {self.width}), got {tuple(x_TH.shape)}.")
         context = current_context() if context is None else context
-        with torch.autocast(x_TH.device.type, enabled=False):
+        with full_precision(x_TH):
             logits_TE = self.logits(x_TH.to(torch.promote_types(x_TH.dtype, torch.float32)), context)
             refuse_bad_logits(logits_TE, name=self.name)
             weights_TK, index_TK = self.choose(logits_TE, context)
         return Routing(logits_TE, weights_TK, index_TK)
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Return a context without autocast on the device of ``x``; ``meta`` has none to switch off."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def float32_linear(x_TH: Tensor, weight_EH: Tensor) -> Tensor:

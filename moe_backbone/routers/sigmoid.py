@@ -14,6 +14,7 @@ Shape suffixes: T tokens, H model width, E experts, K experts per token, N group
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -77,6 +78,15 @@ class SigmoidRouter(Router):
         self.weight = nn.Parameter(torch.empty(config.n_experts, config.width))
         nn.init.normal_(self.weight, std=config.init_std)
         self.register_buffer("e_score_correction_bias", torch.zeros(config.n_experts))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SigmoidRouter:
+        """Move and convert as torch does, but keep the bias in float32: steps of 0.001 vanish in half precision."""
+        bias_E = self.e_score_correction_bias
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        moved_E = self.e_score_correction_bias
+        if moved_E.dtype in (torch.bfloat16, torch.float16):
+            self.e_score_correction_bias = bias_E.to(device=moved_E.device)
+        return self
 
     def logits(self, x_TH: Tensor, context: RoutingContext) -> Tensor:
         """Return ``x · w_e`` for every expert, before the sigmoid. *Shape:* ``(T, E)``."""

@@ -208,6 +208,16 @@ def test_the_guard_names_the_block_of_a_model_whose_router_went_wrong():
             experts(x, torch.zeros(2, 1).long(), torch.ones(2, 1))
 
 
+@pytest.mark.parametrize("name", [name for name in router_names() if name not in ("modality", "expert_choice")])
+def test_routing_works_on_the_meta_device_where_nothing_can_be_read(name):
+    router = make_router(name).to("meta")
+
+    routing = router(torch.empty(5, H, device="meta"), context_for(name, 5))
+
+    assert routing.weights.shape == routing.experts.shape
+    assert routing.experts.is_meta
+
+
 def test_gradients_reach_router_experts_and_input():
     torch.manual_seed(5)
     layer = MoELayer(config(init_std=0.5))

@@ -176,6 +176,7 @@ ONE_LAYER = routing_totals([torch.zeros(2, 4)], top_k=1)
         (lambda: load_balance_loss([torch.zeros(2, 4)] * 2, top_k=1, totals=ONE_LAYER), "totals count"),
         (lambda: updated_bias(torch.zeros(3), torch.zeros(4)), r"must both have shape \(E,\)"),
         (lambda: updated_bias(torch.zeros(3), torch.zeros(3), rate=0.0), "rate must be > 0"),
+        (lambda: updated_bias(torch.zeros(3).half(), torch.zeros(3)), "float16, in which steps of 0.001 vanish"),
         (lambda: update_biases([torch.zeros(4)] * 2, ONE_LAYER), "2 biases and totals of 1 layers"),
     ],
 )

@@ -123,6 +123,17 @@ def test_the_selection_bias_moves_the_choice_and_never_the_weights():
     assert [name for name, _ in router.named_parameters()] == ["weight"]  # the bias takes no gradient step
 
 
+def test_the_bias_stays_in_float32_when_the_model_is_halved():
+    router = SigmoidRouter(SigmoidConfig(width=4, n_experts=3, top_k=1))
+    router.e_score_correction_bias += 0.501
+
+    half = router.to(torch.bfloat16)
+
+    assert half.weight.dtype == torch.bfloat16
+    assert half.e_score_correction_bias.tolist() == pytest.approx([0.501] * 3)
+    assert half.double().e_score_correction_bias.dtype == torch.float64
+
+
 @pytest.mark.parametrize("softmax", ["after_top_k", "before_top_k"])
 @pytest.mark.parametrize("dispatch", ["grouped", "looped"])
 def test_text_computes_bit_for_bit_the_same_when_experts_of_another_modality_are_added(dispatch, softmax):
