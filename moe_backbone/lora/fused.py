@@ -102,6 +102,9 @@ class LoRAFusedExperts(SkillAdapter):
         :raises RouterError: If the context names no skill, or one that is not loaded.
         """
         low = self.active_set(current_context())
+        if low is None:  # merged, or the skill "base": the model's own dispatch
+            plain: Tensor = self.base(hidden_states, top_k_index, top_k_weights)
+            return plain
         up_EGH, down_EHI = self._weights()
         slots_S, counts_E = sort_slots(top_k_index, n_experts=len(up_EGH))
         expert_S = top_k_index.reshape(-1)[slots_S]
@@ -120,7 +123,8 @@ class LoRAFusedExperts(SkillAdapter):
         bias_EO = getattr(self.base, f"{which}_proj_bias", None)
         if isinstance(bias_EO, Tensor):
             y_SO = y_SO + bias_EO[expert_S]
-        return y_SO if low is None else y_SO + low[which](x_SI, counts_E)
+        adapted: Tensor = y_SO + low[which](x_SI, counts_E)
+        return adapted
 
     def _gate(self, gate_up_SG: Tensor) -> Tensor:
         if hasattr(self.base, "_apply_gate"):  # transformers: interleaved and clipped gates have one of their own
