@@ -17,8 +17,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
-from moe_backbone.lora.low_rank import LoRAConfig, LowRank, add_up_slots, grouped_product, sort_slots
+from moe_backbone.dispatch.slots import Groups, run_sorted
+from moe_backbone.dispatch.spec import ExpertLayout
+from moe_backbone.lora.low_rank import LoRAConfig, LowRank, grouped_product
 from moe_backbone.lora.skills import DEFAULT, SkillAdapter
 from moe_backbone.routers.context import current_context
 
@@ -106,25 +109,30 @@ class LoRAFusedExperts(SkillAdapter):
             plain: Tensor = self.base(hidden_states, top_k_index, top_k_weights)
             return plain
         up_EGH, down_EHI = self._weights()
-        slots_S, counts_E = sort_slots(top_k_index, n_experts=len(up_EGH))
-        expert_S = top_k_index.reshape(-1)[slots_S]
-        x_SH = hidden_states[slots_S // max(top_k_index.shape[1], 1)]
-        gate_up_SG = self._project(x_SH, up_EGH, "gate_up", low, counts_E, expert_S)
-        inner_SI = self._gate(gate_up_SG)
-        y_SH = self._project(inner_SI, down_EHI, "down", low, counts_E, expert_S)
-        if getattr(self.base, "has_post_expert_norm", False):
-            y_SH = self.base.post_expert_norm(y_SH)  # type: ignore[operator]
-        return add_up_slots(y_SH, slots_S, top_k_weights).to(hidden_states.dtype)
+        return run_sorted(
+            lambda x_TH, groups: self._project(x_TH[groups.tokens], up_EGH, low["gate_up"], groups),  # type: ignore[index]
+            lambda inner_SI, groups: self._project(inner_SI, down_EHI, low["down"], groups),  # type: ignore[index]
+            hidden_states,
+            top_k_index,
+            top_k_weights,
+            functional.silu,  # not called: the layout's gate stands in
+            layout=self._layout(),
+            n_experts=len(up_EGH),
+        )
 
-    def _project(
-        self, x_SI: Tensor, weight_EOI: Tensor, which: str, low: Any, counts_E: Tensor, expert_S: Tensor
-    ) -> Tensor:
-        y_SO = grouped_product(x_SI, weight_EOI, counts_E)
-        bias_EO = getattr(self.base, f"{which}_proj_bias", None)
-        if isinstance(bias_EO, Tensor):
-            y_SO = y_SO + bias_EO[expert_S]
-        adapted: Tensor = y_SO + low[which](x_SI, counts_E)
+    @staticmethod
+    def _project(x_SI: Tensor, weight_EOI: Tensor, pair: Any, groups: Groups) -> Tensor:
+        adapted: Tensor = grouped_product(x_SI, weight_EOI, groups) + pair(x_SI, groups)
         return adapted
+
+    def _layout(self) -> ExpertLayout:
+        base: Any = self.base
+        return ExpertLayout(
+            combine=self._gate,
+            gate_up_bias=getattr(base, "gate_up_proj_bias", None),
+            down_bias=getattr(base, "down_proj_bias", None),
+            finish=base.post_expert_norm if getattr(base, "has_post_expert_norm", False) else None,
+        )
 
     def _gate(self, gate_up_SG: Tensor) -> Tensor:
         if hasattr(self.base, "_apply_gate"):  # transformers: interleaved and clipped gates have one of their own

@@ -17,8 +17,10 @@ from torch.nn import functional
 
 from moe_backbone.config import MoEConfigError, require_count
 from moe_backbone.dispatch.grouped import can_group
+from moe_backbone.dispatch.products import multiply
+from moe_backbone.dispatch.slots import Groups
 
-__all__ = ["LoRAConfig", "LowRank", "add_up_slots", "grouped_product", "sort_slots"]
+__all__ = ["LoRAConfig", "LowRank", "grouped_product"]
 
 _ROW_ALIGNMENT_BYTES = 16  # of torch's grouped product, which writes rows of O numbers
 
@@ -63,15 +65,15 @@ class LowRank(nn.Module):
         self.b = nn.Parameter(like.new_zeros(n_experts, n_out, config.rank))
         nn.init.normal_(self.a, std=n_in**-0.5)
 
-    def forward(self, x_SI: Tensor, counts_E: Tensor) -> Tensor:
+    def forward(self, x_SI: Tensor, groups: Groups) -> Tensor:
         """Apply each expert's adapter to its rows; an expert without rows is not read.
 
         :param x_SI: Rows sorted by expert. *Shape:* ``(S, I)``.
-        :param counts_E: Rows of each expert; they sum to S. *Shape:* ``(E,)``.
+        :param groups: Which rows are whose.
         :returns: Rows in the dtype of ``x_SI``. *Shape:* ``(S, O)``.
         """
-        low_SR = grouped_product(x_SI.to(self.a.dtype), self.a, counts_E)
-        return (grouped_product(low_SR, self.b, counts_E) * self.scale).to(x_SI.dtype)
+        low_SR = grouped_product(x_SI.to(self.a.dtype), self.a, groups)
+        return (grouped_product(low_SR, self.b, groups) * self.scale).to(x_SI.dtype)
 
     @torch.no_grad()
     def delta(self, expert: int) -> Tensor:
@@ -80,47 +82,22 @@ class LowRank(nn.Module):
         return self.scale * (self.b[expert].to(precision) @ self.a[expert].to(precision))
 
 
-def grouped_product(x_SI: Tensor, weight_EOI: Tensor, counts_E: Tensor) -> Tensor:
+def grouped_product(x_SI: Tensor, weight_EOI: Tensor, groups: Groups) -> Tensor:
     """Multiply each row by the transposed matrix of its expert.
 
     :param x_SI: Rows sorted by expert. *Shape:* ``(S, I)``.
-    :param weight_EOI: Matrices; any strides. *Shape:* ``(E, O, I)``.
-    :param counts_E: Rows of each expert; they sum to S. *Shape:* ``(E,)``.
+    :param weight_EOI: Matrices, or a view of transposed ones. *Shape:* ``(E, O, I)``.
+    :param groups: Which rows are whose; at least one expert, which may have no rows.
     :returns: Products. *Shape:* ``(S, O)``.
     """
-    n_out = weight_EOI.shape[1]
-    aligned = n_out * weight_EOI.element_size() % _ROW_ALIGNMENT_BYTES == 0
-    if x_SI.shape[0] and aligned and weight_EOI.is_contiguous() and can_group((x_SI, weight_EOI)):
-        offsets_E = counts_E.cumsum(0).to(torch.int32)
+    aligned = weight_EOI.shape[1] * weight_EOI.element_size() % _ROW_ALIGNMENT_BYTES == 0
+    if len(x_SI) and x_SI.device.type != "cpu" and aligned and can_group(x_SI, weight_EOI, weight_EOI):
+        counts_E = x_SI.new_zeros(len(weight_EOI), dtype=torch.int32)
+        counts_E[torch.tensor(groups.experts, device=x_SI.device)] = torch.tensor(
+            groups.counts, device=x_SI.device, dtype=torch.int32
+        )
+        offsets_E = counts_E.cumsum(0, dtype=torch.int32)
         return functional.grouped_mm(x_SI, weight_EOI.transpose(-2, -1), offs=offsets_E)
-    counts = counts_E.tolist()
-    busy = [expert for expert, count in enumerate(counts) if count] or [0]
-    parts = torch.split(x_SI, [counts[expert] for expert in busy])
     weights = weight_EOI.unbind(0)  # not indexing, whose backward makes a full-size gradient for every expert
-    return torch.cat([functional.linear(x, weights[expert]) for expert, x in zip(busy, parts, strict=True)])
-
-
-def sort_slots(index_TK: Tensor, *, n_experts: int) -> tuple[Tensor, Tensor]:
-    """Sort the slots that hold an expert by expert, stably.
-
-    :param index_TK: Expert ids; one outside ``0 … E-1`` is no expert. *Shape:* ``(T, K)``.
-    :param n_experts: E.
-    :returns: Slots ``t·K + k``, ``(S,)``, and how many each expert has, ``(E,)``.
-    """
-    flat = index_TK.reshape(-1)
-    flat = torch.where((flat >= 0) & (flat < n_experts), flat, n_experts)
-    counts_E = torch.bincount(flat, minlength=n_experts + 1)[:n_experts]
-    return flat.argsort(stable=True)[: int(counts_E.sum())], counts_E
-
-
-def add_up_slots(y_SO: Tensor, slots_S: Tensor, weights_TK: Tensor) -> Tensor:
-    """Weigh the slots' rows and add up those of each token, in a fixed order.
-
-    :param y_SO: Rows of the slots. *Shape:* ``(S, O)``.
-    :param slots_S: What :func:`sort_slots` returned. *Shape:* ``(S,)``.
-    :param weights_TK: Weights. *Shape:* ``(T, K)``.
-    :returns: Sums in the dtype of ``y_SO``. *Shape:* ``(T, O)``.
-    """
-    weighted_SO = y_SO * weights_TK.reshape(-1)[slots_S, None]
-    per_slot = weighted_SO.new_zeros(weights_TK.numel(), y_SO.shape[1]).index_copy(0, slots_S, weighted_SO)
-    return per_slot.view(*weights_TK.shape, y_SO.shape[1]).sum(dim=1).to(y_SO.dtype)
+    parts = zip(groups.experts, torch.split(x_SI, groups.counts), strict=True)
+    return torch.cat([multiply(x_NI, weights[expert]) for expert, x_NI in parts])

@@ -18,8 +18,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from moe_backbone.lora.low_rank import LoRAConfig, LowRank, add_up_slots, sort_slots
+from moe_backbone.dispatch.slots import combine_slots, group_slots
+from moe_backbone.lora.low_rank import LoRAConfig, LowRank
 from moe_backbone.lora.skills import SkillAdapter
 from moe_backbone.routers.base import Router, RouterError
 from moe_backbone.routers.context import RoutingContext, current_context
@@ -57,10 +59,13 @@ class TokenLoRALinear(nn.Module):
         """
         x_TI = x.reshape(-1, x.shape[-1])
         weights_TK, index_TK = self._route(x, current_context() if context is None else context)
-        slots_S, counts_E = sort_slots(index_TK, n_experts=self.gate.n_experts)
-        y_SO = self.lora(x_TI[slots_S // index_TK.shape[1]], counts_E)
         out: Tensor = self.base(x)
-        return out + add_up_slots(y_SO, slots_S, weights_TK).reshape(out.shape).to(out.dtype)
+        groups = group_slots(index_TK, n_experts=self.gate.n_experts)
+        if not groups.experts:
+            return out
+        y_SO = self.lora(x_TI[groups.tokens], groups)
+        delta_TO = combine_slots(y_SO, groups.slots, weights_TK, out.reshape(len(x_TI), -1))
+        return out + delta_TO.reshape(out.shape)
 
     def _route(self, x: Tensor, context: RoutingContext) -> tuple[Tensor, Tensor]:
         routing = self.gate(x.reshape(-1, x.shape[-1]), context)
@@ -143,6 +148,6 @@ class SkillLoRALinear(SkillAdapter):
         out: Tensor = self.base(x)
         if pair is None:
             return out
-        x_TI = x.reshape(-1, x.shape[-1])
-        delta_TO: Tensor = pair(x_TI, torch.tensor([len(x_TI)], device=x.device))
-        return out + delta_TO.reshape(out.shape).to(out.dtype)
+        low = functional.linear(x.to(pair.a.dtype), pair.a[0])
+        delta: Tensor = pair.scale * functional.linear(low, pair.b[0])
+        return out + delta.to(out.dtype)
