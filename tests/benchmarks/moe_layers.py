@@ -4,7 +4,7 @@ Usage: ``python -m tests.benchmarks.moe_layers [--runs N]``
 
 On the CPU, float32, experts of the Granite-3.0-1B-A400M shape (E32 k8 H1024 I512), adapters of rank 8. Each figure is
 the minimum of N runs (default 7) and its ratio to the baseline beside it, both from interleaved runs; ratios are safer
-than times. The baseline of the adapters is the frozen experts without any, under the same ``grouped`` dispatch;
+than times. The baseline of the adapters is the frozen experts without any, under the dispatch ``auto``;
 ``deltas of all`` adds ``scale · B_e A_e`` of every expert to the fused weights in each call, as wrapping fused
 parameters does. Extra memory is counted from shapes.
 """
@@ -19,7 +19,7 @@ from functools import partial
 import torch
 
 from moe_backbone.config import MoEConfig
-from moe_backbone.dispatch.grouped import grouped_experts
+from moe_backbone.dispatch.choice import auto_experts
 from moe_backbone.experts import Experts
 from moe_backbone.layer import MoELayer
 from moe_backbone.lora.fused import LoRAFusedExperts
@@ -46,7 +46,7 @@ def best_ms(calls: dict[str, Callable[[], object]], *, runs: int) -> dict[str, f
 @torch.no_grad()
 def check_of_logits(runs: int) -> None:
     print("\n    T   layer (top_k) ms   check of its logits ms   share")
-    layer = MoELayer(SHAPE)
+    layer = MoELayer(SHAPE, dispatch="auto")
     for n_tokens in (1, 16, 256):
         x = torch.randn(n_tokens, SHAPE.width)
         logits = layer.gate(x).logits
@@ -62,7 +62,7 @@ def materialised(experts: Experts, wrapper: LoRAFusedExperts, x: torch.Tensor, i
     for which, weight in (("gate_up", experts.gate_up_proj), ("down", experts.down_proj)):
         pair = wrapper.sets["default"][which]
         weights.append(weight + pair.scale * torch.bmm(pair.b, pair.a))
-    return grouped_experts(x, *weights, index, torch.full(index.shape, 1 / SHAPE.top_k), experts.act_fn)
+    return auto_experts(x, *weights, index, torch.full(index.shape, 1 / SHAPE.top_k), experts.act_fn)
 
 
 def step(way: Callable[[], torch.Tensor], target: torch.Tensor, *, backward: bool) -> None:
@@ -75,7 +75,7 @@ def step(way: Callable[[], torch.Tensor], target: torch.Tensor, *, backward: boo
 def adapters(runs: int, *, backward: bool) -> None:
     print(f"\nadapters, {'forward and backward' if backward else 'forward'}")
     print("    T   no adapter ms   active only ms (ratio)   deltas of all ms (ratio)")
-    experts = Experts(SHAPE)
+    experts = Experts(SHAPE, dispatch="auto")
     wrapper = LoRAFusedExperts(experts, LoRAConfig(rank=RANK))
     for parameter in wrapper.sets.parameters():
         parameter.data.normal_(std=0.02)
