@@ -37,7 +37,7 @@ class Experts(nn.Module):
     :param dispatch: How to run them, one of :func:`~moe_backbone.dispatch.registry.dispatch_names`.
     """
 
-    def __init__(self, config: MoEConfig, *, dispatch: str = "grouped") -> None:
+    def __init__(self, config: MoEConfig, *, dispatch: str = "auto") -> None:
         super().__init__()
         self.config = config
         self.dispatch = dispatch

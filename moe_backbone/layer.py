@@ -46,7 +46,7 @@ class MoELayer(nn.Module):
         config: MoEConfig,
         *,
         router: str | RouterConfig | Router = "top_k",
-        dispatch: str = "grouped",
+        dispatch: str = "auto",
         name: str = "MoELayer",
     ) -> None:
         super().__init__()

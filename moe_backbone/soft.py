@@ -63,7 +63,7 @@ class SoftMoELayer(nn.Module):
     :param dispatch: How to run the experts, one of :func:`~moe_backbone.dispatch.registry.dispatch_names`.
     """
 
-    def __init__(self, config: SoftMoEConfig, *, dispatch: str = "grouped") -> None:
+    def __init__(self, config: SoftMoEConfig, *, dispatch: str = "auto") -> None:
         super().__init__()
         self.config = config
         n_slots = config.n_experts * config.slots_per_expert

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from moe_backbone.config import MoEConfigError, require_count
 from moe_backbone.dispatch.grouped import can_group
-from moe_backbone.dispatch.products import multiply
+from moe_backbone.dispatch.processor import cpu_multiplies
+from moe_backbone.dispatch.products import multiply, multiply_in_float32
 from moe_backbone.dispatch.slots import Groups
 
 __all__ = ["LoRAConfig", "LowRank", "grouped_product"]
@@ -100,4 +101,5 @@ def grouped_product(x_SI: Tensor, weight_EOI: Tensor, groups: Groups) -> Tensor:
         return functional.grouped_mm(x_SI, weight_EOI.transpose(-2, -1), offs=offsets_E)
     weights = weight_EOI.unbind(0)  # not indexing, whose backward makes a full-size gradient for every expert
     parts = zip(groups.experts, torch.split(x_SI, groups.counts), strict=True)
-    return torch.cat([multiply(x_NI, weights[expert]) for expert, x_NI in parts])
+    product = multiply if x_SI.device.type != "cpu" or cpu_multiplies(x_SI.dtype) else multiply_in_float32
+    return torch.cat([product(x_NI, weights[expert]) for expert, x_NI in parts])
