@@ -35,7 +35,7 @@ class MoELayer(nn.Module):
 
     :param config: Shape of the layer.
     :param router: A name of :func:`~moe_backbone.routers.registry.router_names`, a router's configuration, or a router.
-        By name it takes width, experts, top k and deviation from ``config``.
+        By name it takes width, experts, top k and deviation from ``config``; otherwise its own ``top_k`` counts.
     :param dispatch: How to run the experts, one of :func:`~moe_backbone.dispatch.registry.dispatch_names`.
     :param name: Name of the layer, for errors; :func:`name_layers` sets it from the model.
     :raises MoEConfigError: If the router does not fit the layer.

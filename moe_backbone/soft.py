@@ -93,10 +93,10 @@ class SoftMoELayer(nn.Module):
         if x.ndim != 3 or x.shape[2] != self.config.width:
             raise ValueError(f"x must have shape (B, L, {self.config.width}), got {tuple(x.shape)}.")
         context = current_context() if context is None else context
-        real_BL1 = None
-        if context.mask is not None:
-            real_BL1 = context.mask.reshape(x.shape[:2]).bool()[..., None]
-            x = torch.where(real_BL1, x, 0.0)
+        real_BL = context.real(*x.shape[:2])
+        real_BL1 = None if real_BL is None else real_BL[..., None]
+        if real_BL1 is not None:
+            x = torch.where(real_BL1, x, 0.0)  # not a product: padding may hold NaN
         with full_precision(x):
             logits_BLS = self._logits(x.to(torch.promote_types(x.dtype, torch.float32)))
             masked_BLS = logits_BLS if real_BL1 is None else logits_BLS.masked_fill(~real_BL1, -math.inf)

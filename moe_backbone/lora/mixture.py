@@ -97,11 +97,11 @@ class InstanceLoRALinear(TokenLoRALinear):
                 f"{self.name}: the router is for width {self.gate.width}, the layer takes {x_BLI.shape[-1]}: give "
                 "instance, one vector per sequence (routing_context(instance=...))."
             )
-        if context.mask is None:
+        real_BL = context.real(*x_BLI.shape[:2])
+        if real_BL is None:
             return x_BLI.mean(dim=1)
-        mask_BL1 = context.mask.reshape(x_BLI.shape[:2]).to(x_BLI.dtype)[..., None]
-        kept_BLI = torch.where(mask_BL1.bool(), x_BLI, 0.0)  # not a product: padding may hold NaN
-        return kept_BLI.sum(dim=1) / mask_BL1.sum(dim=1).clamp(min=1)
+        kept_BLI = torch.where(real_BL[..., None], x_BLI, 0.0)  # not a product: padding may hold NaN
+        return kept_BLI.sum(dim=1) / real_BL.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 class SkillLoRALinear(SkillAdapter):

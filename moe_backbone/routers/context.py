@@ -11,6 +11,7 @@ Shape suffixes: T tokens (batch and sequence flattened), B sequences, H model wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -42,6 +43,19 @@ class RoutingContext:
     skill: str | None = None
     mask: Tensor | None = None
     instance: Tensor | None = None
+
+    def real(self, *shape: int) -> Tensor | None:
+        """Return ``mask`` as booleans of the given shape, or ``None`` where all tokens are real.
+
+        :param *shape: Shape of the tokens.
+        :returns: True for a real token.
+        :raises ValueError: If ``mask`` has another number of elements.
+        """
+        if self.mask is None:
+            return None
+        if self.mask.numel() != math.prod(shape):
+            raise ValueError(f"mask must have one element for each of {shape} tokens, got {tuple(self.mask.shape)}.")
+        return self.mask.reshape(shape).bool()
 
 
 _NOTHING = RoutingContext()

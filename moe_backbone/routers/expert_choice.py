@@ -82,8 +82,8 @@ class ExpertChoiceRouter(Router):
         n_tokens, n_experts = scores_TE.shape
         wanted_TE = scores_TE.detach()
         n_real = n_tokens
-        if context.mask is not None:
-            real_T = context.mask.reshape(-1).bool()
+        real_T = context.real(n_tokens)
+        if real_T is not None:
             wanted_TE, n_real = wanted_TE.masked_fill(~real_T[:, None], -1.0), int(real_T.sum())
         taken_CE = wanted_TE.topk(self.config.capacity(n_real), dim=0).indices
         is_taken_TE = torch.zeros_like(scores_TE, dtype=torch.bool).scatter_(0, taken_CE, value=True)

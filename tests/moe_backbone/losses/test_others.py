@@ -13,6 +13,7 @@ from moe_backbone.losses.modality import (
     routing_divergence_loss,
 )
 from moe_backbone.losses.per_token import router_entropy_loss
+from moe_backbone.routers.top_p import TopPConfig, TopPRouter
 
 TEXT, IMAGE = 0, 1
 
@@ -91,6 +92,21 @@ def test_variance_and_orthogonality_are_those_worked_by_hand():
     assert constant.item() == pytest.approx(0.0, abs=1e-12)
     assert router_orthogonality_loss([rows]).item() == pytest.approx(1 / 3)
     assert router_orthogonality_loss([torch.eye(4)]).item() == 0.0
+
+
+def test_a_router_trained_on_its_entropy_gives_fewer_experts_to_a_token_under_top_p():
+    router = TopPRouter(TopPConfig(width=8, n_experts=8, top_k=8, threshold=0.7, init_std=0.1))
+    x = torch.randn(64, 8)
+    optimizer = torch.optim.Adam(router.parameters(), lr=0.05)
+    before = (router(x).experts < 8).sum(dim=-1).float().mean()
+
+    for _ in range(40):
+        router_entropy_loss([router(x).logits]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    assert before > 4  # nearly uniform: 0.7 needs most of the eight
+    assert (router(x).experts < 8).sum(dim=-1).float().mean() < 2
 
 
 @pytest.mark.parametrize("name", [*LOSSES, "variance"])

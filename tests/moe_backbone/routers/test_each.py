@@ -135,7 +135,7 @@ def test_the_bias_stays_in_float32_when_the_model_is_halved():
 
 
 @pytest.mark.parametrize("softmax", ["after_top_k", "before_top_k"])
-@pytest.mark.parametrize("dispatch", ["grouped", "looped"])
+@pytest.mark.parametrize("dispatch", ["auto", "grouped", "looped"])
 def test_text_computes_bit_for_bit_the_same_when_experts_of_another_modality_are_added(dispatch, softmax):
     from moe_backbone.config import SoftmaxOrder
 
@@ -268,6 +268,8 @@ def test_expert_choice_gives_every_expert_its_share_and_padding_none():
     assert (index[8:] == 4).all()
     assert torch.bincount(index[index < 4], minlength=4).tolist() == [4, 4, 4, 4]  # 2 · 8 / 4 each
     assert torch.equal(index[:8], router(x[:8]).experts)
+    with pytest.raises(ValueError, match=r"mask must have one element for each of \(12,\) tokens, got \(3,\)"):
+        router(x, RoutingContext(mask=torch.ones(3)))
 
 
 def test_experts_that_no_dispatch_would_find_are_refused_before_they_are_built():
