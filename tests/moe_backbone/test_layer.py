@@ -117,7 +117,7 @@ def test_a_token_is_routed_alike_whatever_tokens_follow_it():
 
 CASES = {
     "spread": torch.randn(40, H, generator=torch.Generator().manual_seed(5)).double(),
-    "all tokens alike, so most experts are empty": torch.ones(9, H).double(),
+    "one direction, so most experts are empty": torch.ones(9, H).double() * torch.arange(1, 10)[:, None] / 5,
     "one token": torch.linspace(-1, 1, H).double()[None],
     "no tokens": torch.zeros(0, H).double(),
 }
