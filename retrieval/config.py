@@ -169,7 +169,7 @@ class RetrievalConfig:
     device: Device = "auto"
     """Where vectors are searched. ``auto`` takes a GPU for more than 50,000 vectors where FAISS or torch can use one;
     ``gpu`` always, and refuses where there is none; ``cpu`` never. Which index then serves is in
-    ``retrieval.indexes.choice``. The GPU roads have not been run on a GPU."""
+    ``retrieval.indexes.choice``. The road of torch was run on an H100 and an H200, that of FAISS on no GPU."""
 
     def trust(self, retriever: str, *, is_read_off: bool) -> float:
         """Return what a retriever's word counts for a chunk beside its weight, for fusion.
