@@ -119,5 +119,5 @@ def _tell_once(choice: Choice, gate_up_EGH: Tensor) -> None:
     told = _told.setdefault(owner, set())
     if (choice.name, choice.reason) not in told:
         told.add((choice.name, choice.reason))
-        shape = "x".join(map(str, gate_up_EGH.shape))
-        _LOG.info("experts %s %s: dispatch %s (%s)", shape, gate_up_EGH.dtype, choice.name, choice.reason)
+        shape, dtype = "x".join(map(str, gate_up_EGH.shape)), str(gate_up_EGH.dtype).removeprefix("torch.")
+        _LOG.info("experts %s %s: dispatch %s (%s)", shape, dtype, choice.name, choice.reason)

@@ -23,6 +23,7 @@ SHAPES = {  # experts, top k, width, inner width
 STOCK = ("eager", "grouped_mm", "batched_mm")
 OURS = ("auto", "looped", "grouped")
 INT8 = ("int8", "int8_weights")
+SENTINEL_TOKENS = {"olmoe": 1, "smollm2-moe": 2048}  # bound by the bytes of the experts read, and by arithmetic
 EVICTED_BYTES = 2**26
 BATCHED_LIMIT_BYTES = 1e9  # batched_mm copies the weights of every slot
 SAMPLES = Path(__file__).parents[2] / "api" / "samples" / "corpus"
@@ -267,10 +268,10 @@ def main():
     clock = "CPU time" if arguments.threads == 1 else "wall time"
     print(f"least {clock} of n = {arguments.rounds} interleaved rounds, {arguments.threads} thread(s), cold cache")
     with torch.inference_mode():
-        for number, name in enumerate(arguments.shape):
+        for name in arguments.shape:
             experts = speed(name, arguments.tokens, arguments.rounds, not arguments.no_int8)
-            if number == 0:
-                sentinels(experts, name, 256, arguments.rounds)
+            if name in SENTINEL_TOKENS:
+                sentinels(experts, name, SENTINEL_TOKENS[name], arguments.rounds)
             del experts
         odd_widths()
 
