@@ -1,5 +1,6 @@
 """Experts of int8 weights: rounding, packing, the cache of packed weights, and models whose experts are replaced."""
 
+import copy
 import gc
 import weakref
 
@@ -20,7 +21,8 @@ from moe_backbone.dispatch.int8_matrices import (
 )
 from moe_backbone.dispatch.processor import has_int8_products
 from moe_backbone.dispatch.quantised import QuantisedExperts, quantise_experts
-from moe_backbone.dispatch.registry import get_dispatch
+from moe_backbone.dispatch.registry import get_dispatch, get_spec
+from moe_backbone.dispatch.spec import ExpertLayout
 from tests.moe_backbone.families import states, tiny
 
 pytestmark = pytest.mark.skipif(not has_int8_products(), reason="this torch has no int8 product here")
@@ -108,6 +110,38 @@ def test_a_tokens_result_does_not_depend_on_the_tokens_beside_it(name, weights):
     assert torch.equal(together, alone)
 
 
+@pytest.mark.parametrize("name", ["int8", "int8_weights"])
+def test_biases_and_a_gate_of_its_own_are_computed_as_the_naive_form_does(name, weights):
+    torch.manual_seed(4)
+    hidden, index, weight = torch.randn(6, H), torch.rand(6, E).topk(2).indices, torch.rand(6, 2)
+    layout = ExpertLayout(
+        combine=lambda both: both[:, ::2].clamp(max=1) * (both[:, 1::2] + 1),
+        gate_up_bias=torch.randn(E, 2 * I),
+        down_bias=torch.randn(E, H),
+        finish=torch.nn.functional.normalize,
+    )
+    with torch.inference_mode():
+        expected = get_spec(name).reference(hidden, *weights, index, weight, silu, layout=layout)
+        out = get_dispatch(name)(hidden, *weights, index, weight, silu, layout=layout)
+
+    assert (out - expected).norm() / expected.norm() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["int8", "int8_weights"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_state_that_is_not_finite_shows_in_its_own_token_only(name, bad, weights):
+    torch.manual_seed(5)
+    hidden, index, weight = torch.randn(3, H), torch.tensor([[0, 1]] * 3), torch.ones(3, 2)
+    spoilt = hidden.clone()
+    spoilt[1, 2] = bad
+    with torch.inference_mode():
+        good = get_dispatch(name)(hidden, *weights, index, weight, silu)
+        out = get_dispatch(name)(spoilt, *weights, index, weight, silu)
+
+    assert torch.equal(out[[0, 2]], good[[0, 2]])
+    assert not torch.isfinite(out[1]).any()
+
+
 def test_weights_are_packed_once_and_again_only_when_they_were_written(weights, packed):
     first = run(weights)
     assert torch.equal(run(weights), first)
@@ -188,6 +222,13 @@ def test_replaced_experts_stay_near_the_float_model_and_change_kind_without_pack
 
     w8a8, w8 = errors
     assert 1e-4 < w8 < w8a8 < 0.1
+
+
+def test_a_copy_of_replaced_experts_computes_the_same():
+    model = tiny("Mixtral")
+    quantise_experts(model)
+
+    assert torch.equal(states(copy.deepcopy(model), IDS), states(model, IDS))
 
 
 def test_the_routing_of_replaced_experts_can_be_edited():
