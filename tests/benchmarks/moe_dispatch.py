@@ -174,6 +174,8 @@ def quality(path, limit, models):
     from torch.nn import functional
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from moe_backbone.dispatch.quantised import quantise_experts
+
     text = read_text(path)
     tokenizer = AutoTokenizer.from_pretrained(models / "smollm2-moe")
     ids = tokenizer(text, return_tensors="pt")["input_ids"][0, :limit]
@@ -210,6 +212,11 @@ def quality(path, limit, models):
             f"{same / n_predicted:14.2%}"
         )
     layer_errors(model, chunks[0])
+    report = quantise_experts(model, "w8")
+    print(
+        f"quantise_experts: experts {report.bytes_before / 1e6:.1f} -> {report.bytes_after / 1e6:.1f} MB, "
+        f"model {report.model_bytes_before / 1e6:.1f} -> {report.model_bytes_after / 1e6:.1f} MB"
+    )
 
 
 def layer_errors(model, ids):

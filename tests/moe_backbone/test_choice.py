@@ -102,6 +102,7 @@ def test_a_dispatch_without_gradient_or_without_layouts_is_passed_over_where_the
         return choose_dispatch(hidden, gate_up, down, top_k=K, backends=table, **more).name
 
     assert name() == "inference"
+    assert name(weights_TK=torch.ones(3, K, requires_grad=True)) == "plain"  # only the router is trained
     assert name(layout=ExpertLayout(down_bias=torch.zeros(E, H))) == "general"
     gate_up.requires_grad_()
     assert name() == "plain"

@@ -162,6 +162,17 @@ def test_weights_are_packed_once_and_again_only_when_they_were_written(weights, 
     assert len(packed) == 5
 
 
+def test_weights_made_in_inference_mode_have_no_version_and_are_watched_by_their_values(packed):
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        weights = torch.randn(E, 2 * I, H), torch.randn(E, H, I)
+        first = run(weights)
+        assert torch.equal(run(weights), first)
+        assert len(packed) == 2
+        weights[1].neg_()
+        assert torch.equal(run(weights), -first)
+
+
 def test_a_transposed_view_is_packed_once_though_it_is_new_at_each_call(packed):
     torch.manual_seed(0)
     stored = torch.nn.Parameter(torch.randn(E, H, 2 * I)), torch.nn.Parameter(torch.randn(E, I, H))
