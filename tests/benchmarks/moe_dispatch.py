@@ -212,11 +212,34 @@ def quality(path, limit, models):
             f"{same / n_predicted:14.2%}"
         )
     layer_errors(model, chunks[0])
+    decoding({"dense source": (dense, None)} | dict(list(rows.items())[1:]), chunks[0][:, :64])
     report = quantise_experts(model, "w8")
     print(
         f"quantise_experts: experts {report.bytes_before / 1e6:.1f} -> {report.bytes_after / 1e6:.1f} MB, "
         f"model {report.model_bytes_before / 1e6:.1f} -> {report.model_bytes_after / 1e6:.1f} MB"
     )
+
+
+def decoding(rows, ids, *, n_new=16, rounds=3):
+    """Print the least time per token of decoding after ``ids``, the rows in turn."""
+    import torch
+    from transformers import DynamicCache
+
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    best = dict.fromkeys(rows, float("inf"))
+    with torch.inference_mode():
+        for name in [name for _ in range(rounds) for name in rows]:
+            model, implementation = rows[name]
+            if implementation:
+                model.set_experts_implementation(implementation)
+            cache = DynamicCache(config=model.config)
+            token = model(ids, past_key_values=cache, logits_to_keep=1).logits[:, -1:].argmax(-1)
+            start = clock()
+            for _ in range(n_new):
+                token = model(token, past_key_values=cache).logits[:, -1:].argmax(-1)
+            best[name] = min(best[name], 1e3 * (clock() - start) / n_new)
+    for name, ms in best.items():
+        print(f"decoding, {name:28} {ms:7.2f} ms a token")
 
 
 def layer_errors(model, ids):
