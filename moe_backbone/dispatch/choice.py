@@ -50,6 +50,7 @@ def choose_dispatch(
     down_EHI: Tensor,
     *,
     top_k: int,
+    weights_TK: Tensor | None = None,
     layout: ExpertLayout | None = None,
     backends: tuple[DispatchSpec, ...] = BACKENDS,
 ) -> Choice:
@@ -59,11 +60,15 @@ def choose_dispatch(
     :param gate_up_EGH: Fused gate and up projections. *Shape:* ``(E, 2 I, H)``.
     :param down_EHI: Down projections. *Shape:* ``(E, H, I)``.
     :param top_k: Experts per token K.
+    :param weights_TK: Weight of each chosen expert; a gradient may be asked for it alone, to train a router.
     :param layout: What the experts have beyond two matrices; only dispatches that read layouts are then asked.
     :param backends: The table to choose from.
     :returns: The choice.
     :raises ValueError: If no dispatch of the table can run these operands.
     """
+    leaves = [hidden_TH, gate_up_EGH, down_EHI, weights_TK]
+    if layout is not None:
+        leaves += [layout.gate_up_bias, layout.down_bias]
     situation = Situation(
         device=hidden_TH.device.type,
         dtype=hidden_TH.dtype,
@@ -72,8 +77,7 @@ def choose_dispatch(
         n_experts=gate_up_EGH.shape[0],
         width=hidden_TH.shape[1],
         expert_width=down_EHI.shape[2],
-        needs_grad=torch.is_grad_enabled()
-        and (hidden_TH.requires_grad or gate_up_EGH.requires_grad or down_EHI.requires_grad),
+        needs_grad=torch.is_grad_enabled() and any(tensor.requires_grad for tensor in leaves if tensor is not None),
     )
     for spec in backends:
         if not spec.exact or (layout and not spec.reads_layouts) or (situation.needs_grad and not spec.differentiable):
@@ -108,7 +112,9 @@ def auto_experts(
     :param layout: What the experts have beyond two matrices.
     :returns: The weighted sum of the experts' outputs, in the dtype of ``hidden_TH``. *Shape:* ``(T, H)``.
     """
-    choice = choose_dispatch(hidden_TH, gate_up_EGH, down_EHI, top_k=index_TK.shape[1], layout=layout)
+    choice = choose_dispatch(
+        hidden_TH, gate_up_EGH, down_EHI, top_k=index_TK.shape[1], weights_TK=weights_TK, layout=layout
+    )
     _tell_once(choice, gate_up_EGH)
     operands = (hidden_TH, gate_up_EGH, down_EHI, index_TK, weights_TK, activation)
     return choice.spec.run(*operands, layout=layout) if layout else choice.spec.run(*operands)
@@ -119,5 +125,5 @@ def _tell_once(choice: Choice, gate_up_EGH: Tensor) -> None:
     told = _told.setdefault(owner, set())
     if (choice.name, choice.reason) not in told:
         told.add((choice.name, choice.reason))
-        shape = "x".join(map(str, gate_up_EGH.shape))
-        _LOG.info("experts %s %s: dispatch %s (%s)", shape, gate_up_EGH.dtype, choice.name, choice.reason)
+        shape, dtype = "x".join(map(str, gate_up_EGH.shape)), str(gate_up_EGH.dtype).removeprefix("torch.")
+        _LOG.info("experts %s %s: dispatch %s (%s)", shape, dtype, choice.name, choice.reason)

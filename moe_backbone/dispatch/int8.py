@@ -24,7 +24,7 @@ from moe_backbone.dispatch.spec import ExpertLayout
 
 __all__ = ["int8_experts", "int8_weight_experts", "run_int8", "supports_int8"]
 
-_SAMPLES = 64  # values of each weight compared at each call, against writes that its version does not show
+_SAMPLES = 4  # values in each dimension that are compared at each call, against writes that no version shows
 _packed: Any = WeakIdKeyDictionary()  # float weights -> (stamp, Int8Matrices)
 _packing = threading.Lock()
 
@@ -161,6 +161,6 @@ def _matrices(weight_EOI: Tensor) -> Int8Matrices:
 def _stamp(weight: Tensor) -> tuple[Any, ...]:
     """Return what changes when the weights do: version, place, layout, and a sample, as ``.data`` hides its writes."""
     version = None if weight.is_inference() else weight._version
-    flat = weight.detach().as_strided((weight.untyped_storage().nbytes() // weight.element_size(),), (1,), 0)
-    step = max(len(flat) // _SAMPLES, 1)
-    return version, weight.data_ptr(), weight.shape, weight.stride(), weight.dtype, flat[::step].clone()
+    steps = [max(length // _SAMPLES, 1) for length in weight.shape]
+    sample = weight.detach()[:: steps[0], :: steps[1], :: steps[2]].clone()
+    return version, weight.data_ptr(), weight.shape, weight.stride(), weight.dtype, sample

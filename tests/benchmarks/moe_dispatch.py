@@ -23,6 +23,7 @@ SHAPES = {  # experts, top k, width, inner width
 STOCK = ("eager", "grouped_mm", "batched_mm")
 OURS = ("auto", "looped", "grouped")
 INT8 = ("int8", "int8_weights")
+SENTINEL_TOKENS = {"olmoe": 1, "smollm2-moe": 2048}  # bound by the bytes of the experts read, and by arithmetic
 EVICTED_BYTES = 2**26
 BATCHED_LIMIT_BYTES = 1e9  # batched_mm copies the weights of every slot
 SAMPLES = Path(__file__).parents[2] / "api" / "samples" / "corpus"
@@ -173,6 +174,8 @@ def quality(path, limit, models):
     from torch.nn import functional
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from moe_backbone.dispatch.quantised import quantise_experts
+
     text = read_text(path)
     tokenizer = AutoTokenizer.from_pretrained(models / "smollm2-moe")
     ids = tokenizer(text, return_tensors="pt")["input_ids"][0, :limit]
@@ -209,6 +212,34 @@ def quality(path, limit, models):
             f"{same / n_predicted:14.2%}"
         )
     layer_errors(model, chunks[0])
+    decoding({"dense source": (dense, None)} | dict(list(rows.items())[1:]), chunks[0][:, :64])
+    report = quantise_experts(model, "w8")
+    print(
+        f"quantise_experts: experts {report.bytes_before / 1e6:.1f} -> {report.bytes_after / 1e6:.1f} MB, "
+        f"model {report.model_bytes_before / 1e6:.1f} -> {report.model_bytes_after / 1e6:.1f} MB"
+    )
+
+
+def decoding(rows, ids, *, n_new=16, rounds=3):
+    """Print the least time per token of decoding after ``ids``, the rows in turn."""
+    import torch
+    from transformers import DynamicCache
+
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    best = dict.fromkeys(rows, float("inf"))
+    with torch.inference_mode():
+        for name in [name for _ in range(rounds) for name in rows]:
+            model, implementation = rows[name]
+            if implementation:
+                model.set_experts_implementation(implementation)
+            cache = DynamicCache(config=model.config)
+            token = model(ids, past_key_values=cache, logits_to_keep=1).logits[:, -1:].argmax(-1)
+            start = clock()
+            for _ in range(n_new):
+                token = model(token, past_key_values=cache).logits[:, -1:].argmax(-1)
+            best[name] = min(best[name], 1e3 * (clock() - start) / n_new)
+    for name, ms in best.items():
+        print(f"decoding, {name:28} {ms:7.2f} ms a token")
 
 
 def layer_errors(model, ids):
@@ -267,10 +298,10 @@ def main():
     clock = "CPU time" if arguments.threads == 1 else "wall time"
     print(f"least {clock} of n = {arguments.rounds} interleaved rounds, {arguments.threads} thread(s), cold cache")
     with torch.inference_mode():
-        for number, name in enumerate(arguments.shape):
+        for name in arguments.shape:
             experts = speed(name, arguments.tokens, arguments.rounds, not arguments.no_int8)
-            if number == 0:
-                sentinels(experts, name, 256, arguments.rounds)
+            if name in SENTINEL_TOKENS:
+                sentinels(experts, name, SENTINEL_TOKENS[name], arguments.rounds)
             del experts
         odd_widths()
 

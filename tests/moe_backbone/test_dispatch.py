@@ -8,6 +8,8 @@ from moe_backbone.dispatch.grouped import can_group, grouped_experts
 from moe_backbone.dispatch.reference import reference_experts
 from moe_backbone.dispatch.registry import dispatch_names, get_dispatch, get_spec
 
+# Unused rows of a block hold whatever was in memory; Triton's interpreter multiplies, does not store, and warns.
+pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered", "ignore:overflow encountered")
 E, H, WIDTH, K = 5, 8, 12, 2
 RUNNABLE = [
     name

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 from transformers.integrations.moe import (
     grouped_mm_experts_forward,
     use_experts_implementation,
@@ -36,6 +37,17 @@ def test_a_stock_model_of_any_family_computes_the_same_through_our_dispatch(fami
 
     assert (got - expected).abs().max() <= 1e-5 * expected.abs().max().clamp(min=1)
     assert expected.std() > 0.01
+
+
+def test_a_saved_model_is_loaded_with_our_dispatch_by_its_name(tmp_path):
+    register_dispatches()
+    model = tiny("Mixtral")
+    model.save_pretrained(tmp_path)
+
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, experts_implementation="mmkg_auto")
+
+    assert loaded.config._experts_implementation == "mmkg_auto"
+    torch.testing.assert_close(states(loaded, IDS), states(model, IDS), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", READS_LAYOUTS)

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Mi
 
 from moe_backbone.adapters import can_dispatch, implementation_name, register_dispatches, route_in_float32
 from moe_backbone.config import MoEConfig
-from moe_backbone.dispatch.registry import dispatch_names
+from moe_backbone.dispatch.registry import dispatch_names, get_spec
 from moe_backbone.layer import MoELayer
 from moe_backbone.stats import RoutingRecorder, find_routers
 
@@ -88,7 +88,8 @@ def test_a_dense_model_has_nothing_to_record():
         RoutingRecorder(dense)
 
 
-@pytest.mark.parametrize("name", dispatch_names())
+@pytest.mark.filterwarnings("ignore:invalid value encountered", "ignore:overflow encountered")  # Triton's interpreter
+@pytest.mark.parametrize("name", [name for name in dispatch_names() if get_spec(name).exact])
 def test_a_stock_mixtral_computes_the_same_through_each_of_our_dispatches(name):
     register_dispatches()
     model = mixtral()
