@@ -70,7 +70,7 @@ def triton_supports(hidden_TH: Tensor, gate_up_EGH: Tensor, down_EHI: Tensor) ->
     return (
         hidden_TH.dtype in _DTYPES
         and all(operand.dtype == hidden_TH.dtype and operand.device == hidden_TH.device for operand in operands)
-        and _runs_on(hidden_TH.device)
+        and _runs_on(hidden_TH.device, hidden_TH.dtype)
         and gate_up_EGH.is_contiguous()
         and down_EHI.is_contiguous()
         and gate_up_EGH.shape[1] == 2 * down_EHI.shape[2]
@@ -78,12 +78,13 @@ def triton_supports(hidden_TH: Tensor, gate_up_EGH: Tensor, down_EHI: Tensor) ->
     )
 
 
-def _runs_on(device: torch.device) -> bool:
+def _runs_on(device: torch.device, dtype: torch.dtype) -> bool:
     if not is_triton_available():
         return False
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and _is_interpreted()
+    # Triton's interpreter multiplies the bits of bfloat16 as whole numbers.
+    return device.type == "cpu" and dtype != torch.bfloat16 and _is_interpreted()
 
 
 def _is_interpreted() -> bool:

@@ -179,7 +179,8 @@ def gate_up_and_activate(
         up += BLOCK_K
     inner = _activate(gate_sum, ACTIVATION) * up_sum
     target = inner_ptr + (row_block * BLOCK_M + m).to(tl.int64)[:, None] * inner_width + n[None, :]
-    tl.store(target, inner.to(inner_ptr.dtype.element_ty), mask=(m < rows)[:, None] & (n < inner_width)[None, :])
+    # The block's rows beyond the real ones are stored too (they hold token 0), so that the next kernel reads numbers.
+    tl.store(target, inner.to(inner_ptr.dtype.element_ty), mask=(n < inner_width)[None, :])
 
 
 @triton.jit
@@ -201,7 +202,6 @@ def down_and_weigh(
     n = column * BLOCK_N + tl.arange(0, BLOCK_N)
     k = tl.arange(0, BLOCK_K)
     real = m < rows
-    # Rows beyond the block's real ones were never written: they are read, and not stored.
     inner = inner_ptr + (row_block * BLOCK_M + m).to(tl.int64)[:, None] * inner_width + k[None, :]
     down = weight_ptr + (expert.to(tl.int64) * width + n % width)[None, :] * inner_width + k[:, None]
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
