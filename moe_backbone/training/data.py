@@ -8,8 +8,9 @@ Shape suffixes: B sequences, S tokens of a sequence, N sequences of the data.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Protocol
 
 import torch
@@ -61,24 +62,27 @@ class Batch:
     def split(self, n_items: int) -> tuple[Batch, ...]:
         """Cut the batch into micro-batches of at most ``n_items`` items."""
         rows = n_items * self.rows_per_item
-        return tuple(self._rows(slice(start, start + rows)) for start in range(0, len(self.ids), rows))
+        starts = range(0, len(self.ids), rows)
+        return tuple(self._each(itemgetter(slice(start, start + rows))) for start in starts)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on ``device``."""
-        moved = {name: value.to(device) for name, value in self._tensors().items()}
-        return replace(self, **moved)
+        return self._each(lambda value: value.to(device))
 
     @property
     def n_tokens(self) -> int:
         """Tokens that are no padding."""
         return int(self.mask.sum())
 
-    def _rows(self, rows: slice) -> Batch:
-        return replace(self, **{name: value[rows] for name, value in self._tensors().items()})
-
-    def _tensors(self) -> dict[str, Tensor]:
-        named = {name: getattr(self, name) for name in ("ids", "labels", "mask", "modality", "skill")}
-        return {name: value for name, value in named.items() if value is not None}
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(
+            self,
+            ids=change(self.ids),
+            labels=change(self.labels),
+            mask=change(self.mask),
+            modality=None if self.modality is None else change(self.modality),
+            skill=None if self.skill is None else change(self.skill),
+        )
 
 
 class BatchSource(Protocol):
@@ -158,7 +162,13 @@ class PackedTokens:
     def rows(self, places: Tensor | slice) -> Batch:
         """Return rows by their places, as a batch."""
         chosen = {name: value[places] for name, value in self._rows.items()}
-        return Batch(mask=torch.ones_like(chosen["ids"], dtype=torch.bool), **chosen)
+        return Batch(
+            ids=chosen["ids"],
+            labels=chosen["labels"],
+            mask=torch.ones_like(chosen["ids"], dtype=torch.bool),
+            modality=chosen.get("modality"),
+            skill=chosen.get("skill"),
+        )
 
 
 class PreferencePairs:
@@ -220,7 +230,7 @@ def _places(step: int, *, size: int, n_items: int, seed: int) -> Tensor:
     wanted = torch.arange(step * size, (step + 1) * size)
     epochs = wanted // n_items
     places = torch.empty_like(wanted)
-    for epoch in epochs.unique().tolist():
+    for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
         order = torch.randperm(n_items, generator=generator)
         here = epochs == epoch

@@ -39,7 +39,7 @@ from moe_backbone.training.state import (
     restore_random_states,
     save_state,
 )
-from moe_backbone.training.steps import RoutingContext, StepResult, accumulate_gradient, no_context
+from moe_backbone.training.steps import BatchContext, StepResult, accumulate_gradient, no_context
 
 __all__ = ["TrainingReport", "train"]
 
@@ -80,7 +80,7 @@ def train(
     source: str = "",
     teacher: nn.Module | None = None,
     resume: bool = False,
-    context: RoutingContext = no_context,
+    context: BatchContext = no_context,
     on_step: Callable[[dict[str, Any]], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainingReport:
@@ -122,7 +122,7 @@ class _Run:
         config: TrainingConfig,
         folder: Path,
         teacher: nn.Module | None,
-        context: RoutingContext,
+        context: BatchContext,
         clock: Callable[[], float],
         source: str,
     ) -> None:

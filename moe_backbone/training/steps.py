@@ -24,9 +24,9 @@ from moe_backbone.training.objectives import Objective
 from moe_backbone.training.routing import RouterTap, add_totals, balance_losses, count_routing, z_loss
 from moe_backbone.training.state import random_states, restore_random_states
 
-__all__ = ["RoutingContext", "StepResult", "accumulate_gradient", "no_context"]
+__all__ = ["BatchContext", "StepResult", "accumulate_gradient", "no_context"]
 
-RoutingContext = Callable[[nn.Module, Batch], AbstractContextManager[object]]
+BatchContext = Callable[[nn.Module, Batch], AbstractContextManager[object]]
 """Opened around each forward pass: tells routers of a task or a modality what the tokens of the micro-batch are."""
 
 
@@ -70,7 +70,7 @@ def accumulate_gradient(
     tap: RouterTap,
     whole_batch_balance: bool = True,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-    context: RoutingContext = no_context,
+    context: BatchContext = no_context,
 ) -> StepResult:
     """Add the gradient of one step to the ``grad`` of the trained parameters.
 
@@ -81,7 +81,7 @@ def accumulate_gradient(
     :param tap: An entered tap of ``model``.
     :param whole_batch_balance: Balance over the step instead of over each micro-batch.
     :param autocast: Opens the context of the forward passes.
-    :param context: Opened around each forward pass; see :data:`RoutingContext`.
+    :param context: Opened around each forward pass; see :data:`BatchContext`.
     :returns: What it was made of.
     :raises TrainingError: If no token or pair of the step is a target.
     """
@@ -123,7 +123,7 @@ def _count(
     *,
     tap: RouterTap,
     autocast: Callable[[], AbstractContextManager[object]],
-    context: RoutingContext,
+    context: BatchContext,
 ) -> list[RoutingTotals]:
     """Count the routing of all micro-batches without a gradient, and leave the random states as they were."""
     counted = []

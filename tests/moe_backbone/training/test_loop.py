@@ -132,8 +132,8 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
 def test_resuming_with_other_settings_or_data_names_what_changed(tmp_path):
     train(tiny_mixtral(), tiny_data(), config=config(), folder=tmp_path)
 
+    other = config(stage(learning_rate=0.02))
     with pytest.raises(TrainingError, match=r"settings\.stages\[0\]\.learning_rate was 0.01 and is 0.02"):
-        other = config(stage(learning_rate=0.02))
         train(tiny_mixtral(), tiny_data(), config=other, folder=tmp_path, resume=True)
     with pytest.raises(TrainingError, match=r"data\.all was '"):
         train(tiny_mixtral(), tiny_data(seed=4), config=config(), folder=tmp_path, resume=True)
