@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,11 +99,11 @@ def read_config(
     try:
         config = TrainingConfig.from_mapping(recipe)
         stages = config.stages
-        changes = {"steps": steps, "learning_rate": learning_rate}
+        changes: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate}
         stages = tuple(replace(s, **{k: v for k, v in changes.items() if v is not None}) for s in stages)
         if preset is not None:
             stages = preset_stages(preset, base=stages[0])
-        given = {"lora_rank": lora_rank, "seed": seed}
+        given: dict[str, Any] = {"lora_rank": lora_rank, "seed": seed}
         return replace(config, stages=stages, **{k: v for k, v in given.items() if v is not None})
     except TrainingError as error:
         raise ConfigError(str(error)) from error
@@ -306,8 +306,23 @@ def _write_report(out: Path, report: dict[str, Any]) -> None:
 
 
 def _adapt(model: nn.Module, config: TrainingConfig) -> Callable[[Path], None]:
-    return lambda out: None
+    """Wrap the experts in low-rank adapters where a rank is given; return what merges and removes them afterwards."""
+    import torch
 
+    from moe_backbone.lora.adapters import adapt_experts, remove_adapters, save_adapter
+    from moe_backbone.lora.fused import LoRAFusedExperts
+    from moe_backbone.lora.low_rank import LoRAConfig
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    return [path.name for path in paths]
+    if not config.lora_rank:
+        return lambda out: None
+    torch.manual_seed(config.seed)
+    adapt_experts(model, LoRAConfig(rank=config.lora_rank, alpha=2.0 * config.lora_rank))
+
+    def finish(out: Path) -> None:
+        save_adapter(model, out / "adapter.safetensors")
+        for module in model.modules():
+            if isinstance(module, LoRAFusedExperts):
+                module.merge()
+        remove_adapters(model)
+
+    return finish

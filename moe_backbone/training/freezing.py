@@ -2,8 +2,9 @@
 
 Layer: ``moe_backbone``; imports torch only.
 A pattern is a glob over parameter names (``model.layers.0.*``), or one of the groups that :func:`parameter_groups`
-finds by the shape of the model, not by names of architectures: ``@routers``, ``@experts``, ``@shared`` (the rest of the
-mixture-of-experts blocks), ``@norms`` (every vector outside those), ``@lora`` (names with ``lora``).
+finds by the shape of the model, not by names of architectures: ``@routers``, ``@experts``, ``@shared`` (the rest of
+the mixture-of-experts blocks), ``@norms`` (every vector outside those), ``@lora`` (low-rank adapters). What an adapter
+wraps stays frozen whatever a pattern says, so ``@experts`` of an adapted model are its adapters.
 Source of the three-stage preset: MoE-LLaVA, arXiv:2401.15947, section 3.3.
 """
 
@@ -15,10 +16,13 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from moe_backbone.blocks import find_blocks
+from moe_backbone.lora.fused import LoRAFusedExperts
+from moe_backbone.lora.mixture import SkillLoRALinear
 from moe_backbone.training.config import StageConfig, TrainingError
 
 __all__ = ["PRESETS", "apply_freezing", "parameter_groups", "preset_stages"]
 
+_WRAPPED = "@wrapped"
 PRESETS: dict[str, tuple[dict[str, tuple[str, ...] | str], ...]] = {
     "all": ({"name": "all", "train": ("*",)},),
     "routers": ({"name": "routers", "train": ("@routers",)},),
@@ -46,16 +50,20 @@ def parameter_groups(model: nn.Module) -> dict[str, frozenset[str]]:
         return set() if module is None else {names[id(p)] for p in module.parameters() if id(p) in names}
 
     blocks = find_blocks(model)
-    routers = set().union(*(of(block.router) for block in blocks)) if blocks else set()
-    experts = set().union(*(of(block.experts) for block in blocks)) if blocks else set()
-    shared = (set().union(*(of(block.block) for block in blocks)) if blocks else set()) - routers - experts
+    adapters = [module for module in model.modules() if isinstance(module, (LoRAFusedExperts, SkillLoRALinear))]
+    wrapped: set[str] = set().union(*(of(adapter.base) for adapter in adapters))
+    low_rank: set[str] = set().union(*(of(adapter.sets) for adapter in adapters))
+    routers: set[str] = set().union(*(of(block.router) for block in blocks))
+    experts: set[str] = set().union(*(of(block.experts) for block in blocks))
+    shared: set[str] = set().union(*(of(block.block) for block in blocks)) - routers - experts
     vectors = {name for name, parameter in model.named_parameters() if parameter.ndim <= 1}
     return {
         "@routers": frozenset(routers),
-        "@experts": frozenset(experts),
+        "@experts": frozenset(experts - wrapped),
         "@shared": frozenset(shared),
         "@norms": frozenset(vectors - routers - experts - shared),
-        "@lora": frozenset(name for name in names.values() if "lora" in name.lower()),
+        "@lora": frozenset(low_rank),
+        _WRAPPED: frozenset(wrapped),
     }
 
 
@@ -79,7 +87,7 @@ def apply_freezing(model: nn.Module, *, train: Sequence[str], freeze: Sequence[s
                 f"{', '.join(sorted(groups))}; names look like {next(iter(parameters), 'none')!r}."
             )
         wanted |= found
-    for pattern in freeze:
+    for pattern in (*freeze, _WRAPPED):
         wanted -= _matching(pattern, parameters, groups)
     if not wanted:
         raise TrainingError(f"train={list(train)} without freeze={list(freeze)} leaves nothing to train.")

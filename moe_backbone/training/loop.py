@@ -39,7 +39,7 @@ from moe_backbone.training.state import (
     restore_random_states,
     save_state,
 )
-from moe_backbone.training.steps import BatchContext, StepResult, accumulate_gradient, no_context
+from moe_backbone.training.steps import BatchContext, StepResult, accumulate_gradient, token_context
 
 __all__ = ["TrainingReport", "train"]
 
@@ -80,7 +80,7 @@ def train(
     source: str = "",
     teacher: nn.Module | None = None,
     resume: bool = False,
-    context: BatchContext = no_context,
+    context: BatchContext = token_context,
     on_step: Callable[[dict[str, Any]], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainingReport:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_backbone.blocks import MoEBlock, find_blocks
-from moe_backbone.losses import RoutingTotals, load_balance_per_layer, router_z_loss
+from moe_backbone.losses.balance import RoutingTotals, load_balance_per_layer, router_z_loss
 from moe_backbone.training.config import TrainingError
 
 __all__ = [

@@ -17,22 +17,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from moe_backbone.losses import RoutingTotals
+from moe_backbone.losses.balance import RoutingTotals
+from moe_backbone.routers.context import SKILLS, routing_context
 from moe_backbone.training.config import StageConfig, TrainingError
 from moe_backbone.training.data import Batch
 from moe_backbone.training.objectives import Objective
 from moe_backbone.training.routing import RouterTap, add_totals, balance_losses, count_routing, z_loss
 from moe_backbone.training.state import random_states, restore_random_states
 
-__all__ = ["BatchContext", "StepResult", "accumulate_gradient", "no_context"]
+__all__ = ["BatchContext", "StepResult", "accumulate_gradient", "token_context"]
 
 BatchContext = Callable[[nn.Module, Batch], AbstractContextManager[object]]
 """Opened around each forward pass: tells routers of a task or a modality what the tokens of the micro-batch are."""
 
 
-def no_context(model: nn.Module, batch: Batch) -> AbstractContextManager[object]:
-    """Open nothing: the model routes by its tokens alone."""
-    return nullcontext()
+def token_context(model: nn.Module, batch: Batch) -> AbstractContextManager[object]:
+    """Tell our routers modalities and padding, and the skill where the micro-batch has a single one."""
+    skills = [] if batch.skill is None else sorted(set(batch.skill[batch.mask].tolist()))
+    skill = SKILLS[skills[0]] if len(skills) == 1 else None
+    return routing_context(modality=batch.modality, mask=batch.mask, skill=skill)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ def accumulate_gradient(
     tap: RouterTap,
     whole_batch_balance: bool = True,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-    context: BatchContext = no_context,
+    context: BatchContext = token_context,
 ) -> StepResult:
     """Add the gradient of one step to the ``grad`` of the trained parameters.
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import typer
 
-from api.cli.moe import doctoring, inspecting
+from api.cli.moe import doctoring, inspecting, training
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Inspect, make, shrink and train mixtures of experts.", no_args_is_help=True)
 
+app.command("distil")(training.distil)
 app.command("doctor")(doctoring.doctor)
 app.command("inspect")(inspecting.inspect)
+app.command("train")(training.train)

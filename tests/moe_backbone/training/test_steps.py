@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from moe_backbone.losses import load_balance_loss, router_z_loss
+from moe_backbone.losses.balance import load_balance_loss, router_z_loss
+from moe_backbone.routers.context import current_context
 from moe_backbone.training.config import StageConfig, TrainingError
 from moe_backbone.training.data import IGNORED, Batch
 from moe_backbone.training.objectives import Distillation, NextToken
@@ -125,6 +126,22 @@ def test_a_distillation_is_exact_over_micro_batches_too(model):
 
     assert largest_difference(got, expected) < 1e-14
     assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_modality_padding_and_skill_of_a_micro_batch_reach_the_routers(model):
+    rows = batch(2)
+    modality = torch.ones_like(rows.ids)
+    labelled = Batch(ids=rows.ids, labels=rows.labels, mask=rows.mask, modality=modality, skill=2 * modality)
+    seen = []
+    model.model.layers[0].mlp.gate.register_forward_pre_hook(lambda module, args: seen.append(current_context()))
+    gradient(model, labelled.split(1))
+    mixed = Batch(ids=rows.ids, labels=rows.labels, mask=rows.mask, skill=torch.stack((modality[0], 2 * modality[0])))
+    gradient(model, [mixed])
+
+    assert [context.skill for context in seen] == [*["extract"] * 4, None]  # two micro-batches, each also counted
+    assert torch.equal(seen[0].modality, modality[:1])
+    assert torch.equal(seen[0].mask, rows.mask[:1])
+    assert current_context().skill is None
 
 
 def test_a_step_without_a_label_is_refused(model):
