@@ -23,6 +23,7 @@ from moe_backbone.training.config import StageConfig, TrainingConfig, TrainingDi
 from moe_backbone.training.data import BatchSource
 from moe_backbone.training.freezing import apply_freezing
 from moe_backbone.training.machine import choose_precision, peak_memory_bytes
+from moe_backbone.training.mixed import ExpertsInAutocast
 from moe_backbone.training.objectives import Objective, make_objective
 from moe_backbone.training.optimisation import (
     load_optimiser,
@@ -107,7 +108,7 @@ def train(
     if teacher is not None:
         teacher.eval()
     try:
-        with RouterTap(model) as tap:
+        with RouterTap(model) as tap, ExpertsInAutocast(model):
             return run.go(tap, saved, on_step=on_step)
     finally:
         model.train(was_training)

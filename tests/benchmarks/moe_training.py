@@ -1,10 +1,10 @@
 """Training measured on a CPU: a mixture against the dense model of its active width, on real text, from scratch.
 
-Run: ``python -m tests.benchmarks.moe_training TEXT [TEXT …] [--steps 100] [--threads 1] [--counting]``. TEXT are files of
-plain text; tokens are bytes, and the last twentieth is held out. Prints a table: parameters, active parameters, held-out
-loss, tokens per second, peak memory. Each model is trained in a process of its own (so that memory is its own) on the
-same batches in the same order; the speeds are of one run and the processes follow each other, so read their ratio. The
-trivial baselines are the entropy of single bytes and of bytes given the one before, counted on the training part.
+Run: ``python -m tests.benchmarks.moe_training TEXT [TEXT …] [--steps 100] [--threads 1] [--counting]``. TEXT are files
+of plain text; tokens are bytes, and the last twentieth is held out. Prints a table: parameters, active parameters,
+held-out loss, tokens per second, peak memory. Each model is trained in a process of its own (so that memory is its own)
+on the same batches in the same order; the processes follow each other, so read the ratio of their speeds. The trivial
+baselines are the entropies of a byte and of a byte given the one before, counted on the whole text.
 """
 
 from __future__ import annotations
@@ -124,9 +124,8 @@ def main() -> None:
         if one["balance"]:
             print(f"  load balance of each layer at the end (1 is uniform, 8 collapsed): {one['balance']}")
     alone, given_one = byte_entropies(text)
-    print(
-        f"entropy of a byte: {alone:.4f}; given the byte before: {given_one:.4f} (nats; held out: {one['held_out']:,})"
-    )
+    print(f"entropy of a byte: {alone:.4f}; given the byte before: {given_one:.4f}")
+    print(f"losses and entropies are in nats per byte; {one['held_out']:,} bytes are held out")
 
 
 if __name__ == "__main__":

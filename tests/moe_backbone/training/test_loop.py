@@ -8,6 +8,7 @@ import torch
 from moe_backbone.training.config import StageConfig, TrainingConfig, TrainingDivergedError, TrainingError
 from moe_backbone.training.freezing import parameter_groups
 from moe_backbone.training.loop import train
+from moe_backbone.training.mixed import ExpertsInAutocast
 from tests.moe_backbone.training.tiny import tiny_data, tiny_llama, tiny_mixtral, weights
 
 
@@ -207,9 +208,48 @@ def test_bfloat16_autocast_routes_in_float32(tmp_path, monkeypatch):
     assert torch.equal(logits, x.float() @ weight.T)  # not rounded to bfloat16 on the way
 
 
+@pytest.mark.parametrize("implementation", ["eager", "grouped_mm"])
+def test_experts_multiply_in_bfloat16_and_their_weights_and_gradients_stay_float32(implementation, monkeypatch):
+    model, seen = tiny_mixtral(hidden_size=32, intermediate_size=32), []
+    model.set_experts_implementation(implementation)
+    experts = model.model.layers[0].mlp.experts
+    ids = tiny_data().rows(slice(0, 2)).ids
+    plain = model(ids, labels=ids).loss
+    run = experts.act_fn.forward
+    monkeypatch.setattr(experts.act_fn, "forward", lambda gate: seen.append(gate.dtype) or run(gate))
+    with ExpertsInAutocast(model), torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model(ids, labels=ids).loss
+    mixed.backward()
+
+    assert set(seen) == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert experts.down_proj.grad.dtype == torch.float32
+    assert experts.down_proj.grad.abs().max() > 0
+    assert mixed.item() == pytest.approx(plain.item(), abs=0.03)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_run_in_bfloat16_learns_and_resumes(tmp_path):
+    settings = config(stage(steps=40), precision="bfloat16", gradient_checkpointing=True)
+
+    def fresh():
+        return tiny_mixtral(hidden_size=32, intermediate_size=32).cuda()
+
+    report = train(fresh(), tiny_data(), config=settings, folder=tmp_path / "whole")
+    with pytest.raises(KilledError):
+        train(fresh(), tiny_data(), config=settings, folder=tmp_path / "cut", on_step=kill_at(21))
+    resumed = train(fresh(), tiny_data(), config=settings, folder=tmp_path / "cut", resume=True)
+
+    assert report.precision == "bfloat16"
+    assert lines(tmp_path / "whole")[-1]["objective"] < 0.6 * lines(tmp_path / "whole")[0]["objective"]
+    assert resumed.resumed_from == 20
+    assert resumed.loss == pytest.approx(report.loss, rel=0.05)  # index_add on CUDA adds in any order
+
+
 def test_an_interrupted_run_leaves_no_changed_forward_behind(tmp_path):
     model = tiny_mixtral()
     with pytest.raises(KilledError):
         train(model, tiny_data(), config=config(), folder=tmp_path, on_step=kill_at(1))
 
     assert "forward" not in vars(model.model.layers[0].mlp.gate)
+    assert "forward" not in vars(model.model.layers[0].mlp.experts)
