@@ -40,7 +40,7 @@ from moe_backbone.training.state import (
     restore_random_states,
     save_state,
 )
-from moe_backbone.training.steps import BatchContext, StepResult, accumulate_gradient, token_context
+from moe_backbone.training.steps import BatchContext, RoutingLoss, StepResult, accumulate_gradient, token_context
 
 __all__ = ["TrainingReport", "train"]
 
@@ -82,6 +82,7 @@ def train(
     teacher: nn.Module | None = None,
     resume: bool = False,
     context: BatchContext = token_context,
+    routing_loss: RoutingLoss | None = None,
     on_step: Callable[[dict[str, Any]], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainingReport:
@@ -95,6 +96,7 @@ def train(
     :param teacher: The teacher of ``kl`` stages, and the reference of ``dpo`` stages; only read.
     :param resume: Go on from the newest whole checkpoint; begin anew where there is none.
     :param context: Opened around each forward pass, to tell routers what the tokens are.
+    :param routing_loss: A further loss of the routers, such as those of :mod:`moe_backbone.losses.modality`.
     :param on_step: Called with each line of the log.
     :param clock: Seconds, for the speed.
     :returns: What was done.
@@ -102,6 +104,7 @@ def train(
     :raises TrainingDivergedError: If a loss or gradient is not finite.
     """
     run = _Run(model, data, config=config, folder=folder, teacher=teacher, context=context, clock=clock, source=source)
+    run.routing_loss = routing_loss
     saved = run.find_saved(resume=resume)
     was_training = model.training
     model.train()
@@ -142,6 +145,7 @@ class _Run:
             "data": {name: source_.fingerprint for name, source_ in self.data.items()},
             "source": source,
         }
+        self.routing_loss: RoutingLoss | None = None
         self.trained: dict[str, None] = {}  # every parameter that a stage so far has trained, in order
 
     @property
@@ -224,6 +228,7 @@ class _Run:
             whole_batch_balance=self.config.whole_batch_balance,
             autocast=self.autocast,
             context=self.context,
+            routing_loss=self.routing_loss,
         )
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
         limit = self.config.clip_norm or math.inf

@@ -22,13 +22,16 @@ from moe_backbone.routers.context import SKILLS, routing_context
 from moe_backbone.training.config import StageConfig, TrainingError
 from moe_backbone.training.data import Batch
 from moe_backbone.training.objectives import Objective
-from moe_backbone.training.routing import RouterTap, add_totals, balance_losses, count_routing, z_loss
+from moe_backbone.training.routing import RoutedLayer, RouterTap, add_totals, balance_losses, count_routing, z_loss
 from moe_backbone.training.state import random_states, restore_random_states
 
-__all__ = ["BatchContext", "StepResult", "accumulate_gradient", "token_context"]
+__all__ = ["BatchContext", "RoutingLoss", "StepResult", "accumulate_gradient", "token_context"]
 
 BatchContext = Callable[[nn.Module, Batch], AbstractContextManager[object]]
 """Opened around each forward pass: tells routers of a task or a modality what the tokens of the micro-batch are."""
+
+RoutingLoss = Callable[[Sequence[RoutedLayer], Batch], Tensor]
+"""A further loss of the routers of one micro-batch, weighted; a mean over its tokens. *Shape:* ``()``."""
 
 
 def token_context(model: nn.Module, batch: Batch) -> AbstractContextManager[object]:
@@ -74,6 +77,7 @@ def accumulate_gradient(
     whole_batch_balance: bool = True,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     context: BatchContext = token_context,
+    routing_loss: RoutingLoss | None = None,
 ) -> StepResult:
     """Add the gradient of one step to the ``grad`` of the trained parameters.
 
@@ -85,6 +89,8 @@ def accumulate_gradient(
     :param whole_batch_balance: Balance over the step instead of over each micro-batch.
     :param autocast: Opens the context of the forward passes.
     :param context: Opened around each forward pass; see :data:`BatchContext`.
+    :param routing_loss: Added for each micro-batch, in proportion to its tokens: exact over micro-batches where it is a
+        mean over tokens (as entropies per token are), close to it otherwise.
     :returns: What it was made of.
     :raises TrainingError: If no token or pair of the step is a target.
     """
@@ -114,6 +120,10 @@ def accumulate_gradient(
             loss = loss + stage.balance_weight * balance_L.mean() + stage.z_weight * z
             sums.add("balance", balance_L)
             sums.add("z", z)
+            if routing_loss is not None:
+                further = batch.n_tokens / n_tokens * routing_loss(layers, batch)
+                loss = loss + further
+                sums.add("part/routing_loss", further)
         sums.add("loss", loss)
         loss.backward()  # type: ignore[no-untyped-call]
     return sums.result(n_targets=n_targets, n_tokens=n_tokens)

@@ -144,6 +144,20 @@ def test_modality_padding_and_skill_of_a_micro_batch_reach_the_routers(model):
     assert current_context().skill is None
 
 
+def test_a_further_loss_of_the_routers_adds_up_over_micro_batches_where_it_is_a_mean_over_tokens(model):
+    def entropy(layers, rows):
+        p = torch.cat([layer.logits for layer in layers]).softmax(-1)
+        return -0.5 * (p * p.log()).sum(-1).mean()
+
+    _, without = gradient(model, [batch()])
+    whole, expected = gradient(model, [batch()], routing_loss=entropy)
+    parted, got = gradient(model, batch().split(4), routing_loss=entropy)
+
+    assert largest_difference(got, expected) < 1e-14
+    assert largest_difference(got, without) > 1e-4
+    assert parted.parts["routing_loss"] == pytest.approx(whole.parts["routing_loss"], abs=1e-13)
+
+
 def test_a_step_without_a_label_is_refused(model):
     unlabelled = batch(1)
     unlabelled.labels.fill_(IGNORED)
