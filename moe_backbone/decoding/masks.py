@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +22,9 @@ from torch import Tensor, nn
 
 from moe_backbone.blocks import MoEBlock, edit_routing, find_blocks
 from moe_backbone.experts import Experts
+from moe_backbone.routers.base import Router
+from moe_backbone.routers.sigmoid import SigmoidConfig
+from moe_backbone.routers.top_k import TopKConfig
 
 __all__ = ["ExpertMask", "MaskError", "Masking", "masked_experts"]
 
@@ -147,24 +150,24 @@ def _cut_router(block: MoEBlock, allowed: list[int]) -> tuple[nn.Module, Tensor]
     where = f"block {block.layer} ({block.name})"
     if router is None:
         raise MaskError(f"{where} has no router to choose again with. Use 'drop' or 'renormalise'.")
-    if int(getattr(router, "num_group", None) or getattr(router, "n_group", None) or 1) > 1:
+    config: Any = getattr(router, "config", None)
+    ours = isinstance(router, Router)
+    groups = config.n_groups if isinstance(config, SigmoidConfig) else getattr(router, "num_group", None)
+    if int(groups or getattr(router, "n_group", None) or 1) > 1:
         raise MaskError(f"{where} chooses among groups of experts, which cannot be cut. Use 'drop' or 'renormalise'.")
-    count = next((name for name in ("num_experts", "n_routed_experts") if hasattr(router, name)), None)
-    config = getattr(router, "config", None)
-    ours = is_dataclass(config) and not isinstance(config, type) and hasattr(config, "top_k")
-    if not ours and not hasattr(router, "top_k"):
-        raise MaskError(f"{where}: {type(router).__name__} names no top_k, so it is not known. Use 'drop'.")
+    if not isinstance(config, (TopKConfig, SigmoidConfig)) if ours else not hasattr(router, "top_k"):
+        raise MaskError(f"{where}: a {type(router).__name__} cannot be cut. Use 'drop' or 'renormalise'.")
     ids_E = torch.tensor(allowed)
     cut: Any = copy.copy(router)
     cut.__dict__["_parameters"] = {name: _rows(value, block, ids_E) for name, value in router._parameters.items()}
     cut.__dict__["_buffers"] = {name: _rows(value, block, ids_E) for name, value in router._buffers.items()}
     if ours:
-        settings: Any = config
-        cut.config = replace(settings, n_experts=len(allowed), top_k=min(settings.top_k, len(allowed)))
+        cut.config = replace(config, n_experts=len(allowed), top_k=min(config.top_k, len(allowed)))
     else:
         cut.top_k = min(cut.top_k, len(allowed))
-    if count is not None:
-        setattr(cut, count, len(allowed))
+    for count in ("num_experts", "n_routed_experts", "n_experts"):
+        if hasattr(cut, count):
+            setattr(cut, count, len(allowed))
     return cut, ids_E
 
 

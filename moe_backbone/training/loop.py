@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from moe_backbone.routers.base import RouterError
 from moe_backbone.training.config import StageConfig, TrainingConfig, TrainingDivergedError, TrainingError
 from moe_backbone.training.data import BatchSource
 from moe_backbone.training.freezing import apply_freezing
@@ -219,17 +220,20 @@ class _Run:
         batch = self.data[stage.name].batch(step, size=self.config.batch_size, seed=self.config.seed)
         objective: Objective = self.objectives[stage.name]
         optimiser.zero_grad(set_to_none=True)
-        result = accumulate_gradient(
-            self.model,
-            batch.to(self.device).split(self.config.micro_batch_size),
-            objective=objective,
-            stage=stage,
-            tap=tap,
-            whole_batch_balance=self.config.whole_batch_balance,
-            autocast=self.autocast,
-            context=self.context,
-            routing_loss=self.routing_loss,
-        )
+        try:
+            result = accumulate_gradient(
+                self.model,
+                batch.to(self.device).split(self.config.micro_batch_size),
+                objective=objective,
+                stage=stage,
+                tap=tap,
+                whole_batch_balance=self.config.whole_batch_balance,
+                autocast=self.autocast,
+                context=self.context,
+                routing_loss=self.routing_loss,
+            )
+        except RouterError as error:  # our routers refuse logits that are no numbers before they reach a loss
+            raise TrainingDivergedError(f"step {step + 1} (stage {stage.name!r}): {error}", step=step + 1) from error
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
         limit = self.config.clip_norm or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))

@@ -4,7 +4,7 @@ Layer: ``moe_backbone``; imports torch only.
 The routers run in float32 outside autocast (Switch Transformers, arXiv:2101.03961, section 2.4). Only passes inside
 :meth:`RouterTap.recording` are kept, so the second forward of gradient checkpointing is not counted again.
 
-Shape suffixes: T tokens, E experts, K experts per token.
+Shape suffixes: T tokens, E experts, N null experts, K experts per token.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from moe_backbone.blocks import MoEBlock, find_blocks
-from moe_backbone.losses.balance import RoutingTotals, load_balance_per_layer, router_z_loss
+from moe_backbone.losses.balance import RoutingTotals, load_balance_per_layer, routing_totals
+from moe_backbone.losses.bias import updated_bias
+from moe_backbone.losses.per_token import router_z_loss
 from moe_backbone.training.config import TrainingError
+
+_BIAS = "e_score_correction_bias"
 
 __all__ = [
     "RoutedLayer",
@@ -39,13 +43,23 @@ class RoutedLayer:
     """What one router did in one forward pass.
 
     :param block: Where.
-    :param logits: Router logits, with their gradient. *Shape:* ``(T, E)``.
+    :param logits: Router logits, with their gradient; the last N columns are null experts. *Shape:* ``(T, E + N)``.
     :param index: Chosen experts; ``E`` or more is none. *Shape:* ``(T, K)``.
     """
 
     block: MoEBlock
     logits: Tensor
     index: Tensor
+
+    @property
+    def n_null(self) -> int:
+        """Null experts N."""
+        return self.logits.shape[-1] - self.block.n_experts
+
+    @property
+    def scores(self) -> Literal["softmax", "sigmoid"]:
+        """How the router makes probabilities of its logits: those with a selection bias take sigmoids."""
+        return "sigmoid" if hasattr(self.block.router, _BIAS) else "softmax"
 
 
 @dataclass(slots=True)
@@ -102,7 +116,7 @@ def _widened(item: Any) -> Any:
 
 def _read(block: MoEBlock, output: Any) -> RoutedLayer:
     tensors = [item for item in output if isinstance(item, Tensor)] if isinstance(output, (tuple, list)) else []
-    logits = next((t for t in tensors if t.is_floating_point() and t.shape[-1] == block.n_experts), None)
+    logits = next((t for t in tensors if t.is_floating_point() and t.shape[-1] >= block.n_experts), None)
     index = next((t for t in tensors if not t.is_floating_point()), None)
     if logits is None or index is None:
         raise TrainingError(
@@ -110,7 +124,7 @@ def _read(block: MoEBlock, output: Any) -> RoutedLayer:
             "chosen experts. Set balance_weight, z_weight and bias_rate to 0 to train without them."
         )
     return RoutedLayer(
-        block=block, logits=logits.reshape(-1, block.n_experts), index=index.reshape(-1, index.shape[-1])
+        block=block, logits=logits.reshape(-1, logits.shape[-1]), index=index.reshape(-1, index.shape[-1])
     )
 
 
@@ -119,17 +133,18 @@ def count_routing(layers: list[RoutedLayer], *, mask: Tensor) -> list[RoutingTot
 
     :param layers: The layers of one forward pass.
     :param mask: True for a real token. *Shape:* any with T elements.
-    :returns: Totals of each layer, ``counts`` of shape ``(1, E)``.
+    :returns: Totals of each layer, ``counts`` of shape ``(1, E + N)``.
     """
-    keep_T = mask.reshape(-1).bool()
-    totals = []
-    for layer in layers:
-        n_experts = layer.block.n_experts
-        flat = layer.index.detach()[keep_T].reshape(-1)
-        flat = torch.where((flat >= 0) & (flat < n_experts), flat, n_experts)
-        counts_E = torch.bincount(flat, minlength=n_experts + 1)[:n_experts]
-        totals.append(RoutingTotals(counts=counts_E[None].double(), n_tokens=int(keep_T.sum())))
-    return totals
+    return [
+        routing_totals(
+            [layer.logits.detach()],
+            top_k=layer.index.shape[-1],
+            mask=mask,
+            experts=[layer.index],
+            null_experts=layer.n_null,
+        )
+        for layer in layers
+    ]
 
 
 def add_totals(parts: list[list[RoutingTotals]]) -> list[RoutingTotals]:
@@ -150,7 +165,9 @@ def balance_losses(layers: list[RoutedLayer], *, mask: Tensor, totals: list[Rout
     """
     return torch.cat(
         [
-            load_balance_per_layer([layer.logits], top_k=layer.index.shape[-1], mask=mask, totals=total)
+            load_balance_per_layer(
+                [layer.logits], top_k=layer.index.shape[-1], mask=mask, totals=total, scores=layer.scores
+            )
             for layer, total in zip(layers, totals, strict=True)
         ]
     )
@@ -165,18 +182,17 @@ def z_loss(layers: list[RoutedLayer], *, mask: Tensor, n_tokens: int) -> Tensor:
 def update_router_biases(blocks: tuple[MoEBlock, ...], totals: list[RoutingTotals], *, rate: float) -> int:
     """Raise the selection bias of experts with less than the mean load by ``rate``, lower that of the others.
 
-    Source: Auxiliary-Loss-Free Load Balancing, arXiv:2408.15664, algorithm 1 (``b += u · sign(mean load - load)``).
+    The arithmetic and its source are in :func:`moe_backbone.losses.bias.updated_bias`.
 
     :param blocks: The blocks; one whose router has no ``e_score_correction_bias`` is left alone.
     :param totals: The load of each block in the step.
-    :param rate: Step u, > 0. The paper's is 0.001.
+    :param rate: Step, > 0.
     :returns: How many routers were changed.
     """
     n_changed = 0
     for block, total in zip(blocks, totals, strict=True):
-        bias = getattr(block.router, "e_score_correction_bias", None)
-        if isinstance(bias, Tensor):
-            counts_E = total.counts[0].to(bias.device)
-            bias += (rate * torch.sign(counts_E.mean() - counts_E)).to(bias.dtype)
+        bias_E = getattr(block.router, _BIAS, None)
+        if isinstance(bias_E, Tensor):
+            bias_E.copy_(updated_bias(bias_E, total.counts[0].to(bias_E.device), rate=rate))
             n_changed += 1
     return n_changed

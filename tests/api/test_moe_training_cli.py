@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
 from typer.testing import CliRunner
 
 from api.cli.app import app
+from moe_backbone.training.state import save_state
 from tests.moe_backbone.tiny_llama import byte_tokenizer, make_tiny_llama
 
 runner = CliRunner()
@@ -166,6 +167,24 @@ def test_a_mixture_is_distilled_into_a_dense_student_beside_its_baselines(moe, d
     assert divergences[-1] < divergences[0]
     assert type(AutoModelForCausalLM.from_pretrained(out / "model")).__name__ == "MistralForCausalLM"
     assert len((out / "baseline" / "log.jsonl").read_text().splitlines()) == 8
+    again = json.loads(mmkg(*words, "--teacher-top-k", 8, "--resume", "--json"))  # nothing is left to do
+    assert (again["resumed_from"], again["models"]["student"]["loss"]) == (8, student["loss"])
+
+
+def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(moe, data, recipe, tmp_path, monkeypatch):
+    def interrupt(folder, *, step, **rest):
+        if step == 4:
+            raise KeyboardInterrupt
+        return save_state(folder, step=step, **rest)
+
+    monkeypatch.setattr("moe_backbone.training.loop.save_state", interrupt)
+    words = ("train", moe, "--data", data, "--out", tmp_path / "run", "--recipe", recipe)
+    stopped = runner.invoke(app, ["moe", *(str(word) for word in words)])
+    monkeypatch.undo()
+
+    assert stopped.exit_code == 130
+    assert "with --resume to go on" in stopped.stderr
+    assert json.loads(mmkg(*words, "--resume", "--json"))["resumed_from"] == 2
 
 
 @pytest.mark.parametrize(

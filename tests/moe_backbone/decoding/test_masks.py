@@ -94,14 +94,25 @@ def test_with_fewer_experts_left_than_are_chosen_all_that_are_left_are_used():
     assert torch.allclose(masked, logits(pruned(mixtral, [2], top_k=1)), atol=1e-5)
 
 
-def test_a_layer_of_ours_is_rechosen_too():
+@pytest.mark.parametrize("router", ["top_k", "sigmoid"])
+def test_a_layer_of_ours_is_rechosen_too(router):
     torch.manual_seed(0)
-    layer = MoELayer(MoEConfig(width=8, expert_width=12, n_experts=4, top_k=2, init_std=0.5))
-    small = MoELayer(MoEConfig(width=8, expert_width=12, n_experts=3, top_k=2))
+    layer = MoELayer(MoEConfig(width=8, expert_width=12, n_experts=4, top_k=2, init_std=0.5), router=router)
+    small = MoELayer(MoEConfig(width=8, expert_width=12, n_experts=3, top_k=2), router=router)
     small.load_state_dict({name: value[[0, 1, 3]] for name, value in layer.state_dict().items()})
     x = torch.randn(6, 8)
     with torch.no_grad(), masked_experts(layer, ExpertMask.banning(layer, {0: [2]})):
         assert torch.allclose(layer(x), small(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("router", ["null", "margin"])
+def test_a_router_of_ours_that_is_more_than_its_rows_is_not_cut(router):
+    layer = MoELayer(MoEConfig(width=8, expert_width=12, n_experts=4, top_k=2), router=router)
+    with (
+        pytest.raises(MaskError, match="cannot be cut. Use 'drop'"),
+        masked_experts(layer, ExpertMask.banning(layer, {0: [2]})),
+    ):
+        pass
 
 
 def record(model, mask, masking):

@@ -1,10 +1,13 @@
 """The training loop: what it learns, what it refuses, and that a resumed run is the run."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from moe_backbone.config import MoEConfig
+from moe_backbone.layer import MoELayer
 from moe_backbone.training.config import StageConfig, TrainingConfig, TrainingDivergedError, TrainingError
 from moe_backbone.training.freezing import parameter_groups
 from moe_backbone.training.loop import train
@@ -175,6 +178,45 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_the_last_checkpoint_s
         train(model, tiny_data(), config=config(), folder=tmp_path, on_step=poison)
     assert caught.value.step == 4
     assert train(tiny_mixtral(), tiny_data(), config=config(), folder=tmp_path, resume=True).resumed_from == 2
+
+
+class OurModel(torch.nn.Module):
+    """A language model of one layer of ours, called as those of transformers are."""
+
+    def __init__(self, router):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = torch.nn.Embedding(32, 16)
+        self.moe = MoELayer(MoEConfig(width=16, expert_width=24, n_experts=4, top_k=2, init_std=0.2), router=router)
+        self.head = torch.nn.Linear(16, 32)
+
+    def forward(self, input_ids, attention_mask=None, use_cache=False):
+        states = self.embed(input_ids)
+        return SimpleNamespace(logits=self.head(states + self.moe(states)))
+
+
+@pytest.mark.parametrize("router", ["top_k", "sigmoid", "null", "top_p", "margin"])
+def test_a_model_of_our_layers_learns_with_any_router(router, tmp_path):
+    model = OurModel(router)
+    train(model, tiny_data(), config=config(stage(steps=30, learning_rate=0.02, bias_rate=0.001)), folder=tmp_path)
+
+    logged = lines(tmp_path)
+    assert logged[-1]["objective"] < 0.7 * logged[0]["objective"]
+    assert 0 < logged[-1]["balance_per_layer"][0] < 5
+    bias = getattr(model.moe.gate, "e_score_correction_bias", None)
+    assert (bias is not None) == (router == "sigmoid")
+    assert bias is None or bias.abs().max() > 0.002
+
+
+def test_a_router_of_ours_whose_logits_are_no_numbers_stops_the_run_with_its_step(tmp_path):
+    model = OurModel("top_k")
+
+    def poison(line):
+        if line["step"] == 2:
+            model.moe.gate.weight.data[0] = torch.nan
+
+    with pytest.raises(TrainingDivergedError, match=r"step 3 \(stage 'all'\): .*logits are NaN"):
+        train(model, tiny_data(), config=config(), folder=tmp_path, on_step=poison)
 
 
 def test_half_precision_weights_are_refused(tmp_path):

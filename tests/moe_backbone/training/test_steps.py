@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from moe_backbone.losses.balance import load_balance_loss, router_z_loss
+from moe_backbone.losses.balance import load_balance_loss
+from moe_backbone.losses.per_token import router_z_loss
 from moe_backbone.routers.context import current_context
 from moe_backbone.training.config import StageConfig, TrainingError
 from moe_backbone.training.data import IGNORED, Batch
