@@ -29,7 +29,7 @@ from moe_backbone.blocks import MoEBlock, edit_routing, find_blocks
 from moe_backbone.training.config import TrainingError
 from moe_backbone.training.data import Batch
 
-__all__ = ["ExpertUse", "STARTS", "dense_from_experts", "fresh_like", "measure_use"]
+__all__ = ["STARTS", "ExpertUse", "dense_from_experts", "fresh_like", "measure_use"]
 
 STARTS = ("join", "mean")
 _FAMILIES = {
