@@ -163,11 +163,18 @@ def distil_folder(request: DistilRequest, *, on_step: Progress | None = None) ->
     from moe_backbone.training.dense import dense_from_experts, fresh_like, measure_use
     from moe_backbone.training.loop import train
 
+    if request.config.lora_rank:
+        raise ConfigError("a distillation trains weights, not adapters. Set lora_rank to 0.")
     teacher, tokenizer, notes = _open(request.model, request)
     text, held_out = _data(request, tokenizer, teacher)
     if request.student is not None:
-        student, _, more = _open(request.student, request)
+        student, others, more = _open(request.student, request)
         notes = [*notes, *more]
+        if others.get_vocab() != tokenizer.get_vocab():
+            raise InputError(
+                f"{request.student} and {request.model} have different tokenizers: what the teacher says of a token "
+                "would mean another one to the student. Choose models of one vocabulary."
+            )
     else:
         rows = text.rows(slice(0, _USE_ROWS)).to(_device_of(teacher))
         student = dense_from_experts(teacher, measure_use(teacher, rows.split(4)), start=request.start)

@@ -23,7 +23,7 @@ from moe_backbone.routers.base import RouterError
 from moe_backbone.training.config import StageConfig, TrainingConfig, TrainingDivergedError, TrainingError
 from moe_backbone.training.data import BatchSource
 from moe_backbone.training.freezing import apply_freezing
-from moe_backbone.training.machine import choose_precision, peak_memory_bytes
+from moe_backbone.training.machine import choose_precision, peak_memory_bytes, recompute_activations
 from moe_backbone.training.mixed import ExpertsInAutocast
 from moe_backbone.training.objectives import Objective, make_objective
 from moe_backbone.training.optimisation import (
@@ -169,7 +169,8 @@ class _Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         last_line = _cut_log(self.folder / _LOG, first)
         torch.manual_seed(self.config.seed)
-        _checkpoint_activations(self.model, self.config.gradient_checkpointing)
+        if self.config.gradient_checkpointing:
+            recompute_activations(self.model)
         if saved is not None:
             restore_model(self.model, saved.model)
         n_tokens, started = 0, self.clock()
@@ -297,19 +298,6 @@ def _by_stage(data: BatchSource | Mapping[str, BatchSource], config: TrainingCon
     if missing:
         raise TrainingError(f"there is no data for the stages {missing}; data is given for {sorted(data)}.")
     return {stage.name: data[stage.name] for stage in config.stages}
-
-
-def _checkpoint_activations(model: nn.Module, wanted: bool) -> None:
-    if not wanted:
-        return
-    # The reentrant kind runs its first forward without a gradient, so router losses would have none.
-    kind = {"use_reentrant": False}
-    if callable(enable := getattr(model, "activation_checkpointing_enable", None)):
-        enable(activation_checkpointing_kwargs=kind)
-    elif callable(enable := getattr(model, "gradient_checkpointing_enable", None)):  # its older name
-        enable(gradient_checkpointing_kwargs=kind)
-    else:
-        raise TrainingError(f"{type(model).__name__} has no gradient checkpointing. Turn gradient_checkpointing off.")
 
 
 def _cut_log(path: Path, step: int) -> dict[str, Any]:

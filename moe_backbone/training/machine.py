@@ -1,4 +1,4 @@
-"""What the machine offers a training: bfloat16 in hardware, and how much memory was used at most.
+"""What the machine offers a training: bfloat16 in hardware, memory, and how to do with less of it.
 
 Layer: ``moe_backbone``; imports torch only.
 """
@@ -11,8 +11,11 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
+from torch import nn
 
-__all__ = ["choose_precision", "has_fast_bfloat16", "peak_memory_bytes"]
+from moe_backbone.training.config import TrainingError
+
+__all__ = ["choose_precision", "has_fast_bfloat16", "peak_memory_bytes", "recompute_activations"]
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
@@ -52,3 +55,19 @@ def peak_memory_bytes(device: torch.device) -> int:
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def recompute_activations(model: nn.Module) -> None:
+    """Let a model of transformers recompute its activations in the backward pass instead of keeping them.
+
+    :param model: The model; it stays so.
+    :raises TrainingError: If it cannot.
+    """
+    # The reentrant kind runs its first forward without a gradient, so router losses would have none.
+    kind = {"use_reentrant": False}
+    if callable(enable := getattr(model, "activation_checkpointing_enable", None)):
+        enable(activation_checkpointing_kwargs=kind)
+    elif callable(enable := getattr(model, "gradient_checkpointing_enable", None)):  # its older name
+        enable(gradient_checkpointing_kwargs=kind)
+    else:
+        raise TrainingError(f"{type(model).__name__} has no gradient checkpointing. Turn gradient_checkpointing off.")

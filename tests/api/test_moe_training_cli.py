@@ -232,7 +232,17 @@ def test_what_cannot_be_trained_is_refused(moe, data, tmp_path):
     assert "'*projector*' names no parameter" in refused("train", moe, *out, "--stage", "moe-llava", "--steps", 1)
     assert "give either a STUDENT or --init-from-experts" in refused("distil", moe, *out)
     assert "start must be one of join, mean" in refused("distil", moe, *out, "--init-from-experts", "sum")
+    adapters = tmp_path / "adapters.yaml"
+    adapters.write_text("lora_rank: 2\n")
+    assert "trains weights, not adapters" in refused(
+        "distil", moe, *out, "--init-from-experts", "join", "--recipe", adapters
+    )
     dense = make_tiny_llama(tmp_path / "dense")
+    tokenizer = json.loads((dense / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["A"], vocabulary["B"] = vocabulary["B"], vocabulary["A"]
+    (dense / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert "have different tokenizers" in refused("distil", moe, dense, *out)
     assert "no mixture-of-experts block to adapt" in refused("train", dense, *out, "--lora-rank", 2)
 
 

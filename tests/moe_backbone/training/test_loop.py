@@ -219,6 +219,11 @@ def test_a_router_of_ours_whose_logits_are_no_numbers_stops_the_run_with_its_ste
         train(model, tiny_data(), config=config(), folder=tmp_path, on_step=poison)
 
 
+def test_a_model_that_cannot_recompute_its_activations_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match="OurModel has no gradient checkpointing"):
+        train(OurModel("top_k"), tiny_data(), config=config(gradient_checkpointing=True), folder=tmp_path)
+
+
 def test_half_precision_weights_are_refused(tmp_path):
     with pytest.raises(TrainingError, match="half precision, first"):
         train(tiny_mixtral().bfloat16(), tiny_data(), config=config(), folder=tmp_path)

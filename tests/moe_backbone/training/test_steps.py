@@ -10,6 +10,7 @@ from moe_backbone.losses.per_token import router_z_loss
 from moe_backbone.routers.context import current_context
 from moe_backbone.training.config import StageConfig, TrainingError
 from moe_backbone.training.data import IGNORED, Batch
+from moe_backbone.training.machine import recompute_activations
 from moe_backbone.training.objectives import Distillation, NextToken
 from moe_backbone.training.routing import RouterTap, count_routing, update_router_biases
 from moe_backbone.training.steps import accumulate_gradient
@@ -100,7 +101,7 @@ def test_padding_changes_no_gradient(model):
 def test_recomputing_activations_changes_no_gradient_and_counts_no_token_twice(model):
     model.train()
     plain, expected = gradient(model, batch().split(2))
-    model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    recompute_activations(model)
     recomputed, got = gradient(model, batch().split(2))
 
     assert largest_difference(got, expected) < 1e-13
