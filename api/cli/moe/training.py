@@ -71,9 +71,16 @@ def train(
     A run that was stopped (Ctrl-C, a kill, a power cut) goes on with --resume and ends as if it had not been.
     """
     with _training_explained(as_json=as_json):
-        from api.moe_training import TrainRequest, train_folder
+        from api.moe_training import TrainRequest, read_config, train_folder
 
-        config = _config(recipe, preset=stage, steps=steps, learning_rate=learning_rate, lora_rank=lora_rank, seed=seed)
+        config = read_config(
+            _recipe(recipe),
+            preset=stage,
+            steps=steps,
+            learning_rate=learning_rate,
+            lora_rank=lora_rank,
+            seed=seed,
+        )
         request = TrainRequest(
             model=model_folder(context, model),
             data=tuple(data),
@@ -144,14 +151,15 @@ def distil(
     Size, quality and speed of teacher, student and baselines are measured on held-out text in one run.
     """
     with _training_explained(as_json=as_json):
-        from api.moe_training import DistilRequest, distil_folder
+        from api.moe_training import DistilRequest, distil_folder, read_config
         from kg.errors import ConfigError
 
         if (student is None) == (init_from_experts is None):
             raise ConfigError("give either a STUDENT or --init-from-experts, and not both.")
+        settings = _recipe(recipe)
         config = _distil_config(
-            _config(recipe, steps=steps, learning_rate=learning_rate, seed=seed),
-            with_recipe=recipe is not None,
+            read_config(settings, steps=steps, learning_rate=learning_rate, seed=seed),
+            own_stages="stages" in settings,
             preferences=bool(preferences),
             temperature=temperature,
             teacher_top_k=teacher_top_k,
@@ -179,8 +187,8 @@ def distil(
     rows = [
         (
             name,
-            f"{one['parameters']:,}",
-            f"{one['active_parameters']:,}",
+            f"{one['parameters'] / 1e6:.2f} M",
+            f"{one['active_parameters'] / 1e6:.2f} M",
             human_bytes(one["size_bytes"]),
             f"{one['loss']:.4f}",
             f"{one['perplexity']:.2f}",
@@ -193,29 +201,28 @@ def distil(
     _notes(report)
 
 
-def _config(recipe: Path | None, **options: Any) -> TrainingConfig:
-    from api.moe_training import read_config
+def _recipe(file: Path | None) -> dict[str, Any]:
     from api.reading import read_mapping
 
-    return read_config({} if recipe is None else read_mapping(recipe, what="recipe"), **options)
+    return {} if file is None else read_mapping(file, what="recipe")
 
 
 def _distil_config(
     config: TrainingConfig,
     *,
-    with_recipe: bool,
+    own_stages: bool,
     preferences: bool,
     temperature: float | None,
     teacher_top_k: int | None,
 ) -> TrainingConfig:
-    """Without a recipe: a stage of KL, and one of DPO with a tenth of its steps where there are preferences."""
+    """Where the recipe names no stages: one of KL, and a tenth of its steps of DPO where there are preferences."""
     from dataclasses import replace
 
     from kg.errors import ConfigError
     from moe_backbone.training.config import TrainingError
 
     stages = config.stages
-    if not with_recipe:
+    if not own_stages:
         kl = replace(stages[0], name="kl", objective="kl")
         dpo = replace(kl, name="dpo", objective="dpo", steps=max(1, kl.steps // 10))
         stages = (kl, dpo) if preferences else (kl,)
