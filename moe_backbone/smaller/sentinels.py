@@ -46,16 +46,21 @@ def mark_no_expert(experts: nn.Module) -> None:
 
 
 @torch.no_grad()
-def understands_no_expert(block: MoEBlock) -> bool:
-    """Tell, by trying one token, whether the experts of ``block`` leave out a slot whose index is E."""
-    weight = next(block.experts.parameters(), None)
+def understands_no_expert(experts: nn.Module, *, n_experts: int, width: int) -> bool:
+    """Tell, by trying two tokens, whether ``experts`` leaves out a slot whose index is E.
+
+    :param experts: A module of fused experts, called as transformers calls them.
+    :param n_experts: How many it holds.
+    :param width: Model width H.
+    :returns: Whether such a slot adds nothing to the output, whatever its weight.
+    """
+    weight = next(experts.parameters(), None)
     if weight is None:
         return True
-    hidden_TH = torch.ones(2, block.width, dtype=weight.dtype, device=weight.device)
-    index_TK = torch.full((2, 1), block.n_experts, device=weight.device)
-    index_TK[1] = 0  # some rows are real, as in use
+    hidden_TH = torch.ones(2, width, dtype=weight.dtype, device=weight.device)
+    index_TK = torch.tensor([[n_experts], [0]], device=weight.device)  # one slot is real, as in use
     try:
-        out_TH = block.experts.forward(hidden_TH, index_TK, torch.ones_like(index_TK, dtype=weight.dtype))
+        out_TH = experts.forward(hidden_TH, index_TK, torch.ones_like(index_TK, dtype=weight.dtype))
     except (RuntimeError, IndexError):
         return False
     return bool((out_TH[0] == 0).all())
@@ -70,7 +75,7 @@ def drop_slots(
     :param index_TK: Chosen experts. *Shape:* ``(T, K)``.
     :param weights_TK: Their weights. *Shape:* ``(T, K)``.
     :param dropped_TK: True where the slot loses its expert. *Shape:* ``(T, K)``.
-    :param understood: What :func:`understands_no_expert` said.
+    :param understood: What :func:`understands_no_expert` says.
     :returns: Index and weights.
     """
     weights_TK = weights_TK.masked_fill(dropped_TK, 0.0)
