@@ -33,7 +33,7 @@ __all__ = [
 _COUNTS = ("num_experts", "n_routed_experts", "num_local_experts", "n_experts")
 _TOP_K = ("top_k", "num_experts_per_tok", "moe_topk")
 _GROUPS = ("num_group", "n_group")
-_QUANTISED_HINTS = ("qweight", "gate_up_proj_blocks", "gate_up_proj_scale_inv", "gate_up_proj_scales", "gate_up_codes")
+_QUANTISED_HINTS = ("qweight", "gate_up_proj_blocks", "gate_up_proj_scale_inv", "gate_up_proj_scales", "is_packed")
 
 
 class ShrinkError(ValueError):

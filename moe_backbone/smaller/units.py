@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from moe_backbone.blocks import MoEBlock
 
-__all__ = ["aligned", "expert_tensors", "permuted", "run_slots"]
+__all__ = ["aligned", "expert_tensors", "inner_states", "permuted", "run_dense", "run_slots"]
 
 
 def expert_tensors(experts: nn.Module, expert: int) -> dict[str, Tensor]:
@@ -98,3 +98,33 @@ def run_slots(block: MoEBlock, hidden_NH: Tensor, expert_N: Tensor) -> Tensor:
     weights = hidden_NH.new_ones(len(hidden_NH), 1)
     out: Tensor = block.experts.forward(hidden_NH, expert_N[:, None], weights)  # not __call__: no hook fires
     return out
+
+
+def run_dense(experts: Any, tensors: dict[str, Tensor], x_NH: Tensor) -> Tensor:
+    """Run one expert, given by its tensors, on every row: the module's own gate between two products.
+
+    :param experts: The module the tensors are of.
+    :param tensors: One expert (:func:`expert_tensors`).
+    :param x_NH: Inputs. *Shape:* ``(N, H)``.
+    :returns: Outputs. *Shape:* ``(N, H)``.
+    """
+    inner_NI = inner_states(experts, tensors, x_NH)
+    down = tensors["down_proj"] if getattr(experts, "is_transposed", False) else tensors["down_proj"].T
+    out = inner_NI @ down
+    return out + tensors["down_proj_bias"] if "down_proj_bias" in tensors else out
+
+
+def inner_states(experts: Any, tensors: dict[str, Tensor], x_NH: Tensor) -> Tensor:
+    """Return what one expert's ``down_proj`` receives. *Shape:* ``(N, I)``."""
+    name = "gate_up_proj" if "gate_up_proj" in tensors else "up_proj"
+    up = tensors[name] if getattr(experts, "is_transposed", False) else tensors[name].T
+    both = x_NH @ up
+    if f"{name}_bias" in tensors:
+        both = both + tensors[f"{name}_bias"]
+    activation = getattr(experts, "act_fn", getattr(experts, "_activation", None))
+    if name == "up_proj":
+        return activation(both)  # type: ignore[misc,no-any-return]
+    if hasattr(experts, "_apply_gate"):
+        return experts._apply_gate(both)  # type: ignore[no-any-return]
+    gate, states = both.chunk(2, dim=-1)
+    return activation(gate) * states  # type: ignore[misc,no-any-return]
