@@ -34,12 +34,12 @@ from moe_backbone.smaller.surgery import (
 )
 from moe_backbone.smaller.units import aligned, expert_tensors, run_slots
 
-__all__ = ["Groups", "cluster_experts", "install_map", "map_slots", "merge", "output_distances", "random_groups"]
+__all__ = ["MAP_BUFFER", "Groups", "cluster_experts", "install_map", "map_slots", "merge", "output_distances", "random_groups"]
 
 Groups = tuple[tuple[int, ...], ...]
 """The experts of one layer, each in one group, groups by their least member."""
 
-_MAP = "mmkg_expert_map"
+MAP_BUFFER = "mmkg_expert_map"
 _MOST_SAMPLED = 512
 
 
@@ -235,7 +235,7 @@ def install_map(experts: nn.Module, map_E: Tensor) -> None:
     :param map_E: The merged expert of each id that the router knows. *Shape:* ``(E,)``, in 0 … C-1.
     """
     mark_no_expert(experts)
-    experts.register_buffer(_MAP, map_E)
+    experts.register_buffer(MAP_BUFFER, map_E)
     experts.register_forward_pre_hook(_MapHook(), with_kwargs=True)
 
 
@@ -247,7 +247,7 @@ class _MapHook:
         named = dict(zip(names, args, strict=False)) | kwargs
         hidden, n_merged = named.pop("hidden_states"), len(experts.get_parameter("down_proj"))
         index, weights = map_slots(
-            named.pop("top_k_index"), named.pop("top_k_weights"), experts.get_buffer(_MAP), n_merged=n_merged
+            named.pop("top_k_index"), named.pop("top_k_weights"), experts.get_buffer(MAP_BUFFER), n_merged=n_merged
         )
         if not _understood(experts, n_experts=n_merged, width=hidden.shape[-1]):
             lost = index >= n_merged

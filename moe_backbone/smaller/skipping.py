@@ -26,7 +26,7 @@ from moe_backbone.smaller.frontier import Found, frontier_search
 from moe_backbone.smaller.sentinels import drop_slots, no_expert_allowed, understands_no_expert
 from moe_backbone.smaller.surgery import ShrinkError, require_blocks
 
-__all__ = ["SkipPolicy", "Skipping", "find_policy", "layer_importance", "skipping", "threshold_candidates"]
+__all__ = ["SkipPolicy", "Skipping", "find_policy", "layer_importance", "skipping", "skipping_at_random", "threshold_candidates"]
 
 _EVIDENCE = "evidence"
 
@@ -123,6 +123,30 @@ def skipping(model: nn.Module, policy: SkipPolicy) -> Iterator[Skipping]:
         running = Skipping(policy, understood=understood)
         with edit_routing(model, running):
             yield running
+
+
+@contextmanager
+def skipping_at_random(model: nn.Module, share: float, *, seed: int) -> Iterator[None]:
+    """Skip a share of all slots by lot: the baseline that a policy has to beat.
+
+    :param model: Any model with blocks.
+    :param share: Chance of a slot to be skipped, in [0, 1].
+    :param seed: Seed of the draws.
+    :yields: Nothing.
+    """
+    blocks = require_blocks(model)
+    generator = torch.Generator().manual_seed(seed)
+    with no_expert_allowed(model):
+        understood = [
+            understands_no_expert(block.experts, n_experts=block.n_experts, width=block.width) for block in blocks
+        ]
+
+        def draw(block: MoEBlock, _: Tensor, index_TK: Tensor, weights_TK: Tensor) -> tuple[Tensor, Tensor]:
+            lost_TK = (torch.rand(index_TK.shape, generator=generator) < share).to(index_TK.device)
+            return drop_slots(block, index_TK, weights_TK, lost_TK, understood=understood[block.layer])
+
+        with edit_routing(model, draw):
+            yield
 
 
 @torch.no_grad()
