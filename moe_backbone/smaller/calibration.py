@@ -153,6 +153,7 @@ def calibrate(
     least_tokens: int = 256,
     seed: int = 0,
     file: Path | None = None,
+    start_over: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Calibration:
     """Run ``tokens`` through ``model`` and record what its experts do.
@@ -164,6 +165,7 @@ def calibrate(
     :param least_tokens: Fewer tokens than this are refused: their counts say nothing.
     :param seed: Seed of the reservoir.
     :param file: Where to save after each batch, and to go on from if it holds a part of the same calibration.
+    :param start_over: Replace a ``file`` of another model or text, or a damaged one, instead of refusing it.
     :param on_progress: Called with the batches done and their number.
     :returns: The calibration.
     :raises ShrinkError: If there are too few tokens, or ``file`` belongs to another model or text.
@@ -176,7 +178,14 @@ def calibrate(
             "Give more text."
         )
     key = hashlib.sha256(f"{tokens.sha256()} {rows} {n_sampled} {seed}".encode()).hexdigest()
-    state = _resumed(file, model_sha256(model), key) or _empty(blocks, model_sha256(model), key, tokens)
+    model_hash = model_sha256(model)
+    try:
+        found = _resumed(file, model_hash, key)
+    except ShrinkError:
+        if not start_over:
+            raise
+        found = None
+    state = found or _empty(blocks, model_hash, key, tokens)
     batches = tokens.batches(rows)
     for number in range(state.n_batches, len(batches)):
         _run(model, batches[number], state, n_sampled=n_sampled, seed=seed)

@@ -116,6 +116,7 @@ def judge(
 
 def _mean(values: list[Tensor | None], which: Tensor) -> LabelQuality:
     loss, kl, top = (None if part is None else float(part[which].mean()) for part in values)
+    kl = None if kl is None else max(kl, 0.0)  # rounding alone makes it negative
     return LabelQuality(
         n_tokens=int(which.sum()), perplexity=math.exp(min(loss or 0.0, 700.0)), kl=kl, same_top=top
     )

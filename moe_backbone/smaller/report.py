@@ -14,9 +14,8 @@ from typing import Any
 from moe_backbone.smaller.quality import LabelQuality, Quality, Speed
 from moe_backbone.smaller.surgery import ShrinkError
 
-__all__ = ["COLUMNS", "Row", "ShrinkReport", "mean_quality", "plot"]
+__all__ = ["Row", "ShrinkReport", "mean_quality", "plot"]
 
-COLUMNS = ("model", "budget", "experts", "expert MB", "calls run", "perplexity", "KL", "same top", "prefill", "decode")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,20 +49,20 @@ class Row:
     stock: bool | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
-    def cells(self) -> tuple[str, ...]:
-        """Return the row as text, in the order of :data:`COLUMNS`."""
+    def cells(self, method: str) -> tuple[str, ...]:
+        """Return the row as text, in the order of :meth:`ShrinkReport.columns`."""
         total, speed = self.quality.total, self.speed
+        many = f"{100 * self.calls_run:.0f} %" if method == "skip" else str(self.n_experts)
         return (
             self.name,
             "–" if self.budget is None else f"{self.budget:g}",
-            str(self.n_experts) if self.n_experts else "–",
-            f"{self.expert_bytes / 1e6:.2f}" if self.n_experts else "–",
-            f"{100 * self.calls_run:.0f} %" if self.n_experts else "–",
-            f"{total.perplexity:.3f}",
+            many if self.n_experts else "–",
+            f"{self.expert_bytes / 1e6:.4g}" if self.n_experts else "–",
+            f"{total.perplexity:.4g}",
             "–" if total.kl is None else f"{total.kl:.4f}",
-            "–" if total.same_top is None else f"{100 * total.same_top:.1f} %",
-            "–" if speed is None else f"{speed.prefill_per_s:.0f}/s ({speed.prefill_ratio:.2f}x)",
-            "–" if speed is None else f"{speed.decode_per_s:.1f}/s ({speed.decode_ratio:.2f}x)",
+            "–" if total.same_top is None else f"{100 * total.same_top:.1f}",
+            "–" if speed is None else f"{speed.prefill_ratio:.2f}",
+            "–" if speed is None else f"{speed.decode_ratio:.2f}",
         )
 
     def label_cells(self) -> list[tuple[str, ...]]:
@@ -95,6 +94,12 @@ class ShrinkReport:
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     hardware: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Headings of the table: MB of the experts, agreement of the likeliest token in %, speeds over the original's."""
+        many = "run" if self.method == "skip" else "experts"
+        return ("model", "budget", many, "MB", "ppl", "KL", "top %", "prefill", "decode")
 
     def to_mapping(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -134,7 +139,8 @@ def plot(report: ShrinkReport, file: Path) -> None:
     for row in report.rows:
         if row.budget is not None and row.quality.total.kl is not None:
             size = 100 * row.calls_run if by_calls else row.expert_bytes / 1e6
-            series.setdefault(row.name, []).append((size, row.quality.total.kl))
+            name = "uniform bits" if row.name.startswith("uniform") else row.name
+            series.setdefault(name, []).append((size, row.quality.total.kl))
     if not series:
         raise ShrinkError("the report holds no shrunk model to draw.")
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")

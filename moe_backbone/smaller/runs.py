@@ -8,7 +8,8 @@ random choice of what to drop, merge or skip, and one precision for all experts.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from moe_backbone.blocks import find_blocks
-from moe_backbone.checkpoint import source_sha256
+from moe_backbone.checkpoint import read_manifest, source_sha256
 from moe_backbone.smaller.calibration import Calibration, calibrate
 from moe_backbone.smaller.data import LabelledTokens, pack_texts, split_held_out
 from moe_backbone.smaller.methods import METHODS, Variant, Workbench
@@ -57,7 +58,8 @@ class ShrinkRequest:
     :param rows: The most rows of each label to calibrate on.
     :param held_out_rows: The most rows of each label to judge on.
     :param seed: Seed of everything random.
-    :param calibration: File to keep the calibration in, and to go on from; ``None`` keeps none.
+    :param calibration: File to keep the calibration in, and to go on from. ``None`` keeps it beside ``out`` under a hidden
+        name until the run is done, so that an interrupted run goes on.
     :param measure_speed: Time each result in turns with the original.
     """
 
@@ -126,17 +128,38 @@ def shrink(request: ShrinkRequest, *, on_progress: OnProgress | None = None) -> 
     :returns: All rows, the folders of the results among them.
     :raises ShrinkError: If the request, the model or the text does not allow it.
     """
-    tell: OnProgress = on_progress or (lambda stage, done, total: None)
+    with _no_bars():
+        return _shrink(request, on_progress or (lambda stage, done, total: None))
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep transformers' own progress bars off while the run shows one."""
+    from transformers.utils import logging
+
+    was_showing = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_showing:
+            logging.enable_progress_bar()
+
+
+def _shrink(request: ShrinkRequest, tell: OnProgress) -> ShrinkReport:
     _check(request)
     tell("loading", 0, 1)
     model, stored, notes = load_for_measuring(request.model)
     require_blocks(model)
     tokens, held_out = _tokens(request)
+    kept = request.calibration
+    part = request.out.with_name(f".{request.out.name}.calibration")
     calibration = calibrate(
         model,
         tokens,
         seed=request.seed,
-        file=request.calibration,
+        file=kept if kept is not None else part,
+        start_over=kept is None,
         on_progress=lambda done, total: tell("calibrating", done, total),
     )
     original = reference(model, held_out)
@@ -144,7 +167,7 @@ def shrink(request: ShrinkRequest, *, on_progress: OnProgress | None = None) -> 
         model=model, calibration=calibration, probe=_probe(tokens), request=request, on_progress=tell
     )
     judged = _Judge(model=model, held_out=held_out, original=original, request=request)
-    rows = [judged.row(Variant(name="original", budget=None, model=model))]
+    rows = [judged.row(Variant(name="original", budget=None, model=model, is_timed=True))]
     if request.dense is not None:
         rows.append(_dense_row(request.dense, judged))
     for number, budget in enumerate(request.budgets):
@@ -153,6 +176,7 @@ def shrink(request: ShrinkRequest, *, on_progress: OnProgress | None = None) -> 
             folder = _folder(request, budget) if variant.is_result else None
             rows.append(judged.row(variant, folder=folder, stored=stored, calibration=calibration))
     tell("judging", len(request.budgets), len(request.budgets))
+    part.unlink(missing_ok=True)
     return ShrinkReport(
         method=request.method, rows=tuple(rows), notes=(*notes, *calibration.notes), hardware=_hardware()
     )
@@ -168,6 +192,12 @@ def _check(request: ShrinkRequest) -> None:
             raise ShrinkError(f"bits per weight must be above 0, got {budget:g}.")
         if request.method != "mixed" and not 0 < budget <= 1:
             raise ShrinkError(f"a budget of {request.method} is a share in (0, 1], got {budget:g}.")
+
+
+    for budget in request.budgets:
+        folder = _folder(request, budget)
+        if folder.exists() and any(folder.iterdir()) and read_manifest(folder) is None:
+            raise ShrinkError(f"{folder} holds something else, which is not replaced. Name a new folder.")
 
 
 def _tokens(request: ShrinkRequest) -> tuple[LabelledTokens, LabelledTokens]:

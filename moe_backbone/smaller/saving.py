@@ -71,6 +71,8 @@ def save_shrunk(
             for path in source.glob(pattern):
                 if not (folder / path.name).exists():
                     shutil.copyfile(path, folder / path.name)
+        for path in folder.iterdir():
+            path.chmod(0o644)  # safetensors writes files that only their owner can read
     return stock is not None
 
 
