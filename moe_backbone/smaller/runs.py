@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from moe_backbone.blocks import find_blocks
 from moe_backbone.checkpoint import read_manifest, source_sha256
@@ -104,11 +105,14 @@ def load_for_measuring(folder: Path) -> tuple[Any, torch.dtype, tuple[str, ...]]
     stored = getattr(config, "dtype", None) or torch.float32
     half = stored in _HALVES
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32 if half else stored, local_files_only=True
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32 if half else stored, local_files_only=True, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ShrinkError(f"{folder} cannot be loaded: {error}") from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ShrinkError(f"{folder} lacks {len(missing)} tensors, first {missing[0]}. Fetch it again.")
     name = str(stored).removeprefix("torch.")
     notes = (f"the weights are {name}; computed in float32, saved in {name}",) if half else ()
     return model.eval(), stored, notes

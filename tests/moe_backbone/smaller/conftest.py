@@ -7,4 +7,4 @@ from tests.moe_backbone.smaller.tiny_moe import trained_moe
 
 @pytest.fixture(scope="session")
 def trained_folder(tmp_path_factory):
-    return trained_moe(tmp_path_factory.mktemp("trained") / "moe", steps=80)
+    return trained_moe(tmp_path_factory.mktemp("trained") / "moe", steps=90)
