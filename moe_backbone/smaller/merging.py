@@ -1,8 +1,11 @@
 """Merge experts that do alike: cluster them by their outputs, line up their inner units, average them.
 
-Layer: ``moe_backbone``; imports torch, numpy and scipy.
+Layer: ``moe_backbone``; imports torch and numpy.
 Sources: HC-SMoE, arXiv:2410.08589 (hierarchical clustering on outputs, frequency-weighted averages); M-SMoE,
-arXiv:2310.01334 (permutation alignment before averaging). As in both, the router keeps all its rows and the ids it
+arXiv:2310.01334 (permutation alignment before averaging). Clusters are joined by Ward's rule with experts weighted by the
+square of their gates: joining two costs what it changes of the block's output, were the merged outputs averages. The
+weights' average often is not the outputs' average, so where the most used member alone comes closer on the sampled tokens,
+it stands for its group. As in both papers, the router keeps all its rows and the ids it
 chooses are mapped to the merged experts; the weights of two that became one are added, so merging identical experts changes
 nothing. A stock checkpoint has no such map: there the rows of merged experts are averaged too (``stock=True``), which is
 exact only where those rows were equal, and its quality is measured like any other.
@@ -17,8 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
 from moe_backbone.blocks import MoEBlock
@@ -32,9 +33,9 @@ from moe_backbone.smaller.surgery import (
     require_blocks,
     shared_copy,
 )
-from moe_backbone.smaller.units import aligned, expert_tensors, run_slots
+from moe_backbone.smaller.units import aligned, expert_tensors, run_dense, run_slots
 
-__all__ = ["MAP_BUFFER", "Groups", "cluster_experts", "install_map", "map_slots", "merge", "output_distances", "random_groups"]
+__all__ = ["MAP_BUFFER", "Groups", "cluster_experts", "install_map", "map_slots", "merge", "merge_costs", "random_groups", "squared_gates"]
 
 Groups = tuple[tuple[int, ...], ...]
 """The experts of one layer, each in one group, groups by their least member."""
@@ -43,40 +44,61 @@ MAP_BUFFER = "mmkg_expert_map"
 _MOST_SAMPLED = 512
 
 
-def output_distances(block: MoEBlock, layer: LayerCalibration, *, mean_only: bool = False) -> Tensor:
-    """Return how far apart the outputs of each two experts are on the sampled tokens.
+def merge_costs(block: MoEBlock, layer: LayerCalibration) -> Tensor:
+    """Return what joining each two experts of a block costs.
 
     :param block: Which block.
-    :param layer: Its calibration, with sampled tokens (the first 512 are used).
-    :param mean_only: Compare mean outputs, as HC-SMoE does, instead of outputs token by token.
-    :returns: Root mean square distance over the root mean square output of the layer; 0 for experts that do the same.
-        *Shape:* ``(E, E)``, float64.
+    :param layer: Its calibration, with sampled tokens (outputs are compared on the first 512).
+    :returns: Relative squared error of the block's output when both experts are replaced by the mean of their outputs,
+        weighted by their squared gates: ``u v / (u + v)`` times their mean squared distance. 0 for experts that do the
+        same, and for one that is never used. *Shape:* ``(E, E)``, float64.
     :raises ShrinkError: If nothing was sampled.
     """
     if not len(layer.label_N):
         raise ShrinkError(f"{layer.name}: the calibration kept no states; set n_sampled above 0.")
     parameter = next(block.experts.parameters())
     hidden_NH = layer.hidden_NH[:_MOST_SAMPLED].to(device=parameter.device, dtype=parameter.dtype)
-    outputs = []
-    for expert in range(block.n_experts):
-        ids = torch.full((len(hidden_NH),), expert, device=parameter.device)
-        y_NH = run_slots(block, hidden_NH, ids).double().cpu()
-        outputs.append(y_NH.mean(0, keepdim=True) if mean_only else y_NH)
-    scale = sum(float(y.pow(2).mean()) for y in outputs) / block.n_experts
-    distances = torch.zeros(block.n_experts, block.n_experts, dtype=torch.float64)
+    outputs = [
+        run_slots(block, hidden_NH, torch.full((len(hidden_NH),), expert, device=parameter.device)).double().cpu()
+        for expert in range(block.n_experts)
+    ]
+    used_E = squared_gates(layer, block.n_experts) + 1e-9
+    top_k = layer.index_NK.shape[1]
+    picked = layer.index_NK[: len(hidden_NH)]
+    gates = layer.weights_NK[: len(hidden_NH)].double()
+    stacked_ENH = torch.stack(outputs)
+    places = torch.arange(len(hidden_NH))
+    y_NH = sum(gates[:, slot, None] * stacked_ENH[picked[:, slot], places] for slot in range(top_k))
+    energy = float(torch.as_tensor(y_NH).pow(2).sum(1).mean()) or 1.0
+    costs = torch.zeros(block.n_experts, block.n_experts, dtype=torch.float64)
     for one in range(block.n_experts):
         for other in range(one):
-            gap = float((outputs[one] - outputs[other]).pow(2).mean())
-            distances[one, other] = distances[other, one] = (gap / scale) ** 0.5 if scale else 0.0
-    return distances
+            gap = float((outputs[one] - outputs[other]).pow(2).sum(1).mean())
+            shared = float(used_E[one] * used_E[other] / (used_E[one] + used_E[other]))
+            costs[one, other] = costs[other, one] = shared * gap / energy
+    return costs
+
+
+def squared_gates(layer: LayerCalibration, n_experts: int) -> Tensor:
+    """Return the mean over sampled tokens of each expert's squared gate weight. *Shape:* ``(E,)``, float64."""
+    sums = torch.zeros(n_experts + 1, dtype=torch.float64)
+    slots = layer.index_NK.reshape(-1).clamp(0, n_experts)
+    sums.index_add_(0, slots, layer.weights_NK.reshape(-1).double().pow(2))
+    return sums[:n_experts] / max(len(layer.label_N), 1)
 
 
 def cluster_experts(
-    distances: Sequence[Tensor], *, share: float, per_layer: bool = False, floors: Sequence[int] | None = None
+    costs: Sequence[Tensor],
+    used: Sequence[Tensor],
+    *,
+    share: float,
+    per_layer: bool = False,
+    floors: Sequence[int] | None = None,
 ) -> list[Groups]:
-    """Group experts by average linkage until only a share of all is left; the cheapest merges of all layers come first.
+    """Join experts by Ward's rule until only a share of all is left; the cheapest merges of all layers come first.
 
-    :param distances: Of each layer (:func:`output_distances`). *Shape:* ``(E, E)`` each.
+    :param costs: What joining each two experts costs, of each layer (:func:`merge_costs`). *Shape:* ``(E, E)`` each.
+    :param used: How much each expert is used (:func:`squared_gates`). *Shape:* ``(E,)`` each.
     :param share: Groups to leave over experts, in (0, 1].
     :param per_layer: Leave the same share in each layer instead; a stock checkpoint needs that.
     :param floors: The fewest groups of each layer; ``None`` for 1.
@@ -85,16 +107,16 @@ def cluster_experts(
     """
     if not 0 < share <= 1:
         raise ShrinkError(f"the share of experts to leave must be in (0, 1], got {share}.")
-    floors = floors if floors is not None else [1] * len(distances)
-    trees = [_tree(matrix) for matrix in distances]
-    sizes = [len(matrix) for matrix in distances]
+    floors = floors if floors is not None else [1] * len(costs)
+    trees = [_ward(matrix, weights) for matrix, weights in zip(costs, used, strict=True)]
+    sizes = [len(matrix) for matrix in costs]
     if per_layer:
         counts = [max(floor, round(share * size)) for size, floor in zip(sizes, floors, strict=True)]
         return [_cut(tree, size, size - count) for tree, size, count in zip(trees, sizes, counts, strict=True)]
     merges = sorted(
-        (float(row[2]), layer, step)
+        (cost, layer, step)
         for layer, tree in enumerate(trees)
-        for step, row in enumerate(tree[: sizes[layer] - floors[layer]])
+        for step, (_, _, cost) in enumerate(tree[: sizes[layer] - floors[layer]])
     )
     wanted = sum(sizes) - max(1, round(share * sum(sizes)))
     if wanted > len(merges):
@@ -102,21 +124,40 @@ def cluster_experts(
             f"leaving {share:g} of {sum(sizes)} experts needs {wanted} merges, and {len(merges)} are possible."
         )
     steps = [0] * len(sizes)
-    for _, layer, _ in merges[:wanted]:  # average linkage is monotone: a layer's merges come in their order
+    for _, layer, _ in merges[:wanted]:  # Ward's costs rise: a layer's merges come in their order
         steps[layer] += 1
     return [_cut(tree, size, step) for tree, size, step in zip(trees, sizes, steps, strict=True)]
 
 
-def _tree(distances: Tensor) -> Any:
-    if len(distances) < 2:
-        return np.zeros((0, 4))
-    return linkage(squareform(distances.numpy(), checks=False), method="average")
+_Merges = list[tuple[int, int, float]]
 
 
-def _cut(tree: Any, n_experts: int, n_merges: int) -> Groups:
+def _ward(costs: Tensor, used: Tensor) -> _Merges:
+    """Return the merges in order: two clusters (a new one is named E, E + 1, …) and what joining them costs.
+
+    Costs to a joined cluster follow from those to its parts (Lance and Williams 1967, Ward's rule with weights).
+    """
+    matrix = costs.numpy().astype(float).copy()
+    np.fill_diagonal(matrix, np.inf)
+    weight = used.numpy().astype(float) + 1e-9
+    names, merges = list(range(len(matrix))), []
+    for step in range(len(matrix) - 1):
+        one, other = sorted(int(place) for place in np.unravel_index(int(matrix.argmin()), matrix.shape))
+        cost = float(matrix[one, other])
+        merges.append((names[one], names[other], cost))
+        sums = (weight[one] + weight) * matrix[one] + (weight[other] + weight) * matrix[other] - weight * cost
+        row = np.maximum(sums / (weight[one] + weight[other] + weight), cost)
+        matrix[one], matrix[:, one] = row, row
+        matrix[one, one] = np.inf
+        matrix[other], matrix[:, other] = np.inf, np.inf
+        weight[one] += weight[other]
+        names[one] = len(matrix) + step
+    return merges
+
+
+def _cut(merges: _Merges, n_experts: int, n_merges: int) -> Groups:
     members: dict[int, tuple[int, ...]] = {expert: (expert,) for expert in range(n_experts)}
-    for step in range(n_merges):
-        one, other = int(tree[step, 0]), int(tree[step, 1])
+    for step, (one, other, _) in enumerate(merges[:n_merges]):
         members[n_experts + step] = members.pop(one) + members.pop(other)
     return tuple(sorted(tuple(sorted(group)) for group in members.values()))
 
@@ -166,21 +207,28 @@ def merge(
     for block, parts in zip(require_blocks(merged), groups, strict=True):
         if sorted(expert for group in parts for expert in group) != list(range(block.n_experts)):
             raise ShrinkError(f"{block.name}: {parts} do not hold each of {block.n_experts} experts once.")
-        counts_E = torch.ones(block.n_experts, dtype=torch.float64)
-        if calibration is not None:
-            counts_E = calibration.layers[block.layer].count_ME.sum(0) + 1e-6
+        layer = None if calibration is None else calibration.layers[block.layer]
         if len(parts) < block.n_experts:
-            _merge_block(block, parts, counts_E, align=align, stock=stock)
+            _merge_block(block, parts, layer, align=align, stock=stock)
     return merged
 
 
-def _merge_block(block: MoEBlock, parts: Groups, counts_E: Tensor, *, align: bool, stock: bool) -> None:
+def _merge_block(
+    block: MoEBlock, parts: Groups, layer: LayerCalibration | None, *, align: bool, stock: bool
+) -> None:
+    counts_E = torch.ones(block.n_experts, dtype=torch.float64)
+    if layer is not None:
+        counts_E = layer.count_ME.sum(0) + 1e-6
     anchors = [max(group, key=lambda expert: (float(counts_E[expert]), -expert)) for group in parts]
     fused: dict[str, Tensor] = {
         name: tensor.detach().clone() for name, tensor in block.experts._parameters.items() if tensor is not None
     }
     for anchor, group in zip(anchors, parts, strict=True):
-        for name, tensor in _average(block.experts, anchor, group, counts_E, align=align).items():
+        merged = _average(block.experts, anchor, group, counts_E, align=align)
+        if layer is not None and len(group) > 1 and len(layer.label_N):
+            alone = expert_tensors(block.experts, anchor)
+            merged = min(merged, alone, key=lambda tensors: _error(block, layer, group, tensors))
+        for name, tensor in merged.items():
             fused[name][anchor] = tensor
     replaced(block.experts, fused)
     if stock:
@@ -212,6 +260,20 @@ def _average(
         for name, tensor in member.items():
             sums[name] += float(counts_E[expert]) / total * (tensor.float() - base[name].float())
     return {name: tensor.to(base[name].dtype) for name, tensor in sums.items()}
+
+
+def _error(block: MoEBlock, layer: LayerCalibration, group: Sequence[int], merged: dict[str, Tensor]) -> float:
+    """Return the squared change of the weighted outputs of a group's experts on the sampled tokens that chose them."""
+    total = 0.0
+    for expert in group:
+        chosen_NK = layer.index_NK == expert
+        gate_N = (layer.weights_NK * chosen_NK).sum(1)[chosen_NK.any(1)]
+        parameter = next(block.experts.parameters())
+        x_NH = layer.hidden_NH[chosen_NK.any(1)].to(device=parameter.device, dtype=parameter.dtype)
+        exact_NH = run_dense(block.experts, expert_tensors(block.experts, expert), x_NH)
+        change_N = (run_dense(block.experts, merged, x_NH) - exact_NH).double().pow(2).sum(1).cpu()
+        total += float((gate_N.double().pow(2) * change_N).sum())
+    return total
 
 
 def _average_rows(block: MoEBlock, anchors: Sequence[int], parts: Groups, counts_E: Tensor) -> None:

@@ -14,7 +14,7 @@ import torch
 from moe_backbone.smaller.calibration import Calibration
 from moe_backbone.smaller.criteria import choose_experts, score_experts
 from moe_backbone.smaller.data import LabelledTokens
-from moe_backbone.smaller.merging import cluster_experts, merge, output_distances, random_groups
+from moe_backbone.smaller.merging import cluster_experts, merge, merge_costs, random_groups, squared_gates
 from moe_backbone.smaller.mixed import BitCosts, choose_bits, expert_sizes, measure_bit_costs, mix_precision
 from moe_backbone.smaller.packing import BITS
 from moe_backbone.smaller.pruning import prune
@@ -86,7 +86,7 @@ class Workbench:
     request: Settings
     on_progress: Callable[[str, int, int], None]
     _importance: tuple[float, ...] | None = None
-    _distances: list[torch.Tensor] | None = None
+    _merge_costs: list[torch.Tensor] | None = None
     _costs: BitCosts | None = None
 
     @property
@@ -98,13 +98,13 @@ class Workbench:
         return self._importance
 
     @property
-    def distances(self) -> list[torch.Tensor]:
-        """Distances between the outputs of the experts of each layer."""
-        if self._distances is None:
+    def merge_costs(self) -> list[torch.Tensor]:
+        """What joining each two experts of each layer costs."""
+        if self._merge_costs is None:
             self.on_progress("comparing experts", 0, 1)
             pairs = zip(require_blocks(self.model), self.calibration.layers, strict=True)
-            self._distances = [output_distances(block, layer) for block, layer in pairs]
-        return self._distances
+            self._merge_costs = [merge_costs(block, layer) for block, layer in pairs]
+        return self._merge_costs
 
     @property
     def costs(self) -> BitCosts:
@@ -114,7 +114,7 @@ class Workbench:
                 self.model,
                 self.calibration,
                 bits=self.request.bits,
-                importance=self.importance,
+                probe=self.probe,
                 on_progress=lambda done, total: self.on_progress("measuring bits", done, total),
             )
         return self._costs
@@ -144,7 +144,10 @@ def _prune(bench: Workbench, budget: float) -> Iterator[Variant]:
 def _merge(bench: Workbench, budget: float) -> Iterator[Variant]:
     blocks = require_blocks(bench.model)
     floors = [experts_per_token(block) for block in blocks] if bench.request.stock else None
-    groups = cluster_experts(bench.distances, share=budget, per_layer=bench.request.stock, floors=floors)
+    used = [
+        squared_gates(layer, block.n_experts) for block, layer in zip(blocks, bench.calibration.layers, strict=True)
+    ]
+    groups = cluster_experts(bench.merge_costs, used, share=budget, per_layer=bench.request.stock, floors=floors)
     model = merge(bench.model, groups, bench.calibration, stock=bench.request.stock)
     counts = [len(parts) for parts in groups]
     yield Variant(

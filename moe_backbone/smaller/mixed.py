@@ -3,7 +3,8 @@
 Layer: ``moe_backbone``; imports torch, numpy and scipy.
 Source: MC-MoE, arXiv:2410.06270, section 3.2 (integer programming over importance and quantisation error). The cost of
 an expert in b bits is measured where it counts: the squared change of its weighted outputs on the sampled tokens that
-chose it, over the squared output of its block, times the importance of its layer. 0 bits is to prune it; its cost is the
+chose it, over the squared output of its block, times what such an error of its layer does to the next token: the KL
+divergence measured with all experts of the layer in 3 bits, per unit of error. 0 bits is to prune it; its cost is the
 error when its tokens are routed anew.
 
 Shape suffixes: E experts, L choices of bits, N sampled tokens, H model width, I inner width.
@@ -23,13 +24,17 @@ from torch import Tensor, nn
 
 from moe_backbone.blocks import MoEBlock
 from moe_backbone.smaller.calibration import Calibration, LayerCalibration
+from moe_backbone.smaller.data import LabelledTokens
 from moe_backbone.smaller.criteria import leave_one_out_errors
 from moe_backbone.smaller.masking import routed_output
 from moe_backbone.smaller.packed_experts import MATRICES, pack_experts
 from moe_backbone.smaller.packing import packed_bytes, quantise
 from moe_backbone.smaller.pruning import prune
-from moe_backbone.smaller.surgery import ShrinkError, experts_per_token, require_blocks
+from moe_backbone.smaller.quality import kl_divergence, next_tokens
+from moe_backbone.smaller.surgery import ShrinkError, experts_per_token, require_blocks, shared_copy
 from moe_backbone.smaller.units import expert_tensors, inner_states, run_dense
+
+_PROBED_BITS = 3
 
 __all__ = ["BitCosts", "choose_bits", "expert_sizes", "measure_bit_costs", "mix_precision"]
 
@@ -75,7 +80,7 @@ def measure_bit_costs(
     calibration: Calibration,
     *,
     bits: Sequence[int] = (2, 3, 4, 8),
-    importance: Sequence[float] | None = None,
+    probe: LabelledTokens | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> BitCosts:
     """Measure what each expert loses in each number of bits.
@@ -83,7 +88,7 @@ def measure_bit_costs(
     :param model: The model.
     :param calibration: Of the same model, with sampled tokens.
     :param bits: Choices, of 0, 2, 3, 4 and 8.
-    :param importance: Of each layer (:func:`~moe_backbone.smaller.skipping.layer_importance`); ``None`` for 1.
+    :param probe: A batch to measure on how much an error of each layer matters; ``None`` takes all layers alike.
     :param on_progress: Called with the layers done and their number.
     :returns: The costs.
     :raises ShrinkError: If the calibration does not fit the model.
@@ -92,10 +97,13 @@ def measure_bit_costs(
     if [layer.name for layer in calibration.layers] != [block.name for block in blocks]:
         raise ShrinkError("the calibration was made with a model of other layers. Calibrate this model.")
     choices = tuple(sorted(set(bits)))
-    weight = importance if importance is not None else [1.0] * len(blocks)
+    plain_NV = None if probe is None else next_tokens(model, probe)
     costs, sizes = [], []
     for block, layer in zip(blocks, calibration.layers, strict=True):
-        costs.append((weight[block.layer] + 1e-9) * _layer_costs(block, layer, choices))
+        cost_EL = _layer_costs(block, layer, choices)
+        if probe is not None and plain_NV is not None:
+            cost_EL = cost_EL * _sensitivity(model, block, layer, probe, plain_NV)
+        costs.append(cost_EL)
         sizes.append(torch.tensor([expert_sizes(block, choices)] * block.n_experts))
         if on_progress is not None:
             on_progress(block.layer + 1, len(blocks))
@@ -132,6 +140,16 @@ def _layer_costs(block: MoEBlock, layer: LayerCalibration, choices: tuple[int, .
             error_N = (changed_NH - plain_NH).double().pow(2).sum(1).cpu()
             costs[expert, place] = float((gate_N.double().pow(2) * error_N).sum()) / energy
     return costs
+
+
+def _sensitivity(model: Any, block: MoEBlock, layer: LayerCalibration, probe: LabelledTokens, plain_NV: Tensor) -> float:
+    """Return the divergence of the next token per unit of relative squared error of one layer's experts."""
+    error = float(_layer_costs(block, layer, (_PROBED_BITS,)).sum())
+    changed = shared_copy(model)
+    holder = require_blocks(changed)[block.layer].block
+    holder.experts = pack_experts(block.experts, [_PROBED_BITS] * block.n_experts)
+    divergence = kl_divergence(plain_NV, next_tokens(changed, probe))
+    return max(divergence, 1e-12) / error if error > 0 else 1.0
 
 
 def _rounded(experts: nn.Module, tensors: dict[str, Tensor], width: int) -> dict[str, Tensor]:

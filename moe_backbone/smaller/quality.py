@@ -19,7 +19,7 @@ from torch import Tensor
 from moe_backbone.smaller.data import LabelledTokens
 from moe_backbone.smaller.surgery import ShrinkError
 
-__all__ = ["LabelQuality", "Quality", "Reference", "Speed", "compare_speed", "judge", "reference"]
+__all__ = ["LabelQuality", "Quality", "Reference", "Speed", "compare_speed", "judge", "kl_divergence", "next_tokens", "reference"]
 
 _MOST_VALUES = 400_000_000  # of the original's distribution, float32: 1.6 GB
 
@@ -129,6 +129,21 @@ def _log_p(model: Any, batch: LabelledTokens) -> tuple[Tensor, Tensor, Tensor]:
     judged = batch.label_BS[:, 1:] >= 0
     log_p_NV = logits[judged.to(device)].float().log_softmax(-1).cpu()
     return log_p_NV, batch.ids_BS[:, 1:][judged], batch.label_BS[:, 1:][judged]
+
+
+@torch.no_grad()
+def next_tokens(model: Any, tokens: LabelledTokens) -> Tensor:
+    """Return the log-probabilities of the next token at every place that is not padding. *Shape:* ``(N, V)``."""
+    device = next(model.parameters()).device
+    mask = (tokens.label_BS >= 0).to(device)
+    logits = model(input_ids=tokens.ids_BS.to(device), attention_mask=mask.long()).logits
+    log_p_NV: Tensor = logits[mask].float().log_softmax(-1)
+    return log_p_NV
+
+
+def kl_divergence(log_p_NV: Tensor, log_q_NV: Tensor) -> float:
+    """Return the mean of KL(p, q) over places, in nats."""
+    return float((log_p_NV.exp() * (log_p_NV - log_q_NV)).sum(-1).mean())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

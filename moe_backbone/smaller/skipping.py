@@ -23,6 +23,7 @@ from moe_backbone.blocks import MoEBlock, edit_routing
 from moe_backbone.smaller.calibration import Calibration
 from moe_backbone.smaller.data import LabelledTokens
 from moe_backbone.smaller.frontier import Found, frontier_search
+from moe_backbone.smaller.quality import kl_divergence, next_tokens
 from moe_backbone.smaller.sentinels import drop_slots, no_expert_allowed, understands_no_expert
 from moe_backbone.smaller.surgery import ShrinkError, require_blocks
 
@@ -158,27 +159,15 @@ def layer_importance(model: Any, tokens: LabelledTokens) -> tuple[float, ...]:
     :returns: Mean KL divergence in nats, over the largest; all 1 if nothing changes anything.
     """
     blocks = require_blocks(model)
-    plain_NV = _log_p(model, tokens)
+    plain_NV = next_tokens(model, tokens)
     found = []
     for layer in range(len(blocks)):
         alone = tuple(0.0 if other == layer else 1.0 for other in range(len(blocks)))
         policy = SkipPolicy(layer_importance=alone, text_threshold=1e-30, evidence_threshold=1e-30)
         with skipping(model, policy):
-            found.append(_kl(plain_NV, _log_p(model, tokens)))
+            found.append(kl_divergence(plain_NV, next_tokens(model, tokens)))
     largest = max(found)
     return tuple(kl / largest for kl in found) if largest > 0 else tuple(1.0 for _ in found)
-
-
-def _log_p(model: Any, tokens: LabelledTokens) -> Tensor:
-    device = next(model.parameters()).device
-    mask = (tokens.label_BS >= 0).to(device)
-    logits = model(input_ids=tokens.ids_BS.to(device), attention_mask=mask.long()).logits
-    log_p_NV: Tensor = logits[mask].float().log_softmax(-1)
-    return log_p_NV
-
-
-def _kl(log_p_NV: Tensor, log_q_NV: Tensor) -> float:
-    return float((log_p_NV.exp() * (log_p_NV - log_q_NV)).sum(-1).mean())
 
 
 def threshold_candidates(
@@ -243,7 +232,7 @@ def find_policy(
     if not 0 < run <= 1:
         raise ShrinkError(f"the share of slots to run must be in (0, 1], got {run}.")
     text, evidence = threshold_candidates(calibration, importance, text_label=text_label, steps=steps)
-    plain_NV = _log_p(model, tokens)
+    plain_NV = next_tokens(model, tokens)
 
     def policy(first: int, second: int) -> SkipPolicy:
         return SkipPolicy(
@@ -256,7 +245,7 @@ def find_policy(
     def evaluate(first: int, second: int) -> tuple[float, float]:
         with skipping(model, policy(first, second)) as running:
             running.set_labels(tokens)
-            loss = _kl(plain_NV, _log_p(model, tokens))
+            loss = kl_divergence(plain_NV, next_tokens(model, tokens))
         return running.share, loss
 
     found = frontier_search(len(text), len(evidence), evaluate, target=1 - run - 1e-9)
