@@ -33,8 +33,8 @@ from moe_backbone.smaller.units import run_slots
 
 __all__ = ["Calibration", "LayerCalibration", "calibrate", "load_calibration", "model_sha256"]
 
-_SUMS = ("count_ME", "gate_ME", "reap_ME")
-_SAMPLE = ("hidden_NH", "index_NK", "weights_NK", "label_N")
+_SUMS = ("counts", "gates", "reaps")
+_SAMPLE = ("hidden", "index", "weights", "label")
 _FEW = 16  # an expert with fewer tokens has been seen too seldom to be judged
 
 
@@ -43,25 +43,25 @@ class LayerCalibration:
     """What one layer did.
 
     :param name: Name of the block in the model.
-    :param count_ME: Slots that went to each expert, by label. *Shape:* ``(M, E)``, float64.
-    :param gate_ME: Sum of their weights.
-    :param reap_ME: Sum of weight times norm of the expert's output.
+    :param counts: Slots that went to each expert, by label. *Shape:* ``(M, E)``, float64.
+    :param gates: Sum of their weights.
+    :param reaps: Sum of weight times norm of the expert's output.
     :param n_seen: Tokens seen, padding left out.
-    :param hidden_NH: States of the tokens in the reservoir. *Shape:* ``(N, H)``.
-    :param index_NK: Their experts. *Shape:* ``(N, K)``.
-    :param weights_NK: The weights of those. *Shape:* ``(N, K)``.
-    :param label_N: Their labels. *Shape:* ``(N,)``.
+    :param hidden: States of the tokens in the reservoir. *Shape:* ``(N, H)``.
+    :param index: Their experts. *Shape:* ``(N, K)``.
+    :param weights: The weights of those. *Shape:* ``(N, K)``.
+    :param label: Their labels. *Shape:* ``(N,)``.
     """
 
     name: str
-    count_ME: Tensor
-    gate_ME: Tensor
-    reap_ME: Tensor
+    counts: Tensor
+    gates: Tensor
+    reaps: Tensor
     n_seen: int
-    hidden_NH: Tensor
-    index_NK: Tensor
-    weights_NK: Tensor
-    label_N: Tensor
+    hidden: Tensor
+    index: Tensor
+    weights: Tensor
+    label: Tensor
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,7 +127,9 @@ def load_calibration(file: Path) -> Calibration:
                 for place, (name, n_seen) in enumerate(head.pop("layers"))
             ]
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ShrinkError(f"{file} is no calibration that can be read: {error}. Remove it and calibrate again.") from error
+        raise ShrinkError(
+            f"{file} is no calibration that can be read: {error}. Remove it and calibrate again."
+        ) from error
     for key in ("labels", "tokens", "notes"):
         head[key] = tuple(head[key])
     return Calibration(layers=layers, **head)
@@ -172,7 +174,7 @@ def calibrate(
     """
     blocks = require_blocks(model)
     if tokens.n_tokens < least_tokens:
-        counts = ", ".join(f"{name}: {int((tokens.label_BS == place).sum())}" for place, name in enumerate(tokens.labels))
+        counts = ", ".join(f"{name}: {int((tokens.label == place).sum())}" for place, name in enumerate(tokens.labels))
         raise ShrinkError(
             f"{tokens.n_tokens} tokens ({counts}) are too few to calibrate on; at least {least_tokens} are needed. "
             "Give more text."
@@ -205,7 +207,9 @@ def _resumed(file: Path | None, model_hash: str, text_hash: str) -> Calibration 
     found = load_calibration(file)
     for what, got, wanted in (("model", found.model_sha256, model_hash), ("text", found.text_sha256, text_hash)):
         if got != wanted:
-            raise ShrinkError(f"{file} was made with another {what} (or other settings). Name another file, or remove it.")
+            raise ShrinkError(
+                f"{file} was made with another {what} (or other settings). Name another file, or remove it."
+            )
     return found
 
 
@@ -222,10 +226,10 @@ def _empty(blocks: tuple[MoEBlock, ...], model_hash: str, text_hash: str, tokens
                 name=block.name,
                 n_seen=0,
                 **{name: torch.zeros(*shape, block.n_experts, dtype=torch.float64) for name in _SUMS},
-                hidden_NH=torch.zeros(0, block.width),
-                index_NK=torch.zeros(0, 0, dtype=torch.long),
-                weights_NK=torch.zeros(0, 0),
-                label_N=torch.zeros(0, dtype=torch.long),
+                hidden=torch.zeros(0, block.width),
+                index=torch.zeros(0, 0, dtype=torch.long),
+                weights=torch.zeros(0, 0),
+                label=torch.zeros(0, dtype=torch.long),
             )
             for block in blocks
         ],
@@ -233,7 +237,7 @@ def _empty(blocks: tuple[MoEBlock, ...], model_hash: str, text_hash: str, tokens
 
 
 def _run(model: Any, batch: LabelledTokens, state: Calibration, *, n_sampled: int, seed: int) -> None:
-    label_T = batch.label_BS.reshape(-1)
+    label_T = batch.label.reshape(-1)
 
     def record(block: MoEBlock, hidden_TH: Tensor, index_TK: Tensor, weights_TK: Tensor) -> tuple[Tensor, Tensor]:
         layer = state.layers[block.layer]
@@ -248,7 +252,7 @@ def _run(model: Any, batch: LabelledTokens, state: Calibration, *, n_sampled: in
 
     device = next(model.parameters()).device
     with torch.no_grad(), edit_routing(model, record):
-        model(input_ids=batch.ids_BS.to(device), attention_mask=(batch.label_BS >= 0).long().to(device))
+        model(input_ids=batch.ids.to(device), attention_mask=(batch.label >= 0).long().to(device))
     state.tokens = tuple(n + int((label_T == place).sum()) for place, n in enumerate(state.tokens))
 
 
@@ -262,9 +266,9 @@ def _add_sums(
     gate = weights_TK.reshape(-1)[slots].double().cpu()
     place = label_T.repeat_interleave(top_k)[slots.cpu()] * n_experts + expert.cpu()
     for sums, values in (
-        (layer.count_ME, torch.ones_like(gate)),
-        (layer.gate_ME, gate),
-        (layer.reap_ME, gate * norm.double().cpu()),
+        (layer.counts, torch.ones_like(gate)),
+        (layer.gates, gate),
+        (layer.reaps, gate * norm.double().cpu()),
     ):
         sums.view(-1).index_add_(0, place, values)
 
@@ -280,10 +284,10 @@ def _add_sample(
     generator: torch.Generator,
 ) -> None:
     new = {
-        "hidden_NH": hidden_TH.float().cpu(), "index_NK": index_TK.cpu().long(),
-        "weights_NK": weights_TK.float().cpu(), "label_N": label_T,
+        "hidden": hidden_TH.float().cpu(), "index": index_TK.cpu().long(),
+        "weights": weights_TK.float().cpu(), "label": label_T,
     }  # fmt: skip
-    room = max(0, n_sampled - len(layer.label_N))
+    room = max(0, n_sampled - len(layer.label))
     head = {name: values[:room] for name, values in new.items()}
     for name, values in head.items():
         old = getattr(layer, name)
@@ -301,7 +305,7 @@ def _add_sample(
 def _notes(state: Calibration) -> tuple[str, ...]:
     notes = []
     for layer in state.layers:
-        counts = layer.count_ME.sum(0)
+        counts = layer.counts.sum(0)
         few = [f"{expert} ({int(count)})" for expert, count in enumerate(counts.tolist()) if count < _FEW]
         if few:
             shown = ", ".join(few[:6]) + (" …" if len(few) > 6 else "")

@@ -77,12 +77,12 @@ def _label_weights(calibration: Calibration, label_weights: Mapping[str, float] 
 
 
 def _from_sums(layer: LayerCalibration, criterion: str, weight_M: Tensor) -> Tensor:
-    count_E = weight_M @ layer.count_ME
+    count_E = weight_M @ layer.counts
     if criterion == "frequency":
         return count_E
     if criterion == "gate_mass":
-        return weight_M @ layer.gate_ME
-    return torch.where(count_E > 0, (weight_M @ layer.reap_ME) / count_E.clamp_min(1e-300), 0.0)
+        return weight_M @ layer.gates
+    return torch.where(count_E > 0, (weight_M @ layer.reaps) / count_E.clamp_min(1e-300), 0.0)
 
 
 def leave_one_out_errors(block: MoEBlock, layer: LayerCalibration, *, weight_M: Tensor | None = None) -> Tensor:
@@ -96,17 +96,17 @@ def leave_one_out_errors(block: MoEBlock, layer: LayerCalibration, *, weight_M: 
     :returns: Errors >= 0; 0 where the expert was never chosen. *Shape:* ``(E,)``, float64.
     :raises ShrinkError: If nothing was sampled, or every expert is needed.
     """
-    if not len(layer.label_N):
+    if not len(layer.label):
         raise ShrinkError(f"{layer.name}: the calibration kept no states; set n_sampled above 0.")
     if experts_per_token(block) >= block.n_experts:
         return torch.ones(block.n_experts, dtype=torch.float64)  # no expert can go
-    weight_N = torch.ones(len(layer.label_N), dtype=torch.float64)
+    weight_N = torch.ones(len(layer.label), dtype=torch.float64)
     if weight_M is not None:
-        weight_N = weight_M[layer.label_N]
+        weight_N = weight_M[layer.label]
     parameter = next(block.experts.parameters())
-    hidden_NH = layer.hidden_NH.to(device=parameter.device, dtype=parameter.dtype)
-    index_NK = layer.index_NK.to(parameter.device)
-    full_NH = routed_output(block, hidden_NH, index_NK, layer.weights_NK.to(parameter.device))
+    hidden_NH = layer.hidden.to(device=parameter.device, dtype=parameter.dtype)
+    index_NK = layer.index.to(parameter.device)
+    full_NH = routed_output(block, hidden_NH, index_NK, layer.weights.to(parameter.device))
     energy = float((weight_N * full_NH.double().pow(2).sum(1).cpu()).sum()) or 1.0
     errors = torch.zeros(block.n_experts, dtype=torch.float64)
     for expert in range(block.n_experts):

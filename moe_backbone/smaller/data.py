@@ -27,40 +27,40 @@ class LabelledTokens:
     """Rows of tokens, each token with the label of what it stands for.
 
     :param labels: Names of the labels; ``label_BS`` holds places in it.
-    :param ids_BS: Token ids. *Shape:* ``(B, S)``.
-    :param label_BS: Label of each token; -1 is padding, which is not counted. *Shape:* ``(B, S)``.
+    :param ids: Token ids. *Shape:* ``(B, S)``.
+    :param label: Label of each token; -1 is padding, which is not counted. *Shape:* ``(B, S)``.
     :raises ShrinkError: If the shapes differ or a label does not exist.
     """
 
     labels: tuple[str, ...]
-    ids_BS: Tensor
-    label_BS: Tensor
+    ids: Tensor
+    label: Tensor
 
     def __post_init__(self) -> None:
-        if self.ids_BS.ndim != 2 or self.ids_BS.shape != self.label_BS.shape:
+        if self.ids.ndim != 2 or self.ids.shape != self.label.shape:
             raise ShrinkError(
-                f"ids {tuple(self.ids_BS.shape)} and labels {tuple(self.label_BS.shape)} must have one shape (B, S)."
+                f"ids {tuple(self.ids.shape)} and labels {tuple(self.label.shape)} must have one shape (B, S)."
             )
-        if self.label_BS.numel() and not -1 <= int(self.label_BS.min()) <= int(self.label_BS.max()) < len(self.labels):
+        if self.label.numel() and not -1 <= int(self.label.min()) <= int(self.label.max()) < len(self.labels):
             raise ShrinkError(f"labels must be -1 (padding) or 0 … {len(self.labels) - 1}.")
 
     @property
     def n_tokens(self) -> int:
         """Tokens that are not padding."""
-        return int((self.label_BS >= 0).sum())
+        return int((self.label >= 0).sum())
 
     def batches(self, rows: int) -> list[LabelledTokens]:
         """Cut into batches of at most ``rows`` rows."""
-        return [self.rows(slice(start, start + rows)) for start in range(0, len(self.ids_BS), rows)]
+        return [self.rows(slice(start, start + rows)) for start in range(0, len(self.ids), rows)]
 
     def rows(self, which: slice | list[int]) -> LabelledTokens:
         """Return some of the rows."""
-        return LabelledTokens(labels=self.labels, ids_BS=self.ids_BS[which], label_BS=self.label_BS[which])
+        return LabelledTokens(labels=self.labels, ids=self.ids[which], label=self.label[which])
 
     def sha256(self) -> str:
         """Return a hash over labels and tokens, which tells calibrations apart."""
         digest = hashlib.sha256("\n".join(self.labels).encode())
-        for tensor in (self.ids_BS, self.label_BS):
+        for tensor in (self.ids, self.label):
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.to(torch.int64).contiguous().numpy().tobytes())
         return digest.hexdigest()
@@ -73,8 +73,8 @@ def pack_texts(
 
     :param tokenizer: A tokenizer of transformers, or anything that is called as one.
     :param texts: Texts by label, e.g. ``{"text": […], "graph": […]}``.
-    :param length: Tokens per row, at least 8. The end of a text that does not fill a row is padded, or left out where it
-        is shorter than 8 tokens.
+    :param length: Tokens per row, at least 8. The end of a text that does not fill a row is padded, or left out where
+        it is shorter than 8 tokens.
     :param limit: The most rows of each label, spread evenly over its text; ``None`` keeps all.
     :returns: The rows, label by label.
     :raises ShrinkError: If nothing is left.
@@ -93,7 +93,7 @@ def pack_texts(
             label.append(torch.tensor([place] * len(row) + [-1] * padding))
     if not ids:
         raise ShrinkError(f"the text holds no row of {_LEAST_ROW} tokens ({', '.join(texts) or 'no text'} given).")
-    return LabelledTokens(labels=tuple(texts), ids_BS=torch.stack(ids), label_BS=torch.stack(label))
+    return LabelledTokens(labels=tuple(texts), ids=torch.stack(ids), label=torch.stack(label))
 
 
 def _rows(ids: Sequence[int], length: int) -> list[list[int]]:
@@ -114,9 +114,9 @@ def split_held_out(tokens: LabelledTokens, *, share: float = 0.25) -> tuple[Labe
     every = max(2, round(1 / share))
     held: list[int] = []
     for place, name in enumerate(tokens.labels):
-        rows = [row for row, label in enumerate(tokens.label_BS[:, 0].tolist()) if label == place]
+        rows = [row for row, label in enumerate(tokens.label[:, 0].tolist()) if label == place]
         if len(rows) < 2:
             raise ShrinkError(f"{name!r} has {len(rows)} rows; at least 2 are needed to hold one out. Give more text.")
         held.extend(rows[min(every, len(rows)) - 1 :: every])
-    kept = [row for row in range(len(tokens.ids_BS)) if row not in set(held)]
+    kept = [row for row in range(len(tokens.ids)) if row not in set(held)]
     return tokens.rows(kept), tokens.rows(sorted(held))

@@ -1,16 +1,16 @@
 """Merge experts that do alike: cluster them by their outputs, line up their inner units, average them.
 
 Layer: ``moe_backbone``; imports torch and numpy.
-Sources: HC-SMoE, arXiv:2410.08589 (hierarchical clustering on outputs, frequency-weighted averages); M-SMoE,
-arXiv:2310.01334 (permutation alignment before averaging). Clusters are joined by Ward's rule with experts weighted by the
-square of their gates: joining two costs what it changes of the block's output, were the merged outputs averages. The
-weights' average often is not the outputs' average, so where the most used member alone comes closer on the sampled tokens,
-it stands for its group. As in both papers, the router keeps all its rows and the ids it
-chooses are mapped to the merged experts; the weights of two that became one are added, so merging identical experts changes
-nothing. A stock checkpoint has no such map: there the rows of merged experts are averaged too (``stock=True``), which is
-exact only where those rows were equal, and its quality is measured like any other.
+Sources: HC-SMoE, arXiv:2410.08589 (hierarchical clustering on outputs, averages weighted by use); M-SMoE,
+arXiv:2310.01334 (permutation alignment before averaging). Clusters are joined by Ward's rule with experts weighted by
+the square of their gates: joining two costs what it changes of the block's output, were the merged outputs averages.
+The average of the weights often does not give the average of the outputs, so where the most used member alone comes
+closer on the sampled tokens, it stands for its group. As in both papers, the router keeps all its rows and the ids it
+chooses are mapped to the merged experts; the weights of two that became one are added, so merging identical experts
+changes nothing. A stock checkpoint has no such map: there the rows of merged experts are averaged too (``stock=True``),
+which is exact only where those rows were equal, and its quality is measured like any other.
 
-Shape suffixes: T tokens, H model width, E experts, C clusters, K experts per token, N sampled tokens.
+Shape suffixes: T tokens, H model width, E experts, K experts per token, N sampled tokens.
 """
 
 from __future__ import annotations
@@ -35,7 +35,17 @@ from moe_backbone.smaller.surgery import (
 )
 from moe_backbone.smaller.units import aligned, expert_tensors, run_dense, run_slots
 
-__all__ = ["MAP_BUFFER", "Groups", "cluster_experts", "install_map", "map_slots", "merge", "merge_costs", "random_groups", "squared_gates"]
+__all__ = [
+    "MAP_BUFFER",
+    "Groups",
+    "cluster_experts",
+    "install_map",
+    "map_slots",
+    "merge",
+    "merge_costs",
+    "random_groups",
+    "squared_gates",
+]
 
 Groups = tuple[tuple[int, ...], ...]
 """The experts of one layer, each in one group, groups by their least member."""
@@ -54,18 +64,18 @@ def merge_costs(block: MoEBlock, layer: LayerCalibration) -> Tensor:
         same, and for one that is never used. *Shape:* ``(E, E)``, float64.
     :raises ShrinkError: If nothing was sampled.
     """
-    if not len(layer.label_N):
+    if not len(layer.label):
         raise ShrinkError(f"{layer.name}: the calibration kept no states; set n_sampled above 0.")
     parameter = next(block.experts.parameters())
-    hidden_NH = layer.hidden_NH[:_MOST_SAMPLED].to(device=parameter.device, dtype=parameter.dtype)
+    hidden_NH = layer.hidden[:_MOST_SAMPLED].to(device=parameter.device, dtype=parameter.dtype)
     outputs = [
         run_slots(block, hidden_NH, torch.full((len(hidden_NH),), expert, device=parameter.device)).double().cpu()
         for expert in range(block.n_experts)
     ]
     used_E = squared_gates(layer, block.n_experts) + 1e-9
-    top_k = layer.index_NK.shape[1]
-    picked = layer.index_NK[: len(hidden_NH)]
-    gates = layer.weights_NK[: len(hidden_NH)].double()
+    top_k = layer.index.shape[1]
+    picked = layer.index[: len(hidden_NH)]
+    gates = layer.weights[: len(hidden_NH)].double()
     stacked_ENH = torch.stack(outputs)
     places = torch.arange(len(hidden_NH))
     y_NH = sum(gates[:, slot, None] * stacked_ENH[picked[:, slot], places] for slot in range(top_k))
@@ -82,9 +92,9 @@ def merge_costs(block: MoEBlock, layer: LayerCalibration) -> Tensor:
 def squared_gates(layer: LayerCalibration, n_experts: int) -> Tensor:
     """Return the mean over sampled tokens of each expert's squared gate weight. *Shape:* ``(E,)``, float64."""
     sums = torch.zeros(n_experts + 1, dtype=torch.float64)
-    slots = layer.index_NK.reshape(-1).clamp(0, n_experts)
-    sums.index_add_(0, slots, layer.weights_NK.reshape(-1).double().pow(2))
-    return sums[:n_experts] / max(len(layer.label_N), 1)
+    slots = layer.index.reshape(-1).clamp(0, n_experts)
+    sums.index_add_(0, slots, layer.weights.reshape(-1).double().pow(2))
+    return sums[:n_experts] / max(len(layer.label), 1)
 
 
 def cluster_experts(
@@ -213,19 +223,17 @@ def merge(
     return merged
 
 
-def _merge_block(
-    block: MoEBlock, parts: Groups, layer: LayerCalibration | None, *, align: bool, stock: bool
-) -> None:
+def _merge_block(block: MoEBlock, parts: Groups, layer: LayerCalibration | None, *, align: bool, stock: bool) -> None:
     counts_E = torch.ones(block.n_experts, dtype=torch.float64)
     if layer is not None:
-        counts_E = layer.count_ME.sum(0) + 1e-6
+        counts_E = layer.counts.sum(0) + 1e-6
     anchors = [max(group, key=lambda expert: (float(counts_E[expert]), -expert)) for group in parts]
     fused: dict[str, Tensor] = {
         name: tensor.detach().clone() for name, tensor in block.experts._parameters.items() if tensor is not None
     }
     for anchor, group in zip(anchors, parts, strict=True):
         merged = _average(block.experts, anchor, group, counts_E, align=align)
-        if layer is not None and len(group) > 1 and len(layer.label_N):
+        if layer is not None and len(group) > 1 and len(layer.label):
             alone = expert_tensors(block.experts, anchor)
             merged = min(merged, alone, key=lambda tensors: _error(block, layer, group, tensors))
         for name, tensor in merged.items():
@@ -266,10 +274,10 @@ def _error(block: MoEBlock, layer: LayerCalibration, group: Sequence[int], merge
     """Return the squared change of the weighted outputs of a group's experts on the sampled tokens that chose them."""
     total = 0.0
     for expert in group:
-        chosen_NK = layer.index_NK == expert
-        gate_N = (layer.weights_NK * chosen_NK).sum(1)[chosen_NK.any(1)]
+        chosen_NK = layer.index == expert
+        gate_N = (layer.weights * chosen_NK).sum(1)[chosen_NK.any(1)]
         parameter = next(block.experts.parameters())
-        x_NH = layer.hidden_NH[chosen_NK.any(1)].to(device=parameter.device, dtype=parameter.dtype)
+        x_NH = layer.hidden[chosen_NK.any(1)].to(device=parameter.device, dtype=parameter.dtype)
         exact_NH = run_dense(block.experts, expert_tensors(block.experts, expert), x_NH)
         change_N = (run_dense(block.experts, merged, x_NH) - exact_NH).double().pow(2).sum(1).cpu()
         total += float((gate_N.double().pow(2) * change_N).sum())

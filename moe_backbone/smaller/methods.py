@@ -126,9 +126,7 @@ def _prune(bench: Workbench, budget: float) -> Iterator[Variant]:
     request = bench.request
 
     def pruned(criterion: str, seed: int) -> tuple[Any, list[int]]:
-        scores = score_experts(
-            blocks, bench.calibration, criterion, label_weights=request.label_weights, seed=seed
-        )
+        scores = score_experts(blocks, bench.calibration, criterion, label_weights=request.label_weights, seed=seed)
         kept = choose_experts(scores, share=budget, floors=floors, per_layer=request.stock)
         return prune(bench.model, kept), [len(ids) for ids in kept]
 
@@ -136,9 +134,7 @@ def _prune(bench: Workbench, budget: float) -> Iterator[Variant]:
     details = {"criterion": request.criterion, "experts_per_layer": counts}
     yield Variant(name="prune", budget=budget, model=model, is_result=True, is_timed=True, details=details)
     draws = [pruned("random", request.seed + draw)[0] for draw in range(_DRAWS)]
-    yield Variant(
-        name="prune, random", budget=budget, model=draws[0], more_draws=tuple(draws[1:]), details={"draws": _DRAWS}
-    )
+    yield Variant(name="random", budget=budget, model=draws[0], more_draws=tuple(draws[1:]), details={"draws": _DRAWS})
 
 
 def _merge(bench: Workbench, budget: float) -> Iterator[Variant]:
@@ -163,16 +159,12 @@ def _merge(bench: Workbench, budget: float) -> Iterator[Variant]:
         )
         for draw in range(_DRAWS)
     ]
-    yield Variant(
-        name="merge, random", budget=budget, model=draws[0], more_draws=tuple(draws[1:]), details={"draws": _DRAWS}
-    )
+    yield Variant(name="random", budget=budget, model=draws[0], more_draws=tuple(draws[1:]), details={"draws": _DRAWS})
 
 
 def _skip(bench: Workbench, budget: float) -> Iterator[Variant]:
     bench.on_progress("searching thresholds", 0, 1)
-    policy, found = find_policy(
-        bench.model, bench.calibration, bench.probe, run=budget, importance=bench.importance
-    )
+    policy, found = find_policy(bench.model, bench.calibration, bench.probe, run=budget, importance=bench.importance)
     details = {
         "text_threshold": policy.text_threshold,
         "evidence_threshold": policy.evidence_threshold,
@@ -184,7 +176,7 @@ def _skip(bench: Workbench, budget: float) -> Iterator[Variant]:
         name="skip", budget=budget, model=bench.model, policy=policy, is_result=True, is_timed=True, details=details
     )
     yield Variant(
-        name="skip, random", budget=budget, model=bench.model, random_share=found.skipped, details={"draws": _DRAWS}
+        name="random", budget=budget, model=bench.model, random_share=found.skipped, details={"draws": _DRAWS}
     )
 
 
@@ -205,9 +197,9 @@ def _mixed(bench: Workbench, budget: float) -> Iterator[Variant]:
     widest = _widest_uniform(bench, budget)
     if widest is not None:
         uniform = [(widest,) * len(own) for own in bits]
-        yield Variant(name=f"uniform {widest} bits", budget=budget, model=packed(uniform))
+        yield Variant(name=f"uniform {widest}", budget=budget, model=packed(uniform))
     shuffled = _shuffled(bits, seed=bench.request.seed)
-    yield Variant(name="mixed, random", budget=budget, model=packed(shuffled), details={"draws": 1})
+    yield Variant(name="random", budget=budget, model=packed(shuffled), details={"draws": 1})
 
 
 def _widest_uniform(bench: Workbench, budget: float) -> int | None:

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from moe_backbone.blocks import MoEBlock
 from moe_backbone.smaller.calibration import Calibration, LayerCalibration
-from moe_backbone.smaller.data import LabelledTokens
 from moe_backbone.smaller.criteria import leave_one_out_errors
+from moe_backbone.smaller.data import LabelledTokens
 from moe_backbone.smaller.masking import routed_output
 from moe_backbone.smaller.packed_experts import MATRICES, pack_experts
 from moe_backbone.smaller.packing import packed_bytes, quantise
@@ -44,15 +44,15 @@ class BitCosts:
     """What each expert costs in each number of bits.
 
     :param bits: The choices, rising; 0 is to prune.
-    :param cost_EL: Relative squared error of each expert of each layer; infinity where a choice is not allowed.
-    :param bytes_EL: Stored bytes.
+    :param cost: Relative squared error of each expert of each layer; infinity where a choice is not allowed.
+    :param size: Stored bytes.
     :param n_weights: Weights of one expert, for each layer.
     :param spare: The most experts of each layer that may be pruned.
     """
 
     bits: tuple[int, ...]
-    cost_EL: tuple[Tensor, ...]
-    bytes_EL: tuple[Tensor, ...]
+    cost: tuple[Tensor, ...]
+    size: tuple[Tensor, ...]
     n_weights: tuple[int, ...]
     spare: tuple[int, ...]
 
@@ -60,7 +60,9 @@ class BitCosts:
 def expert_sizes(block: MoEBlock, bits: Sequence[int]) -> list[int]:
     """Return the stored bytes of one expert of ``block`` in each number of bits."""
     return [
-        sum(packed_bytes(*_rows_columns(block.experts, name), width) for name in _matrices(block.experts)) if width else 0
+        sum(packed_bytes(*_rows_columns(block.experts, name), width) for name in _matrices(block.experts))
+        if width
+        else 0
         for width in bits
     ]
 
@@ -109,8 +111,8 @@ def measure_bit_costs(
             on_progress(block.layer + 1, len(blocks))
     return BitCosts(
         bits=choices,
-        cost_EL=tuple(costs),
-        bytes_EL=tuple(sizes),
+        cost=tuple(costs),
+        size=tuple(sizes),
         n_weights=tuple(
             sum(block.experts.get_parameter(name)[0].numel() for name in _matrices(block.experts)) for block in blocks
         ),
@@ -120,16 +122,16 @@ def measure_bit_costs(
 
 def _layer_costs(block: MoEBlock, layer: LayerCalibration, choices: tuple[int, ...]) -> Tensor:
     parameter = next(block.experts.parameters())
-    hidden_NH = layer.hidden_NH.to(device=parameter.device, dtype=parameter.dtype)
-    index_NK = layer.index_NK.to(parameter.device)
-    full_NH = routed_output(block, hidden_NH, index_NK, layer.weights_NK.to(parameter.device))
+    hidden_NH = layer.hidden.to(device=parameter.device, dtype=parameter.dtype)
+    index_NK = layer.index.to(parameter.device)
+    full_NH = routed_output(block, hidden_NH, index_NK, layer.weights.to(parameter.device))
     energy = float(full_NH.double().pow(2).sum()) or 1.0
     costs = torch.zeros(block.n_experts, len(choices), dtype=torch.float64)
     if 0 in choices:
         costs[:, choices.index(0)] = leave_one_out_errors(block, layer)
     for expert in range(block.n_experts):
-        chosen_NK = layer.index_NK == expert
-        gate_N = (layer.weights_NK * chosen_NK).sum(1)[chosen_NK.any(1)]
+        chosen_NK = layer.index == expert
+        gate_N = (layer.weights * chosen_NK).sum(1)[chosen_NK.any(1)]
         x_NH = hidden_NH[chosen_NK.any(1).to(hidden_NH.device)]
         exact = expert_tensors(block.experts, expert)
         plain_NH = run_dense(block.experts, exact, x_NH)
@@ -142,7 +144,9 @@ def _layer_costs(block: MoEBlock, layer: LayerCalibration, choices: tuple[int, .
     return costs
 
 
-def _sensitivity(model: Any, block: MoEBlock, layer: LayerCalibration, probe: LabelledTokens, plain_NV: Tensor) -> float:
+def _sensitivity(
+    model: Any, block: MoEBlock, layer: LayerCalibration, probe: LabelledTokens, plain_NV: Tensor
+) -> float:
     """Return the divergence of the next token per unit of relative squared error of one layer's experts."""
     error = float(_layer_costs(block, layer, (_PROBED_BITS,)).sum())
     changed = shared_copy(model)
@@ -170,9 +174,9 @@ def choose_bits(costs: BitCosts, *, average_bits: float) -> list[tuple[int, ...]
     :returns: Bits of each expert, for each layer.
     :raises ShrinkError: If the cheapest choice is larger than the budget.
     """
-    cost = torch.cat(list(costs.cost_EL)).numpy()
-    size = torch.cat(list(costs.bytes_EL)).double().numpy()
-    counts = [len(layer) for layer in costs.cost_EL]
+    cost = torch.cat(list(costs.cost)).numpy()
+    size = torch.cat(list(costs.size)).double().numpy()
+    counts = [len(layer) for layer in costs.cost]
     n_experts, n_choices = cost.shape
     budget = average_bits / 8 * sum(n * weights for n, weights in zip(counts, costs.n_weights, strict=True))
     least = float(size.min(1).sum()) if 0 not in costs.bits else 0.0
@@ -248,10 +252,10 @@ def mix_precision(
 
 def _inputs(block: MoEBlock, layer: LayerCalibration, expert: int, old: int) -> dict[str, Tensor]:
     """Return what the matrices of one expert receive, weighted by its gate: errors count where its output does."""
-    chosen_NK = layer.index_NK == old
-    gate_N1 = (layer.weights_NK * chosen_NK).sum(1)[chosen_NK.any(1), None]
+    chosen_NK = layer.index == old
+    gate_N1 = (layer.weights * chosen_NK).sum(1)[chosen_NK.any(1), None]
     parameter = next(block.experts.parameters())
-    x_NH = layer.hidden_NH[chosen_NK.any(1)].to(device=parameter.device, dtype=parameter.dtype)
+    x_NH = layer.hidden[chosen_NK.any(1)].to(device=parameter.device, dtype=parameter.dtype)
     if not len(x_NH):
         return {}
     inner_NI = inner_states(block.experts, expert_tensors(block.experts, expert), x_NH)

@@ -50,9 +50,9 @@ class PackedExperts(nn.Module):
         for name, experts in packed.items():
             for width in widths:
                 chosen = [item for item, own in zip(experts, self.bits, strict=True) if own == width]
-                self.register_buffer(f"{name}_codes_{width}", torch.stack([item.codes_RP for item in chosen]))
-                self.register_buffer(f"{name}_scale_{width}", torch.stack([item.scale_RG for item in chosen]))
-                self.register_buffer(f"{name}_least_{width}", torch.stack([item.least_RG for item in chosen]))
+                self.register_buffer(f"{name}_codes_{width}", torch.stack([item.codes for item in chosen]))
+                self.register_buffer(f"{name}_scale_{width}", torch.stack([item.scale for item in chosen]))
+                self.register_buffer(f"{name}_least_{width}", torch.stack([item.least for item in chosen]))
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """Run the chosen experts; the parameters' names are those that transformers calls with.
@@ -103,13 +103,15 @@ def pack_experts(
     :returns: A module to put in its place.
     """
     transposed = bool(getattr(experts, "is_transposed", False))
-    packed: dict[str, list[Packed]] = {name: [] for name in MATRICES if isinstance(getattr(experts, name, None), Tensor)}
+    packed: dict[str, list[Packed]] = {
+        name: [] for name in MATRICES if isinstance(getattr(experts, name, None), Tensor)
+    }
     for expert, width in enumerate(bits):
         tensors = expert_tensors(experts, expert)
         for name, items in packed.items():
             weight_RC = tensors[name].T if transposed else tensors[name]
             items.append(quantise(weight_RC, width, inputs_NC=inputs[expert].get(name) if inputs else None))
-    return PackedExperts(experts, bits=bits, packed=packed)
+    return PackedExperts(experts, bits=bits, packed=packed).to(next(experts.parameters()).device)
 
 
 def empty_packed(experts: nn.Module, bits: Sequence[int]) -> PackedExperts:

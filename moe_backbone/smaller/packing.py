@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from moe_backbone.smaller.surgery import ShrinkError
 
@@ -30,19 +31,19 @@ class Packed:
     """A matrix in few bits: ``value = code · scale + least``.
 
     :param bits: Bits per weight.
-    :param codes_RP: Packed codes, uint8. *Shape:* ``(R, C · bits / 8)``, rounded up to whole bytes per row.
-    :param scale_RG: Step of each group, float16. *Shape:* ``(R, G)``.
-    :param least_RG: Least value of each group, float16. *Shape:* ``(R, G)``.
+    :param codes: Packed codes, uint8. *Shape:* ``(R, C · bits / 8)``, rounded up to whole bytes per row.
+    :param scale: Step of each group, float16. *Shape:* ``(R, G)``.
+    :param least: Least value of each group, float16. *Shape:* ``(R, G)``.
     """
 
     bits: int
-    codes_RP: Tensor
-    scale_RG: Tensor
-    least_RG: Tensor
+    codes: Tensor
+    scale: Tensor
+    least: Tensor
 
     def values(self, n_columns: int) -> Tensor:
         """Return the matrix in float32. *Shape:* ``(R, n_columns)``."""
-        return dequantised(self.codes_RP, self.scale_RG, self.least_RG, bits=self.bits, n_columns=n_columns)
+        return dequantised(self.codes, self.scale, self.least, bits=self.bits, n_columns=n_columns)
 
 
 def group_size(n_columns: int) -> int:
@@ -66,10 +67,10 @@ def pack(codes_RC: Tensor, bits: int) -> Tensor:
     if bits == 8:
         return codes_RC.contiguous()
     stream = (codes_RC[..., None] >> torch.arange(bits, dtype=torch.uint8)) & 1
-    flat = stream.flatten(-2)
-    flat = torch.nn.functional.pad(flat, (0, -flat.shape[-1] % 8))
-    bytes_ = flat.unflatten(-1, (-1, 8)) << torch.arange(8, dtype=torch.uint8)
-    return bytes_.sum(-1, dtype=torch.uint8)
+    flat = functional.pad(stream.flatten(-2), (0, -codes_RC.shape[-1] * bits % 8))
+    octets = flat.view(*flat.shape[:-1], -1, 8) << torch.arange(8, dtype=torch.uint8)
+    packed: Tensor = octets.sum(-1, dtype=torch.uint8)
+    return packed
 
 
 def unpack(codes_RP: Tensor, bits: int, n_columns: int) -> Tensor:
@@ -85,16 +86,19 @@ def unpack(codes_RP: Tensor, bits: int, n_columns: int) -> Tensor:
     device = codes_RP.device
     if 8 % bits == 0:
         shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=device)
-        return ((codes_RP[..., None] >> shifts) & (2**bits - 1)).flatten(-2)[..., :n_columns]
+        spread: Tensor = (codes_RP[..., None] >> shifts) & (2**bits - 1)
+        return spread.flatten(-2)[..., :n_columns]
     stream = ((codes_RP[..., None] >> torch.arange(8, dtype=torch.uint8, device=device)) & 1).flatten(-2)
-    stream = stream[..., : n_columns * bits].unflatten(-1, (n_columns, bits))
-    return (stream << torch.arange(bits, dtype=torch.uint8, device=device)).sum(-1, dtype=torch.uint8)
+    stream = stream[..., : n_columns * bits].reshape(*codes_RP.shape[:-1], n_columns, bits)
+    codes: Tensor = (stream << torch.arange(bits, dtype=torch.uint8, device=device)).sum(-1, dtype=torch.uint8)
+    return codes
 
 
 def dequantised(codes: Tensor, scale: Tensor, least: Tensor, *, bits: int, n_columns: int) -> Tensor:
     """Return values in float32 from packed parts; leading dimensions are kept."""
-    grouped = unpack(codes, bits, n_columns).unflatten(-1, (scale.shape[-1], -1))
-    return (grouped * scale.float()[..., None] + least.float()[..., None]).flatten(-2)
+    grouped = unpack(codes, bits, n_columns).reshape(*scale.shape, -1)
+    values: Tensor = grouped * scale.float()[..., None] + least.float()[..., None]
+    return values.flatten(-2)
 
 
 def quantise(weight_RC: Tensor, bits: int, *, inputs_NC: Tensor | None = None) -> Packed:
@@ -115,10 +119,10 @@ def quantise(weight_RC: Tensor, bits: int, *, inputs_NC: Tensor | None = None) -
     if inputs_NC is not None and len(inputs_NC):
         codes, scale, least = _compensated(weight_RC, bits, size, inputs_NC.float().cpu())
     else:
-        grouped = weight_RC.unflatten(1, (-1, size))
+        grouped = weight_RC.reshape(len(weight_RC), -1, size)
         scale, least = _scales(grouped, bits)
         codes = _codes(grouped, scale, least, bits).flatten(1)
-    return Packed(bits=bits, codes_RP=pack(codes.to(torch.uint8), bits), scale_RG=scale, least_RG=least)
+    return Packed(bits=bits, codes=pack(codes.to(torch.uint8), bits), scale=scale, least=least)
 
 
 def _scales(grouped: Tensor, bits: int) -> tuple[Tensor, Tensor]:

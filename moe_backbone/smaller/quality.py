@@ -19,7 +19,17 @@ from torch import Tensor
 from moe_backbone.smaller.data import LabelledTokens
 from moe_backbone.smaller.surgery import ShrinkError
 
-__all__ = ["LabelQuality", "Quality", "Reference", "Speed", "compare_speed", "judge", "kl_divergence", "next_tokens", "reference"]
+__all__ = [
+    "LabelQuality",
+    "Quality",
+    "Reference",
+    "Speed",
+    "compare_speed",
+    "judge",
+    "kl_divergence",
+    "next_tokens",
+    "reference",
+]
 
 _MOST_VALUES = 400_000_000  # of the original's distribution, float32: 1.6 GB
 
@@ -117,26 +127,24 @@ def judge(
 def _mean(values: list[Tensor | None], which: Tensor) -> LabelQuality:
     loss, kl, top = (None if part is None else float(part[which].mean()) for part in values)
     kl = None if kl is None else max(kl, 0.0)  # rounding alone makes it negative
-    return LabelQuality(
-        n_tokens=int(which.sum()), perplexity=math.exp(min(loss or 0.0, 700.0)), kl=kl, same_top=top
-    )
+    return LabelQuality(n_tokens=int(which.sum()), perplexity=math.exp(min(loss or 0.0, 700.0)), kl=kl, same_top=top)
 
 
 def _log_p(model: Any, batch: LabelledTokens) -> tuple[Tensor, Tensor, Tensor]:
     device = next(model.parameters()).device
-    mask = (batch.label_BS >= 0).long().to(device)
-    logits = model(input_ids=batch.ids_BS.to(device), attention_mask=mask).logits[:, :-1]
-    judged = batch.label_BS[:, 1:] >= 0
+    mask = (batch.label >= 0).long().to(device)
+    logits = model(input_ids=batch.ids.to(device), attention_mask=mask).logits[:, :-1]
+    judged = batch.label[:, 1:] >= 0
     log_p_NV = logits[judged.to(device)].float().log_softmax(-1).cpu()
-    return log_p_NV, batch.ids_BS[:, 1:][judged], batch.label_BS[:, 1:][judged]
+    return log_p_NV, batch.ids[:, 1:][judged], batch.label[:, 1:][judged]
 
 
 @torch.no_grad()
 def next_tokens(model: Any, tokens: LabelledTokens) -> Tensor:
     """Return the log-probabilities of the next token at every place that is not padding. *Shape:* ``(N, V)``."""
     device = next(model.parameters()).device
-    mask = (tokens.label_BS >= 0).to(device)
-    logits = model(input_ids=tokens.ids_BS.to(device), attention_mask=mask.long()).logits
+    mask = (tokens.label >= 0).to(device)
+    logits = model(input_ids=tokens.ids.to(device), attention_mask=mask.long()).logits
     log_p_NV: Tensor = logits[mask].float().log_softmax(-1)
     return log_p_NV
 

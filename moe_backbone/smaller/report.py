@@ -17,7 +17,6 @@ from moe_backbone.smaller.surgery import ShrinkError
 __all__ = ["Row", "ShrinkReport", "mean_quality", "plot"]
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One model, before or after.
@@ -97,7 +96,7 @@ class ShrinkReport:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Headings of the table: MB of the experts, agreement of the likeliest token in %, speeds over the original's."""
+        """Headings: MB of the experts, agreement of the likeliest token in %, speeds over the original's."""
         many = "run" if self.method == "skip" else "experts"
         return ("model", "budget", many, "MB", "ppl", "KL", "top %", "prefill", "decode")
 

@@ -45,8 +45,8 @@ class ShrinkRequest:
     :param model: Folder of the model.
     :param out: Folder to make; with several budgets, the folder of the folders.
     :param method: ``prune``, ``merge``, ``skip`` or ``mixed``.
-    :param budgets: Share of experts to keep (prune, merge), share of expert calls to run (skip), or stored bits per expert
-        weight, scales counted (mixed).
+    :param budgets: Share of experts to keep (prune, merge), share of expert calls to run (skip), or stored bits per
+        expert weight, scales counted (mixed).
     :param texts: Texts by label; without ``held_out`` every fourth row of tokens is held out.
     :param held_out: Texts to judge on, by label.
     :param criterion: Of pruning, one of :data:`~moe_backbone.smaller.criteria.CRITERIA`.
@@ -59,8 +59,8 @@ class ShrinkRequest:
     :param rows: The most rows of each label to calibrate on.
     :param held_out_rows: The most rows of each label to judge on.
     :param seed: Seed of everything random.
-    :param calibration: File to keep the calibration in, and to go on from. ``None`` keeps it beside ``out`` under a hidden
-        name until the run is done, so that an interrupted run goes on.
+    :param calibration: File to keep the calibration in, and to go on from. ``None`` keeps it beside ``out`` under a
+        hidden name until the run is done, so that an interrupted run goes on.
     :param measure_speed: Time each result in turns with the original.
     """
 
@@ -105,7 +105,8 @@ def load_for_measuring(folder: Path) -> tuple[Any, torch.dtype, tuple[str, ...]]
     stored = getattr(config, "dtype", None) or torch.float32
     half = stored in _HALVES
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loader: Any = AutoModelForCausalLM
+        model, info = loader.from_pretrained(
             folder, dtype=torch.float32 if half else stored, local_files_only=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -139,8 +140,9 @@ def shrink(request: ShrinkRequest, *, on_progress: OnProgress | None = None) -> 
 @contextmanager
 def _no_bars() -> Iterator[None]:
     """Keep transformers' own progress bars off while the run shows one."""
-    from transformers.utils import logging
+    from transformers import utils
 
+    logging: Any = utils.logging
     was_showing = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -167,9 +169,7 @@ def _shrink(request: ShrinkRequest, tell: OnProgress) -> ShrinkReport:
         on_progress=lambda done, total: tell("calibrating", done, total),
     )
     original = reference(model, held_out)
-    bench = Workbench(
-        model=model, calibration=calibration, probe=_probe(tokens), request=request, on_progress=tell
-    )
+    bench = Workbench(model=model, calibration=calibration, probe=_probe(tokens), request=request, on_progress=tell)
     judged = _Judge(model=model, held_out=held_out, original=original, request=request)
     rows = [judged.row(Variant(name="original", budget=None, model=model, is_timed=True))]
     if request.dense is not None:
@@ -197,7 +197,6 @@ def _check(request: ShrinkRequest) -> None:
         if request.method != "mixed" and not 0 < budget <= 1:
             raise ShrinkError(f"a budget of {request.method} is a share in (0, 1], got {budget:g}.")
 
-
     for budget in request.budgets:
         folder = _folder(request, budget)
         if folder.exists() and any(folder.iterdir()) and read_manifest(folder) is None:
@@ -220,14 +219,16 @@ def _tokens(request: ShrinkRequest) -> tuple[LabelledTokens, LabelledTokens]:
         tokens = pack_texts(encode, request.texts, length=request.length, limit=request.rows)
         return tokens, held
     both = pack_texts(encode, request.texts, length=request.length, limit=request.rows + request.held_out_rows)
-    largest = max(int((both.label_BS[:, 0] == place).sum()) for place in range(len(both.labels)))
+    largest = max(int((both.label[:, 0] == place).sum()) for place in range(len(both.labels)))
     return split_held_out(both, share=min(0.5, max(0.02, request.held_out_rows / max(largest, 1))))
 
 
 def _probe(tokens: LabelledTokens) -> LabelledTokens:
     """Return at most two rows of each label: one small batch that has every label in it."""
-    first = tokens.label_BS[:, 0].tolist()
-    chosen = [row for place in range(len(tokens.labels)) for row in [n for n, at in enumerate(first) if at == place][:2]]
+    first = tokens.label[:, 0].tolist()
+    chosen = [
+        row for place in range(len(tokens.labels)) for row in [n for n, at in enumerate(first) if at == place][:2]
+    ]
     return tokens.rows(chosen)
 
 
@@ -276,8 +277,8 @@ class _Judge:
         )
 
     def _prompt(self) -> Any:
-        whole = (self.held_out.label_BS >= 0).all(1).nonzero().view(-1)
-        return self.held_out.ids_BS[int(whole[0]) if len(whole) else 0][None]
+        whole = (self.held_out.label >= 0).all(1).nonzero().view(-1)
+        return self.held_out.ids[int(whole[0]) if len(whole) else 0][None]
 
     def _quality(self, variant: Variant) -> tuple[Quality, float]:
         if variant.random_share is not None:
@@ -332,7 +333,7 @@ def _dense_row(folder: Path, judged: _Judge) -> Row:
     model, _, _ = load_for_measuring(folder)
     words = model.config.get_text_config().vocab_size
     same_words = words == judged.model.config.get_text_config().vocab_size
-    if int(judged.held_out.ids_BS.max()) >= words:
+    if int(judged.held_out.ids.max()) >= words:
         raise ShrinkError(f"{folder} has another vocabulary than {judged.request.model}: it cannot stand beside it.")
     quality = judge(model, judged.held_out, original=judged.original if same_words else None)
     speed = compare_speed(judged.model, model, judged._prompt()) if judged.request.measure_speed else None

@@ -2,10 +2,10 @@
 
 Layer: ``moe_backbone``; imports torch, safetensors and transformers.
 Stock: every layer has the same number of experts, no map, no packed weights; ``AutoModelForCausalLM.from_pretrained``
-loads the folder. Otherwise the folder holds the source's ``config.json``, the weights as ``mmkg_experts.safetensors`` (a
-name that stock loaders do not take for theirs) and ``mmkg_moe.json``: per block the experts kept, the ids that were mapped and
-the bits; :func:`load_shrunk` builds the stock model, gives its blocks that shape, and loads the weights. A policy of
-skipping changes no weights: its folder holds ``mmkg_moe.json`` alone. Folders are written by
+loads the folder. Otherwise the folder holds the source's ``config.json``, the weights as ``mmkg_experts.safetensors``
+(a name that stock loaders do not take for theirs) and ``mmkg_moe.json``: per block the experts kept, the ids that were
+mapped and the bits; :func:`load_shrunk` builds the stock model, gives its blocks that shape, and loads the weights. A
+policy of skipping changes no weights: its folder holds ``mmkg_moe.json`` alone. Folders are written by
 :func:`~moe_backbone.checkpoint.checkpoint_folder`, whole or not at all.
 """
 
@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from moe_backbone.blocks import MoEBlock, find_blocks
-from moe_backbone.checkpoint import CheckpointError, checkpoint_folder, is_complete
+from moe_backbone.checkpoint import CheckpointError, checkpoint_folder, is_complete, read_manifest
 from moe_backbone.smaller.merging import MAP_BUFFER, install_map
 from moe_backbone.smaller.packed_experts import PackedExperts, empty_packed
 from moe_backbone.smaller.skipping import SkipPolicy
@@ -178,18 +178,23 @@ def load_shrunk(folder: Path, *, dtype: torch.dtype | str = "auto") -> Any:
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    loader: Any = AutoModelForCausalLM
     if not (folder / LAYOUT_NAME).is_file():
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).eval()
+        if read_manifest(folder) is not None and not is_complete(folder):
+            raise CheckpointError(f"{folder} lacks files or parts of files. Remove it and make the model again.")
+        return loader.from_pretrained(folder, dtype=dtype, local_files_only=True).eval()
     layout = _read_layout(folder)
     if layout["kind"] != "experts":
-        raise CheckpointError(f"{folder} holds a policy of skipping, no weights: use load_policy with its source model.")
+        raise CheckpointError(
+            f"{folder} holds a policy of skipping, no weights: use load_policy with its source model."
+        )
     try:
         state = load_file(folder / _WEIGHTS_NAME)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{folder / _WEIGHTS_NAME} cannot be read: {error}. Make the model again.") from error
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     chosen = dtype if isinstance(dtype, torch.dtype) else _float_dtype(state)
-    model = AutoModelForCausalLM.from_config(config, dtype=chosen).eval()
+    model = loader.from_config(config, dtype=chosen).eval()
     _apply_layout(model, layout["blocks"])
     state.update({name: state[owner] for name, owner in layout["same"].items()})
     state = {name: _as(tensor, chosen, name) for name, tensor in state.items()}

@@ -3,8 +3,8 @@
 Layer: ``moe_backbone``; imports torch only.
 An index of E (one past the last expert) means *no expert*. transformers' ``grouped_mm`` leaves the rows of such slots
 uninitialised unless the experts are marked as expert-parallel (5.23), so zero weights may meet NaN there; its loops of
-GPT-OSS count E classes and fail. :func:`no_expert_allowed` sets the mark, and :func:`drop_slots` falls back to expert 0 with
-weight zero (right, but nothing is saved) where "no expert" is not understood.
+GPT-OSS count E classes and fail. :func:`no_expert_allowed` sets the mark, and :func:`drop_slots` falls back to expert 0
+with weight zero (right, but nothing is saved) where "no expert" is not understood.
 
 Shape suffixes: T tokens, H model width, E experts, K experts per token.
 """

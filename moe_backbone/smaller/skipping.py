@@ -27,7 +27,15 @@ from moe_backbone.smaller.quality import kl_divergence, next_tokens
 from moe_backbone.smaller.sentinels import drop_slots, no_expert_allowed, understands_no_expert
 from moe_backbone.smaller.surgery import ShrinkError, require_blocks
 
-__all__ = ["SkipPolicy", "Skipping", "find_policy", "layer_importance", "skipping", "skipping_at_random", "threshold_candidates"]
+__all__ = [
+    "SkipPolicy",
+    "Skipping",
+    "find_policy",
+    "layer_importance",
+    "skipping",
+    "skipping_at_random",
+    "threshold_candidates",
+]
 
 _EVIDENCE = "evidence"
 
@@ -80,7 +88,7 @@ class Skipping:
             self._is_text_T = None
             return
         text = [place for place, name in enumerate(tokens.labels) if name == self.policy.text_label]
-        flat = tokens.label_BS.reshape(-1)
+        flat = tokens.label.reshape(-1)
         self._is_text_T = torch.isin(flat, torch.tensor([-1, *text]))
 
     def __call__(
@@ -95,9 +103,7 @@ class Skipping:
         skipped_TK = self.policy.layer_importance[block.layer] * weights_TK < threshold_T
         self.n_slots += skipped_TK.numel()
         self.n_skipped += int(skipped_TK.sum())
-        return drop_slots(
-            block, index_TK, weights_TK, skipped_TK, understood=self._understood[block.layer]
-        )
+        return drop_slots(block, index_TK, weights_TK, skipped_TK, understood=self._understood[block.layer])
 
     @property
     def share(self) -> float:
@@ -186,7 +192,7 @@ def threshold_candidates(
     for want_text in (True, False):
         scores = torch.cat(
             [
-                (alpha * layer.weights_NK[(layer.label_N == place) == want_text]).reshape(-1)
+                (alpha * layer.weights[(layer.label == place) == want_text]).reshape(-1)
                 for alpha, layer in zip(importance, calibration.layers, strict=True)
             ]
         )

@@ -87,9 +87,7 @@ def _check_block(block: MoEBlock) -> None:
         shapes = {name: tuple(tensor.shape) for name, tensor in block.router.named_parameters()}
         raise ShrinkError(f"{where} has {block.n_experts} experts and its router has rows {shapes}: they disagree.")
     if experts_per_token(block) > block.n_experts:
-        raise ShrinkError(
-            f"{where} routes each token to {experts_per_token(block)} experts and has {block.n_experts}."
-        )
+        raise ShrinkError(f"{where} routes each token to {experts_per_token(block)} experts and has {block.n_experts}.")
 
 
 def experts_per_token(block: MoEBlock) -> int:
@@ -107,10 +105,12 @@ def experts_per_token(block: MoEBlock) -> int:
 
 def expert_bytes(model: nn.Module) -> int:
     """Return the bytes of all routed experts of ``model``, packed ones included."""
-    modules = [module.experts for module in model.modules() if isinstance(getattr(module, "experts", None), nn.Module)]
     seen: dict[int, int] = {}
-    for module in modules:
-        for tensor in (*module.parameters(), *module.buffers()):
+    for module in model.modules():
+        experts = getattr(module, "experts", None)
+        if not isinstance(experts, nn.Module):
+            continue
+        for tensor in (*experts.parameters(), *experts.buffers()):
             seen[id(tensor)] = tensor.numel() * tensor.element_size()
     return sum(seen.values())
 

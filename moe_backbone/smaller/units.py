@@ -1,8 +1,9 @@
 """The inner units of fused experts: permute them, line them up, and run single experts, in any layout.
 
 Layer: ``moe_backbone``; imports torch, numpy and scipy.
-Layouts as transformers states them on the experts module: ``is_transposed`` (inputs before outputs), ``is_concatenated``
-(gate above up, or interleaved), ``has_gate``. Permuting the I inner units of an expert changes nothing of its function.
+Layouts as transformers states them on the experts module: ``is_transposed`` (inputs before outputs) and
+``is_concatenated`` (gate above up, or interleaved). Permuting the I
+inner units of an expert changes nothing of its function.
 Source of the alignment: Git Re-Basin, arXiv:2209.04836 (weight matching), as M-SMoE, arXiv:2310.01334, uses it.
 
 Shape suffixes: T tokens, H model width, E experts, I inner width, N slots.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["shrink"]
 
 _TEXT = "text"
+_KINDS = {True: "a stock checkpoint", False: "load it with load_shrunk", None: "a policy of skipping"}
 
 
 def shrink(
@@ -50,8 +51,8 @@ def shrink(
         typer.Option(
             "--budget",
             "--budgets",
-            help="Share of experts to keep (prune, merge), share of expert calls to run (skip), or stored bits per expert "
-            "weight, scales counted (mixed). Several at once: 0.9,0.75,0.5. [default: 0.75, or 4.5 for mixed]",
+            help="Share of experts to keep (prune, merge), share of expert calls to run (skip), or stored bits per "
+            "expert weight, scales counted (mixed). Several at once: 0.9,0.75,0.5. [default: 0.75, or 4.5 for mixed]",
             show_default=False,
         ),
     ] = None,
@@ -85,8 +86,8 @@ def shrink(
         Path | None,
         typer.Option(
             "--calibration",
-            help="File to keep the calibration in, for other methods and budgets. Without it an interrupted run goes on "
-            "where it was, and nothing is kept after it.",
+            help="File to keep the calibration in, for other methods and budgets. Without it an interrupted run goes "
+            "on where it was, and nothing is kept after it.",
         ),
     ] = None,
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time each result beside the original.")] = True,
@@ -185,7 +186,7 @@ def _show(report: ShrinkReport) -> None:
     out = console()
     for row in report.rows:
         if row.folder is not None:
-            kind = {True: "a stock checkpoint", False: "load it with load_shrunk", None: "a policy of skipping"}[row.stock]
+            kind = _KINDS[row.stock]
             size = f", {human_bytes(row.disk_bytes)} of weights" if row.disk_bytes else ""
             out.print(f"written: {row.folder} ({kind}{size})", markup=False, soft_wrap=True)
     for note in report.notes:
@@ -193,7 +194,7 @@ def _show(report: ShrinkReport) -> None:
     speed = report.rows[0].speed
     if speed is not None:
         out.print(
-            f"speed: the original reads {speed.prefill_per_s:.0f} and writes {speed.decode_per_s:.1f} tokens per second; "
+            f"speed: the original reads {speed.prefill_per_s:.0f} and writes {speed.decode_per_s:.1f} tokens a second; "
             f"the others over it, timed in turns ({report.hardware})",
             markup=False,
             soft_wrap=True,

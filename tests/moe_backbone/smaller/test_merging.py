@@ -63,8 +63,8 @@ def test_merging_experts_that_do_the_same_changes_nothing(family, implementation
     model.set_experts_implementation(implementation)
     merged = merge(model, groups, calibration)
     with torch.no_grad():
-        whole, after = model(tokens.ids_BS).logits, merged(tokens.ids_BS).logits
-        unaligned = merge(model, groups, align=False)(tokens.ids_BS).logits
+        whole, after = model(tokens.ids).logits, merged(tokens.ids).logits
+        unaligned = merge(model, groups, align=False)(tokens.ids).logits
 
     assert groups == [TWINS] * len(pairs)
     assert (whole - after).abs().max() < 1e-5
@@ -76,7 +76,7 @@ def test_a_stock_merge_of_two_equal_groups_of_an_upcycled_model_is_free():
     model, tokens = virtual_groups(), random_tokens(rows=4)
     merged = merge(model, [((0, 4), (1, 5), (2, 6), (3, 7))] * 2, stock=True)
     with torch.no_grad():
-        assert (model(tokens.ids_BS).logits - merged(tokens.ids_BS).logits).abs().max() < 2e-5
+        assert (model(tokens.ids).logits - merged(tokens.ids).logits).abs().max() < 2e-5
     assert [block.n_experts for block in find_blocks(merged)] == [4, 4]
     assert all(len(block.router.weight) == 4 for block in find_blocks(merged))
 
@@ -84,9 +84,9 @@ def test_a_stock_merge_of_two_equal_groups_of_an_upcycled_model_is_free():
 def test_merged_weights_are_averages_by_use():
     model, tokens = make(num_hidden_layers=1), random_tokens(rows=8)
     calibration = calibrate(model, tokens)
-    calibration.layers[0].label_N = torch.zeros(0)  # nothing to compare the average with its first member on
+    calibration.layers[0].label = torch.zeros(0)  # nothing to compare the average with its first member on
     merged = merge(model, [((0, 1), *((n,) for n in range(2, 8)))], calibration, align=False)
-    count = calibration.layers[0].count_ME.sum(0)
+    count = calibration.layers[0].counts.sum(0)
     down = find_blocks(model)[0].experts.down_proj
     expected = (count[0] * down[0] + count[1] * down[1]) / (count[0] + count[1])
 
@@ -106,7 +106,7 @@ def test_two_chosen_experts_that_became_one_are_run_once_with_both_weights():
 
 
 def test_an_edit_of_the_routing_sees_merged_ids():
-    model, ids = make(), random_tokens(rows=2).ids_BS
+    model, ids = make(), random_tokens(rows=2).ids
     merged, seen = merge(model, [TWINS] * 2), set()
 
     def look(block, hidden, index, weights):
@@ -121,7 +121,7 @@ def test_an_edit_of_the_routing_sees_merged_ids():
 def test_the_most_used_member_stands_for_a_group_whose_average_is_worse():
     model, tokens = make(num_hidden_layers=1), random_tokens(rows=8)
     calibration = calibrate(model, tokens)
-    count = calibration.layers[0].count_ME.sum(0)
+    count = calibration.layers[0].counts.sum(0)
     anchor = int(count[:2].argmax())
     merged = merge(model, [((0, 1), *((n,) for n in range(2, 8)))], calibration)
 
@@ -135,9 +135,9 @@ def test_the_cost_of_joining_two_experts_is_what_it_changes_of_the_output():
     model, tokens = make(num_hidden_layers=1), random_tokens(rows=4)
     (block,) = require_blocks(model)
     layer = calibrate(model, tokens, n_sampled=64, least_tokens=1).layers[0]
-    layer.index_NK[:, 0], layer.index_NK[:, 1] = 2, 5
-    layer.weights_NK[:, 0], layer.weights_NK[:, 1] = 0.75, 0.25
-    f, g = (run_dense(block.experts, expert_tensors(block.experts, e), layer.hidden_NH).double() for e in (2, 5))
+    layer.index[:, 0], layer.index[:, 1] = 2, 5
+    layer.weights[:, 0], layer.weights[:, 1] = 0.75, 0.25
+    f, g = (run_dense(block.experts, expert_tensors(block.experts, e), layer.hidden).double() for e in (2, 5))
     u, v = 0.75**2, 0.25**2
     mean = (u * f + v * g) / (u + v)
     changed = u * (f - mean).pow(2).sum() + v * (g - mean).pow(2).sum()

@@ -19,8 +19,8 @@ from tests.moe_backbone.smaller.tiny_moe import FAMILIES, make, random_tokens
 
 def brute_force(costs, budget_bytes):
     """Try every choice: the least cost that fits, or infinity."""
-    cost, size = torch.cat(costs.cost_EL), torch.cat(costs.bytes_EL)
-    counts = [len(layer) for layer in costs.cost_EL]
+    cost, size = torch.cat(costs.cost), torch.cat(costs.size)
+    counts = [len(layer) for layer in costs.cost]
     best = float("inf")
     for places in itertools.product(range(len(costs.bits)), repeat=len(cost)):
         at = list(enumerate(places))
@@ -37,21 +37,22 @@ def brute_force(costs, budget_bytes):
 @given(st.data())
 def test_chosen_bits_cost_as_little_as_brute_force_finds(data):
     bits = data.draw(st.sampled_from([(2, 3, 4), (0, 2, 4), (2, 4, 8)]))
-    value = st.integers(1, 1000)
+    three = st.lists(st.integers(1, 1000), min_size=3, max_size=3)
+    errors = [data.draw(st.lists(three, min_size=3, max_size=3)) for _ in range(2)]
     costs = BitCosts(
         bits=bits,
-        cost_EL=tuple(torch.tensor(data.draw(st.lists(st.lists(value, min_size=3, max_size=3), min_size=3, max_size=3))).double() for _ in range(2)),
-        bytes_EL=tuple(torch.tensor([[100 * width + 50 * bool(width) for width in bits]] * 3) for _ in range(2)),
+        cost=tuple(torch.tensor(layer).double() for layer in errors),
+        size=tuple(torch.tensor([[100 * width + 50 * bool(width) for width in bits]] * 3) for _ in range(2)),
         n_weights=(800, 800),
         spare=(1, 2),
-    )  # fmt: skip
+    )
     average = data.draw(st.floats(2.6, 9.0))
     best = brute_force(costs, average / 8 * 6 * 800)
     chosen = choose_bits(costs, average_bits=average)
     size = sum(100 * width + 50 * bool(width) for own in chosen for width in own)
     found = sum(
         float(layer[expert, bits.index(width)])
-        for layer, own in zip(costs.cost_EL, chosen, strict=True)
+        for layer, own in zip(costs.cost, chosen, strict=True)
         for expert, width in enumerate(own)
     )
 
@@ -72,7 +73,7 @@ def test_a_budget_below_the_fewest_bits_is_refused():
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("implementation", ["eager", "grouped_mm", "batched_mm"])
 def test_packed_experts_compute_what_their_dense_values_compute(family, implementation):
-    model, ids = make(family), random_tokens(rows=2).ids_BS
+    model, ids = make(family), random_tokens(rows=2).ids
     bits = (2, 3, 4, 8, 4, 3, 2, 8)
     model.set_experts_implementation(implementation)
     dense = shared_copy(model)
@@ -107,23 +108,23 @@ def test_costs_are_the_measured_errors_of_the_block_and_more_bits_cost_less():
     calibration = calibrate(model, tokens, n_sampled=512)
     costs = measure_bit_costs(model, calibration, bits=(8, 2, 4))
     (block,), layer = require_blocks(model), calibration.layers[0]
-    full = routed_output(block, layer.hidden_NH, layer.index_NK, layer.weights_NK)
+    full = routed_output(block, layer.hidden, layer.index, layer.weights)
     one = mix_precision(model, [[2, *[8] * 7]])  # expert 0 in two bits; eight bits are as good as exact here
     packed = next(module for module in one.modules() if isinstance(module, PackedExperts))
     with torch.no_grad():
-        changed = packed(layer.hidden_NH, layer.index_NK, layer.weights_NK)
+        changed = packed(layer.hidden, layer.index, layer.weights)
     error = float((changed - full).double().pow(2).sum() / full.double().pow(2).sum())
 
     assert costs.bits == (2, 4, 8)
-    assert float(costs.cost_EL[0][0, 0]) == pytest.approx(error, rel=0.02)
-    assert bool((costs.cost_EL[0][:, 0] > costs.cost_EL[0][:, 1]).all())
+    assert float(costs.cost[0][0, 0]) == pytest.approx(error, rel=0.02)
+    assert bool((costs.cost[0][:, 0] > costs.cost[0][:, 1]).all())
 
 
 def test_no_bits_prune_an_expert():
     model, tokens = make(), random_tokens(rows=8)
     shrunk = mix_precision(model, [[0, *[8] * 7], [8] * 8], calibrate(model, tokens))
     with torch.no_grad():
-        assert torch.isfinite(shrunk(tokens.ids_BS[:2]).logits).all()
+        assert torch.isfinite(shrunk(tokens.ids[:2]).logits).all()
     assert [len(m.bits) for m in shrunk.modules() if isinstance(m, PackedExperts)] == [7, 8]
 
 

@@ -28,8 +28,8 @@ def test_bytes_by_hand():
 def test_rounding_is_within_half_a_step_but_for_clipped_weights(bits):
     weight = torch.randn(8, 128, generator=torch.Generator().manual_seed(0))
     packed = quantise(weight, bits)
-    step = packed.scale_RG.float().repeat_interleave(64, dim=1)
-    least = packed.least_RG.float().repeat_interleave(64, dim=1)
+    step = packed.scale.float().repeat_interleave(64, dim=1)
+    least = packed.least.float().repeat_interleave(64, dim=1)
     inside = (weight >= least) & (weight <= least + (2**bits - 1) * step)
 
     assert float(inside.float().mean()) > 0.8
@@ -60,7 +60,7 @@ def test_compensation_halves_the_error_of_the_output_at_least(bits):
 
 def test_sizes_are_those_of_the_stored_tensors():
     packed = quantise(torch.randn(6, 48), 3)
-    stored = sum(part.numel() * part.element_size() for part in (packed.codes_RP, packed.scale_RG, packed.least_RG))
+    stored = sum(part.numel() * part.element_size() for part in (packed.codes, packed.scale, packed.least))
 
     assert group_size(48) == 48
     assert group_size(576) == 64

@@ -30,7 +30,7 @@ def masked_logits(model, kept, ids):
 
 @pytest.mark.parametrize("family", ["mixtral", "olmoe"])
 def test_a_pruned_model_equals_the_model_with_those_experts_masked(family):
-    model, ids = make(family), random_tokens(rows=4).ids_BS
+    model, ids = make(family), random_tokens(rows=4).ids
     kept = [(0, 2, 3, 5), (1, 2, 3, 4, 5, 7)]  # uneven
     with torch.no_grad():
         pruned = prune(model, kept)(ids).logits
@@ -42,7 +42,7 @@ def test_a_pruned_model_equals_the_model_with_those_experts_masked(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_pruned_model_routes_as_the_whole_block_would_among_the_kept_experts(family):
-    model, ids = make(family), random_tokens(rows=4).ids_BS
+    model, ids = make(family), random_tokens(rows=4).ids
     kept = (0, 2, 3, 5, 6)
     routes = [route_among(block, kept) for block in find_blocks(model)]
     with torch.no_grad():
@@ -54,7 +54,7 @@ def test_a_pruned_model_routes_as_the_whole_block_would_among_the_kept_experts(f
 
 
 def test_keeping_all_experts_changes_nothing():
-    model, ids = make(), random_tokens(rows=2).ids_BS
+    model, ids = make(), random_tokens(rows=2).ids
     with torch.no_grad():
         assert torch.equal(model(ids).logits, prune(model, [range(8)] * 2)(ids).logits)
 
@@ -62,9 +62,9 @@ def test_keeping_all_experts_changes_nothing():
 def hand_made(counts, gates, reaps, tokens=(10, 30)):
     block = require_blocks(make(num_hidden_layers=1, num_local_experts=2, num_experts_per_tok=1))[0]
     layer = LayerCalibration(
-        name=block.name, n_seen=40, count_ME=torch.tensor(counts).double(), gate_ME=torch.tensor(gates).double(),
-        reap_ME=torch.tensor(reaps).double(), hidden_NH=torch.zeros(0, 32), index_NK=torch.zeros(0, 1),
-        weights_NK=torch.zeros(0, 1), label_N=torch.zeros(0),
+        name=block.name, n_seen=40, counts=torch.tensor(counts).double(), gates=torch.tensor(gates).double(),
+        reaps=torch.tensor(reaps).double(), hidden=torch.zeros(0, 32), index=torch.zeros(0, 1),
+        weights=torch.zeros(0, 1), label=torch.zeros(0),
     )  # fmt: skip
     calibration = Calibration(
         model_sha256="", text_sha256="", labels=("text", "graph"), tokens=tokens, n_batches=1, layers=[layer]
@@ -101,13 +101,13 @@ def test_leave_one_out_equals_running_the_block_with_and_without_each_expert():
     model, tokens = make(num_hidden_layers=1), random_tokens(rows=8)
     (block,) = require_blocks(model)
     layer = calibrate(model, tokens, n_sampled=300).layers[0]
-    full = routed_output(block, layer.hidden_NH, layer.index_NK, layer.weights_NK)
+    full = routed_output(block, layer.hidden, layer.index, layer.weights)
     expected = []
     for expert in range(8):
-        logits = layer.hidden_NH @ block.router.weight.T.detach()
+        logits = layer.hidden @ block.router.weight.T.detach()
         logits[:, expert] = -torch.inf
         weights, index = logits.topk(2)
-        without = routed_output(block, layer.hidden_NH, index, weights.softmax(-1))
+        without = routed_output(block, layer.hidden, index, weights.softmax(-1))
         expected.append(float((without - full).double().pow(2).sum() / full.double().pow(2).sum()))
 
     assert leave_one_out_errors(block, layer).tolist() == pytest.approx(expected, rel=1e-4)
@@ -127,7 +127,9 @@ def test_ties_keep_the_lower_ids():
     assert choose_experts([torch.ones(4), torch.ones(4)], share=0.5, floors=[1, 1]) == [(0, 1, 2), (0,)]
 
 
-@pytest.mark.parametrize(("share", "words"), [(0.0, "must be in"), (1.5, "must be in"), (0.25, "need 4.*0.500 or more")])
+@pytest.mark.parametrize(
+    ("share", "words"), [(0.0, "must be in"), (1.5, "must be in"), (0.25, "need 4.*0.500 or more")]
+)
 def test_shares_that_cannot_be_kept_are_refused(share, words):
     with pytest.raises(ShrinkError, match=words):
         choose_experts([torch.ones(4)] * 2, share=share, floors=[2, 2])
@@ -151,7 +153,7 @@ def test_pruning_one_of_two_equal_groups_of_an_upcycled_model_is_free(criterion)
     scores = score_experts(blocks, calibrate(model, tokens), criterion)
     kept = choose_experts(scores, share=0.5, floors=[4, 4])
     with torch.no_grad():
-        whole, pruned = model(tokens.ids_BS).logits, prune(model, kept)(tokens.ids_BS).logits
+        whole, pruned = model(tokens.ids).logits, prune(model, kept)(tokens.ids).logits
 
     assert set(kept) <= {(0, 1, 2, 3), (4, 5, 6, 7)}
     assert (whole - pruned).abs().max() < 2e-5

@@ -45,14 +45,14 @@ def test_every_criterion_beats_a_random_choice_by_far(request_of, criterion):
     kl = kl_of(shrink(request_of("prune", 0.75, criterion=criterion)))
 
     assert kl["original", None] == pytest.approx(0, abs=1e-6)
-    assert kl["prune", 0.75] < 0.5 * kl["prune, random", 0.75]
+    assert kl["prune", 0.75] < 0.5 * kl["random", 0.75]
 
 
 def test_merging_beats_random_groups_and_smaller_budgets_cost_more(request_of):
     kl = kl_of(shrink(request_of("merge", 0.75, 0.5)))
 
-    assert kl["merge", 0.75] < 0.8 * kl["merge, random", 0.75]
-    assert kl["merge", 0.75] < kl["merge", 0.5] < kl["merge, random", 0.5]
+    assert kl["merge", 0.75] < 0.8 * kl["random", 0.75]
+    assert kl["merge", 0.75] < kl["merge", 0.5] < kl["random", 0.5]
 
 
 def test_skipping_by_importance_beats_skipping_by_lot(request_of, trained_folder, tmp_path):
@@ -64,20 +64,20 @@ def test_skipping_by_importance_beats_skipping_by_lot(request_of, trained_folder
     with torch.no_grad(), skipping(model, policy) as running:
         model(torch.arange(60)[None])
 
-    assert kl["skip", 0.7] < 0.3 * kl["skip, random", 0.7]
+    assert kl["skip", 0.7] < 0.3 * kl["random", 0.7]
     assert result.calls_run == pytest.approx(0.7, abs=0.08)  # the thresholds were found on other text
     assert policy.text_threshold == result.details["text_threshold"]
     assert 0 < running.share < 1
 
 
 def test_mixed_precision_beats_one_precision_of_the_same_size_and_a_shuffled_choice(request_of):
-    report = shrink(request_of("mixed", 4.5))
+    report = shrink(request_of("mixed", 4.5, compensate=False, held_out_rows=8))
     kl = kl_of(report)
     size = {row.name: row.expert_bytes for row in report.rows}
 
-    assert kl["mixed", 4.5] < kl["uniform 4 bits", 4.5]
-    assert kl["mixed", 4.5] < kl["mixed, random", 4.5]
-    assert size["mixed"] <= size["uniform 4 bits"] == size["original"] * 4.5 / 32
+    assert kl["mixed", 4.5] < 0.6 * kl["uniform 4", 4.5]
+    assert kl["mixed", 4.5] < 0.8 * kl["random", 4.5]
+    assert size["mixed"] <= size["uniform 4"] == size["original"] * 4.5 / 32
 
 
 def test_compensated_rounding_beats_rounding_to_nearest(request_of, tmp_path):
@@ -123,14 +123,14 @@ def test_a_report_is_json_a_table_and_a_picture(request_of, trained_folder, tmp_
 def test_an_interrupted_run_goes_on_with_its_calibration(request_of):
     request, stages = request_of("prune", 0.75), []
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(stage, done, total):
         if (stage, done) == ("calibrating", 2):
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         shrink(request, on_progress=stop)
     assert [path.name for path in request.out.parent.iterdir()] == [".out.calibration"]
     shrink(request, on_progress=lambda stage, done, total: stages.append((stage, done)))
@@ -141,8 +141,8 @@ def test_perplexity_and_divergence_by_hand():
     """Two tokens of two words: p = (3/4, 1/4) at both places against q = (1/2, 1/2)."""
     p, q = (Fixed(weight) for weight in ([3.0, 1.0], [1.0, 1.0]))
     tokens = random_tokens(rows=1, length=3, n_words=2, labels=("text",))
-    tokens.ids_BS[:] = torch.tensor([[0, 0, 1]])
-    quality = judge(q, tokens, original=[p(tokens.ids_BS, None).logits[0, :2].log_softmax(-1)])
+    tokens.ids[:] = torch.tensor([[0, 0, 1]])
+    quality = judge(q, tokens, original=[p(tokens.ids, None).logits[0, :2].log_softmax(-1)])
 
     assert quality.total.n_tokens == 2
     assert quality.total.perplexity == pytest.approx(2.0)

@@ -17,7 +17,7 @@ from moe_backbone.smaller.surgery import expert_bytes
 from tests.moe_backbone.smaller.test_merging import TWINS
 from tests.moe_backbone.smaller.tiny_moe import FAMILIES, make, random_tokens
 
-IDS = random_tokens(rows=2).ids_BS
+IDS = random_tokens(rows=2).ids
 BITS = [(2, 3, 4, 8, 4, 3, 2, 8)] * 2
 
 

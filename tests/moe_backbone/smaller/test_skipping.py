@@ -29,7 +29,7 @@ def policy_of(text, evidence=0.0, *, importance=(1.0, 1.0)):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("implementation", ["eager", "grouped_mm", "batched_mm"])
 def test_skipping_equals_a_weight_of_zero(family, implementation):
-    model, ids = make(family), random_tokens(rows=4).ids_BS
+    model, ids = make(family), random_tokens(rows=4).ids
     model.set_experts_implementation(implementation)
     n_blocks = len(find_blocks(model))
     flag = [getattr(block.experts, "_is_expert_parallel", None) for block in find_blocks(model)]
@@ -53,7 +53,7 @@ def test_skipping_equals_a_weight_of_zero(family, implementation):
 
 
 def test_skipped_calls_cost_no_matrix_product():
-    model, ids = make(), random_tokens(rows=8).ids_BS
+    model, ids = make(), random_tokens(rows=8).ids
     model.set_experts_implementation("eager")  # its products are counted; grouped ones are unknown to the counter
 
     def flops(run):
@@ -85,22 +85,22 @@ def test_text_and_evidence_have_thresholds_of_their_own_and_decoding_is_text():
 
     with torch.no_grad(), skipping(model, policy_of(0.0, 2.0)) as running, edit_routing(model, look):
         running.set_labels(tokens)
-        model(tokens.ids_BS)
-        assert all(torch.equal(gone.all(1), tokens.label_BS.reshape(-1) == 1) for _, gone in seen)
-        assert running.share == pytest.approx(float((tokens.label_BS == 1).float().mean()))
-        model(tokens.ids_BS[:, :1])  # another number of tokens: a step of decoding
+        model(tokens.ids)
+        assert all(torch.equal(gone.all(1), tokens.label.reshape(-1) == 1) for _, gone in seen)
+        assert running.share == pytest.approx(float((tokens.label == 1).float().mean()))
+        model(tokens.ids[:, :1])  # another number of tokens: a step of decoding
         assert not seen[-1][1].any()
 
 
 def test_padding_counts_as_text():
     model, tokens = make(), random_tokens(rows=4)
     padded = LabelledTokens(
-        labels=tokens.labels, ids_BS=tokens.ids_BS, label_BS=torch.where(tokens.label_BS == 0, -1, tokens.label_BS)
+        labels=tokens.labels, ids=tokens.ids, label=torch.where(tokens.label == 0, -1, tokens.label)
     )
     with torch.no_grad(), skipping(model, policy_of(0.0, 2.0)) as running:
         running.set_labels(padded)
-        model(tokens.ids_BS)
-    assert running.n_skipped == 2 * 2 * int((tokens.label_BS == 1).sum())
+        model(tokens.ids)
+    assert running.n_skipped == 2 * 2 * int((tokens.label == 1).sum())
 
 
 def test_a_layer_that_adds_nothing_has_no_importance():
@@ -119,7 +119,7 @@ def test_layer_importance_is_the_divergence_without_the_layer():
             return index, weights * (block.layer != layer)
 
         with torch.no_grad(), edit_routing(model, zero):
-            return model(tokens.ids_BS).logits.log_softmax(-1)
+            return model(tokens.ids).logits.log_softmax(-1)
 
     plain = log_p(-1)
     kls = [float((plain.exp() * (plain - log_p(layer))).sum(-1).mean()) for layer in (0, 1)]
@@ -132,7 +132,7 @@ def test_candidates_skip_even_shares_of_each_kind():
     text, evidence = threshold_candidates(calibration, (1.0, 1.0), steps=4)
     assert text == sorted(text)
     assert text[0] == evidence[0] == 0.0
-    weights = torch.cat([layer.weights_NK[layer.label_N == 0] for layer in calibration.layers]).reshape(-1)
+    weights = torch.cat([layer.weights[layer.label == 0] for layer in calibration.layers]).reshape(-1)
 
     assert [float((weights < value).float().mean()) for value in text] == pytest.approx([0, 0.25, 0.5, 0.75], abs=0.01)
 
@@ -145,11 +145,11 @@ def test_a_policy_found_runs_no_more_than_asked_and_skips_less_important_calls_t
 
     def divergence(context):
         with torch.no_grad():
-            plain = model(batch.ids_BS).logits.log_softmax(-1)
+            plain = model(batch.ids).logits.log_softmax(-1)
             with context as running:
                 if running is not None:
                     running.set_labels(batch)
-                changed = model(batch.ids_BS).logits.log_softmax(-1)
+                changed = model(batch.ids).logits.log_softmax(-1)
         return float((plain.exp() * (plain - changed)).sum(-1).mean())
 
     assert found.skipped >= 0.3 - 1e-6
@@ -160,8 +160,9 @@ def test_a_policy_found_runs_no_more_than_asked_and_skips_less_important_calls_t
 
 
 def test_a_policy_of_another_depth_is_refused():
-    with pytest.raises(ShrinkError, match="knows 3 layers and the model has 2"), skipping(
-        make(), policy_of(0.1, importance=(1.0, 1.0, 1.0))
+    with (
+        pytest.raises(ShrinkError, match="knows 3 layers and the model has 2"),
+        skipping(make(), policy_of(0.1, importance=(1.0, 1.0, 1.0))),
     ):
         pass
 

@@ -1,4 +1,4 @@
-"""Mixtures of experts small enough for unit tests: of every family, and one that was trained until its experts differ."""
+"""Mixtures of experts small enough for unit tests: of every family, and one that was trained until they differ."""
 
 import random
 from pathlib import Path
@@ -45,7 +45,10 @@ _MAKERS = {
     "gpt_oss": (
         GptOssForCausalLM,
         GptOssConfig,
-        {"num_local_experts": 8, "num_experts_per_tok": 2, "head_dim": 16, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}},
+        {
+            "num_local_experts": 8, "num_experts_per_tok": 2, "head_dim": 16,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
+        },
     ),
     "granite": (GraniteMoeForCausalLM, GraniteMoeConfig, {"num_local_experts": 8, "num_experts_per_tok": 2}),
     "deepseek": (
@@ -75,8 +78,8 @@ def random_tokens(*, rows=16, length=32, n_words=64, labels=("text", "graph"), s
     generator = torch.Generator().manual_seed(seed)
     return LabelledTokens(
         labels=labels,
-        ids_BS=torch.randint(n_words, (rows, length), generator=generator),
-        label_BS=torch.randint(len(labels), (rows, length), generator=generator),
+        ids=torch.randint(n_words, (rows, length), generator=generator),
+        label=torch.randint(len(labels), (rows, length), generator=generator),
     )
 
 
