@@ -99,16 +99,24 @@ def triples(n=400, *, seed=0):
 def trained_moe(folder, *, steps=150, seed=0, n_experts=8, top_k=2):
     """Train a byte-level Mixtral for some seconds on prose and triples, so that its experts come to differ; save it."""
     torch.manual_seed(seed)
-    tokenizer = byte_tokenizer()
     config = MixtralConfig(
         vocab_size=259, hidden_size=64, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=128, num_local_experts=n_experts, num_experts_per_tok=top_k,
         router_aux_loss_coef=0.01, output_router_logits=True, tie_word_embeddings=True, bos_token_id=257,
         eos_token_id=258, pad_token_id=258,
     )  # fmt: skip
-    model = MixtralForCausalLM(config).train()
+    model = train(MixtralForCausalLM(config), steps=steps)
+    model.config.output_router_logits = False
+    model.save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def train(model, *, steps):
+    """Train a byte-level model on rows of prose and of triples, half and half; in evaluation mode after it."""
+    tokenizer = byte_tokenizer()
     streams = [torch.tensor(tokenizer(text)["input_ids"]) for text in (prose(), triples(4000, seed=1))]
-    optimiser = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(model.train().parameters(), lr=4e-3, weight_decay=0.01)
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = 4e-3 * min(1, (step + 1) / 20) * (1 - step / steps)
@@ -121,7 +129,4 @@ def trained_moe(folder, *, steps=150, seed=0, n_experts=8, top_k=2):
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-    model.config.output_router_logits = False
-    model.eval().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return model.eval()
