@@ -70,7 +70,7 @@ class ShrinkRequest:
     budgets: tuple[float, ...]
     texts: Mapping[str, Sequence[str]]
     held_out: Mapping[str, Sequence[str]] | None = None
-    criterion: str = "reap"
+    criterion: str = "gate_mass"
     stock: bool = False
     dense: Path | None = None
     label_weights: Mapping[str, float] | None = None

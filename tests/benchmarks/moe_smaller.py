@@ -33,7 +33,7 @@ from tests.moe_backbone.smaller.tiny_moe import prose, train, trained_moe, tripl
 from tests.moe_backbone.tiny_llama import byte_tokenizer  # noqa: E402
 
 TINY = {
-    "prune": ((0.9, 0.75, 0.5), ("reap", "frequency", "gate_mass", "leave_one_out")),
+    "prune": ((0.9, 0.75, 0.5), ("gate_mass", "frequency", "output_mass", "reap", "leave_one_out")),
     "merge": ((0.9, 0.75, 0.5), (None,)),
     "skip": ((0.9, 0.75, 0.5), (None,)),
     "mixed": ((8.5, 4.5, 3.5, 2.5), (None,)),
@@ -64,7 +64,7 @@ def table(model, dense, work, plans, **settings):
             start = time.process_time()
             request = ShrinkRequest(
                 model=model, dense=dense, out=work / f"{method}-{criterion}", method=method, budgets=budgets,
-                texts=texts(), criterion=criterion or "reap", **settings,
+                texts=texts(), criterion=criterion or "gate_mass", **settings,
             )  # fmt: skip
             report = shrink(request)
             took = time.process_time() - start

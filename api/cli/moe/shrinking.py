@@ -62,8 +62,8 @@ def shrink(
     ] = None,
     criterion: Annotated[
         str,
-        typer.Option("--criterion", help="Of prune: reap, frequency, gate_mass, leave_one_out or random."),
-    ] = "reap",
+        typer.Option("--criterion", help="Of prune: gate_mass, frequency, output_mass, reap, leave_one_out or random."),
+    ] = "gate_mass",
     stock: Annotated[
         bool,
         typer.Option(

@@ -80,10 +80,12 @@ def test_scores_by_hand():
 
     assert score("frequency") == pytest.approx([0.5, 0.5])  # 20 and 20 of 40
     assert score("gate_mass") == pytest.approx([7 / 16, 9 / 16])
+    assert score("output_mass") == pytest.approx([0.5, 0.5])  # 20 and 20
     assert score("reap") == pytest.approx([0.5, 0.5])  # 20 / 20 and 20 / 20
     # text alone: 8 and 2 of its tokens; REAP 8 / 8 = 1 and 6 / 2 = 3
     assert score("frequency", label_weights={"text": 1}) == pytest.approx([0.8, 0.2])
     assert score("reap", label_weights={"text": 1}) == pytest.approx([0.25, 0.75])
+    assert score("output_mass", label_weights={"text": 1}) == pytest.approx([8 / 14, 6 / 14])
     # both alike: 8/10 + 12/30 = 1.2 and 2/10 + 18/30 = 0.8
     assert score("frequency", label_weights={"text": 1, "graph": 1}) == pytest.approx([0.6, 0.4])
 
