@@ -22,8 +22,8 @@ from moe_backbone.blocks import MoEBlock, find_blocks
 
 __all__ = [
     "ShrinkError",
-    "experts_per_token",
     "expert_bytes",
+    "experts_per_token",
     "keep_experts",
     "replaced",
     "require_blocks",
