@@ -175,7 +175,7 @@ def compare_speed(original: Any, changed: Any, ids_1S: Tensor, *, n_new: int = 8
     """Time two models in turns and keep the best of the rounds.
 
     :param original: The model to compare with.
-    :param changed: The model, or a function that runs a call with the change in force: called as the model is.
+    :param changed: The changed model.
     :param ids_1S: A prompt. *Shape:* ``(1, S)``.
     :param n_new: Tokens to decode.
     :param rounds: Rounds of each.

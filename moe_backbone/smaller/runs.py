@@ -23,11 +23,11 @@ from moe_backbone.smaller.calibration import Calibration, calibrate
 from moe_backbone.smaller.data import LabelledTokens, pack_texts, split_held_out
 from moe_backbone.smaller.methods import METHODS, Variant, Workbench
 from moe_backbone.smaller.packed_experts import PackedExperts
-from moe_backbone.smaller.quality import Quality, Reference, compare_speed, judge, reference
+from moe_backbone.smaller.quality import Quality, Reference, Speed, compare_speed, judge, reference
 from moe_backbone.smaller.report import Row, ShrinkReport, mean_quality
 from moe_backbone.smaller.saving import save_policy, save_shrunk, stored_bytes
 from moe_backbone.smaller.skipping import skipping, skipping_at_random
-from moe_backbone.smaller.surgery import ShrinkError, expert_bytes, require_blocks
+from moe_backbone.smaller.surgery import ShrinkError, expert_bytes, require_blocks, shared_copy
 
 __all__ = ["OnProgress", "ShrinkRequest", "load_for_measuring", "model_bytes", "shrink"]
 
@@ -256,7 +256,7 @@ class _Judge:
         quality, calls_run = self._quality(variant)
         speed = None
         if self.request.measure_speed and variant.is_timed:
-            speed = compare_speed(self.model, _runner(variant), self._prompt())
+            speed = self._speed(variant)
         row_folder, stock = None, None
         if folder is not None and calibration is not None:
             stock = self._save(variant, folder, stored=stored, calibration=calibration)
@@ -275,6 +275,13 @@ class _Judge:
             stock=stock,
             details=variant.details,
         )
+
+    def _speed(self, variant: Variant) -> Speed:
+        if variant.policy is None:
+            return compare_speed(self.model, variant.model, self._prompt())
+        changed = shared_copy(variant.model)  # the policy must not be in force in the original that is timed in turns
+        with skipping(changed, variant.policy):
+            return compare_speed(self.model, changed, self._prompt())
 
     def _prompt(self) -> Any:
         whole = (self.held_out.label >= 0).all(1).nonzero().view(-1)
@@ -309,19 +316,6 @@ class _Judge:
             save_policy(variant.policy, folder, recipe=recipe)
             return None
         return save_shrunk(variant.model, folder, source=self.request.model, recipe=recipe, dtype=stored)
-
-
-def _runner(variant: Variant) -> Any:
-    """Return what is called as a model with the variant's policy in force."""
-    if variant.policy is None:
-        return variant.model
-    policy = variant.policy
-
-    def run(**kwargs: Any) -> Any:
-        with skipping(variant.model, policy):
-            return variant.model(**kwargs)
-
-    return run
 
 
 def _n_experts(model: Any) -> int:
