@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from api.cli.moe import doctoring, inspecting, training
+from api.cli.moe import doctoring, inspecting, shrinking, training, upcycling
 
 __all__ = ["app"]
 
@@ -16,4 +16,6 @@ app = typer.Typer(help="Inspect, make, shrink and train mixtures of experts.", n
 app.command("distil")(training.distil)
 app.command("doctor")(doctoring.doctor)
 app.command("inspect")(inspecting.inspect)
+app.command("shrink")(shrinking.shrink)
 app.command("train")(training.train)
+app.command("upcycle")(upcycling.upcycle)
