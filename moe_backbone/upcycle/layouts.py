@@ -90,8 +90,8 @@ def _refuse_for_mixtral(source: DenseSource) -> None:
 def _refuse_for_glm4(source: DenseSource) -> None:
     if source.sliding_window is not None and source.sliding_window < source.config.max_position_embeddings:
         raise CheckpointError(
-            f"{source.folder} looks back {source.sliding_window} tokens only (sliding_window), which a GLM4-MoE cannot. "
-            "The target mixtral can."
+            f"{source.folder} looks back {source.sliding_window} tokens only (sliding_window), which a GLM4-MoE "
+            "cannot. The target mixtral can."
         )
 
 

@@ -58,6 +58,11 @@ class Pieces:
                 "Choose a power of two, or convert the checkpoint to float32 first."
             )
 
+    @property
+    def n_groups(self) -> int:
+        """Groups that experts are made for."""
+        return len(self._sources)
+
     def planned(self, layer: int, part: str) -> tuple[tuple[int, int], torch.dtype]:
         """Return the shape and dtype of one expert's ``part``."""
         shape, dtype = self._sources[0].reader.planned(_name(layer, part))

@@ -143,9 +143,7 @@ def _check_names(source: DenseSource) -> None:
         expected.add("lm_head.weight")
     missing = sorted(expected - source.reader.names)
     if missing:
-        raise CheckpointError(
-            f"{source.folder} lacks {len(missing)} tensors, first {missing[0]}. Fetch it again."
-        )
+        raise CheckpointError(f"{source.folder} lacks {len(missing)} tensors, first {missing[0]}. Fetch it again.")
 
 
 def _check_shapes(source: DenseSource) -> None:

@@ -122,9 +122,7 @@ def _router(
         )
 
 
-def _experts(
-    layout: Layout, pieces: Pieces, recipe: UpcycleRecipe, layer: int, part: str
-) -> Iterator[PlannedTensor]:
+def _experts(layout: Layout, pieces: Pieces, recipe: UpcycleRecipe, layer: int, part: str) -> Iterator[PlannedTensor]:
     shape, dtype = pieces.planned(layer, part)
     for expert in range(recipe.n_experts):
         group, piece = divmod(expert, recipe.routed_slices)
