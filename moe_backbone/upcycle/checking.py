@@ -2,7 +2,7 @@
 
 Layer: ``moe_backbone``; imports torch and transformers.
 The yardstick of a float32 difference is the dense model's own rounding: its float32 logits against its float64 ones.
-Stock RMS norms compute in float32 whatever the model's precision; a float64 run here replaces them, or one rounding that
+Stock RMS norms compute in float32 whatever the precision; a float64 run here replaces them, or one rounding that
 falls the other way would look like a difference of the models. Routers keep their float32 weights.
 
 Shape suffixes: T tokens, H model width, K experts per token.
@@ -112,7 +112,7 @@ def compute_in_float64(model: Any) -> Any:
 
 def _rms_norm(norm: nn.Module, hidden_TH: Tensor) -> Tensor:
     scale = torch.rsqrt(hidden_TH.square().mean(dim=-1, keepdim=True) + float(norm.variance_epsilon))  # type: ignore[arg-type]
-    return norm.weight * (hidden_TH * scale)  # type: ignore[operator, no-any-return]
+    return norm.weight * (hidden_TH * scale)  # type: ignore[operator]
 
 
 def whole_group_share(model: Any, ids: Tensor, *, slices: int) -> tuple[float, int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from moe_backbone.checkpoint import CheckpointError, TensorReader
+from moe_backbone.checkpoint import CheckpointError, TensorReader, is_complete, read_manifest
 
 __all__ = ["DENSE_TYPES", "MLP", "DenseSource", "read_dense"]
 
@@ -92,6 +92,8 @@ def read_dense(folder: Path) -> DenseSource:
         )
     if getattr(config, "quantization_config", None):
         raise CheckpointError(f"{folder} is quantised. Upcycle the unquantised checkpoint.")
+    if read_manifest(folder) is not None and not is_complete(folder):
+        raise CheckpointError(f"{folder} is not complete: files differ from its manifest. Make it again.")
     reader = TensorReader(folder)
     source = DenseSource(
         folder=folder,

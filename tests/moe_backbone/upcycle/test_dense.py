@@ -1,29 +1,23 @@
 """Upcycled checkpoints: stock classes load them, and they compute what their dense source computes."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM, MixtralForCausalLM
+from transformers import MistralConfig, MistralForCausalLM, MixtralForCausalLM
 
 from moe_backbone.adapters import register_dispatches
 from moe_backbone.checkpoint import MANIFEST_NAME, CheckpointError, verify
 from moe_backbone.upcycle import UpcycleRecipe, upcycle
 from tests.moe_backbone.tiny_llama import make_tiny_llama
+from tests.moe_backbone.upcycle.models import load, random_ids
 
 LLAMA3_ROPE = {
     "rope_type": "llama3", "rope_theta": 700.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }  # fmt: skip
-
-
-def load(folder, **options):
-    return AutoModelForCausalLM.from_pretrained(folder, **options).eval()
-
-
-def random_ids(*shape):
-    return torch.randint(0, 257, shape, generator=torch.Generator().manual_seed(5))
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +209,37 @@ def test_what_cannot_be_upcycled_exactly_is_refused_and_leaves_nothing(tmp_path,
     with pytest.raises(CheckpointError, match=said):
         upcycle(dense, tmp_path / "moe", UpcycleRecipe(**recipe))
     assert [path.name for path in tmp_path.iterdir()] == ["dense"]
+
+
+def test_a_source_that_is_half_written_quantised_unknown_or_of_the_wrong_shape_is_refused(tmp_path):
+    dense = make_tiny_llama(tmp_path / "dense", tokenizer=False)
+    settings = json.loads((dense / "config.json").read_text())
+
+    def refused(said, **changes):
+        (dense / "config.json").write_text(json.dumps(settings | changes))
+        with pytest.raises(CheckpointError, match=said):
+            upcycle(dense, tmp_path / "moe")
+
+    refused("is quantised", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
+    refused("cannot be read by transformers.*nonesuch", model_type="nonesuch")
+    refused("is a 'gemma' model; only llama, mistral", model_type="gemma")
+    refused(r"gate_proj.weight .* has shape \(48, 32\), but its config.json makes it \(64, 32\)", intermediate_size=64)
+    refused("lacks 9 tensors, first model.layers.2", num_hidden_layers=3)
+    (dense / "config.json").write_text(json.dumps(settings))
+    whole = (dense / "model.safetensors").read_bytes()
+    (dense / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+        upcycle(dense, tmp_path / "moe")
+    assert [path.name for path in tmp_path.iterdir()] == ["dense"]
+
+
+def test_a_source_whose_files_differ_from_its_manifest_is_refused(pair, tmp_path):
+    dense = tmp_path / "dense"
+    shutil.copytree(pair[0], dense)
+    (dense / MANIFEST_NAME).write_text(json.dumps({"recipe": {}, "files": {"gone.safetensors": {"size_bytes": 1}}}))
+
+    with pytest.raises(CheckpointError, match="is not complete"):
+        upcycle(dense, tmp_path / "moe")
 
 
 def test_a_mixture_of_experts_or_an_empty_folder_is_no_source(pair, tmp_path):
