@@ -10,6 +10,7 @@ Shape suffixes: T tokens, H model width, K experts per token.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from moe_backbone.blocks import MoEBlock, edit_routing, find_blocks
 from moe_backbone.checkpoint import CheckpointError
+from moe_backbone.upcycle.running import open_model, open_tokenizer
 
 __all__ = ["CHECK_TEXT", "UpcycleCheck", "check_upcycled", "compute_in_float64", "whole_group_share"]
 
@@ -75,13 +76,15 @@ def check_upcycled(
     :param dense: The source, with its tokenizer.
     :param experts: What was made of it.
     :param text: What to read; its beginning is also the prompt of the greedy text.
-    :param max_tokens: Tokens of the text to use, at least 8.
+    :param max_tokens: Tokens of the text to use, at least 8; no more than the model has positions.
     :param n_new: Tokens to write greedily.
     :param exact: Run both in float64 as well, which doubles the memory.
     :returns: What was measured.
     :raises CheckpointError: If there is no tokenizer, or the text is shorter than 8 tokens.
     """
-    ids = _token_ids(dense, text)[:, :max_tokens]
+    ids: Tensor = open_tokenizer(dense)(text, return_tensors="pt")["input_ids"]
+    settings = json.loads((dense / "config.json").read_text(encoding="utf-8"))
+    ids = ids[:, : min(max_tokens, settings.get("max_position_embeddings") or max_tokens)]
     if ids.shape[1] < 8:
         raise CheckpointError(f"the text of the check has {ids.shape[1]} tokens; at least 8 are needed.")
     source, result = (_run(folder, ids, n_new=n_new, exact=exact) for folder in (dense, experts))
@@ -147,20 +150,8 @@ class _Run:
     padded: Tensor
 
 
-def _token_ids(folder: Path, text: str) -> Tensor:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder} has no tokenizer that can be loaded, so it cannot be checked: {error}."
-        ) from error
-    ids: Tensor = tokenizer(text, return_tensors="pt")["input_ids"]
-    return ids
-
-
 def _run(folder: Path, ids: Tensor, *, n_new: int, exact: bool) -> _Run:
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    model.eval()
+    model = open_model(folder)
     if find_blocks(model):
         model.set_experts_implementation("eager")  # takes every width and dtype, float64 too
     prompt = ids[:, : max(8, min(24, ids.shape[1]))]

@@ -42,7 +42,7 @@ from moe_backbone.checkpoint import (
     write_safetensors,
 )
 from moe_backbone.upcycle.pieces import seeded
-from moe_backbone.upcycle.writing import OnProgress, copy_side_files
+from moe_backbone.upcycle.writing import OnProgress, check_destination, copy_side_files
 
 __all__ = ["add_experts", "remove_experts"]
 
@@ -234,6 +234,7 @@ def _write(
     stamp: dict[str, Any],
     on_progress: OnProgress | None,
 ) -> Path:
+    check_destination(out, model.folder)
     plan = list(_plan(model, originals, routers=routers, biases=biases))
     settings = {**model.settings, _COUNT_FIELDS[model.settings["model_type"]]: len(originals)}
     with checkpoint_folder(out, recipe=stamp, size_bytes=sum(item.size_bytes for item in plan)) as part:

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_backbone.checkpoint import PlannedTensor, checkpoint_folder, write_safetensors
+from moe_backbone.checkpoint import MANIFEST_NAME, CheckpointError, PlannedTensor, checkpoint_folder, write_safetensors
 from moe_backbone.upcycle.layouts import Layout, layout_of
 from moe_backbone.upcycle.pieces import Pieces
 from moe_backbone.upcycle.recipe import UpcycleRecipe
 from moe_backbone.upcycle.sources import MLP, DenseSource
 
-__all__ = ["OnProgress", "copy_side_files", "write_experts"]
+__all__ = ["OnProgress", "check_destination", "copy_side_files", "write_experts"]
 
 OnProgress = Callable[[int, int], None]
 """Called as ``on_progress(done_bytes, total_bytes)`` after each tensor."""
@@ -56,6 +56,7 @@ def write_experts(
     :param on_progress: Told how many bytes are written, of how many.
     :raises CheckpointError: If the sources cannot be written as the target, or the disk is too small.
     """
+    check_destination(out, *(source.folder for source in sources))
     layout = layout_of(recipe.target)
     for source in sources:
         layout.refuse(source)
@@ -69,6 +70,22 @@ def write_experts(
         write_safetensors(folder, plan, on_progress=on_progress)
         (folder / "config.json").write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")
         copy_side_files(sources[0].folder, folder)
+
+
+def check_destination(out: Path, *sources: Path) -> None:
+    """Refuse to write over a source, or over a folder that no conversion made.
+
+    :param out: Folder to make.
+    :param sources: Folders to read.
+    :raises CheckpointError: If something stands there that must not be replaced.
+    """
+    if any(out.resolve() == source.resolve() for source in sources):
+        raise CheckpointError(f"{out} is the source itself. Choose another folder for the result.")
+    empty = out.is_dir() and not any(out.iterdir())
+    if out.exists() and not empty and not (out / MANIFEST_NAME).is_file():
+        raise CheckpointError(
+            f"{out} is there and was not made by a conversion (it has no {MANIFEST_NAME}). Choose another folder."
+        )
 
 
 def copy_side_files(source: Path, folder: Path) -> None:

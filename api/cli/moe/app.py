@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import typer
 
-from api.cli.moe import inspecting
+from api.cli.moe import inspecting, upcycling
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Inspect, make, shrink and train mixtures of experts.", no_args_is_help=True)
 
 app.command("inspect")(inspecting.inspect)
+app.command("upcycle")(upcycling.upcycle)

@@ -242,6 +242,20 @@ def test_a_source_whose_files_differ_from_its_manifest_is_refused(pair, tmp_path
         upcycle(dense, tmp_path / "moe")
 
 
+def test_nothing_is_written_over_the_source_or_over_a_folder_of_something_else(tmp_path):
+    dense = make_tiny_llama(tmp_path / "dense", tokenizer=False)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("dear")
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(CheckpointError, match="is the source itself"):
+        upcycle(dense, dense)
+    with pytest.raises(CheckpointError, match="was not made by a conversion"):
+        upcycle(dense, tmp_path / "letters")
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["a.txt"]
+    assert (upcycle(dense, tmp_path / "empty") / "config.json").is_file()
+
+
 def test_a_mixture_of_experts_or_an_empty_folder_is_no_source(pair, tmp_path):
     with pytest.raises(CheckpointError, match="is a 'mixtral' model"):
         upcycle(pair[1], tmp_path / "moe")
