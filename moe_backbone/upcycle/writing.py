@@ -76,7 +76,7 @@ def check_destination(out: Path, *sources: Path) -> None:
     """Refuse to write over a source, or over a folder that no conversion made.
 
     :param out: Folder to make.
-    :param sources: Folders to read.
+    :param *sources: Folders to read.
     :raises CheckpointError: If something stands there that must not be replaced.
     """
     if any(out.resolve() == source.resolve() for source in sources):
