@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from moe_backbone.checkpoint import CheckpointError, is_complete, source_sha256
@@ -113,10 +114,16 @@ def _check_alike(first: DenseSource, other: DenseSource) -> None:
                 "one architecture."
             )
     for name in sorted({*first.tensor_names, *other.tensor_names}):
-        shapes = [source.reader.planned(name)[0] if name in source.reader.names else None for source in (first, other)]
-        if shapes[0] != shapes[1]:
-            raise CheckpointError(f"{name} has shape {shapes[0]} in {first.folder} and {shapes[1]} in {other.folder}.")
+        stored = [source.reader.planned(name) if name in source.reader.names else None for source in (first, other)]
+        if stored[0] != stored[1]:
+            raise CheckpointError(
+                f"{name} is {_told(stored[0])} in {first.folder} and {_told(stored[1])} in {other.folder}."
+            )
     _check_tokenizers(first.folder, other.folder)
+
+
+def _told(stored: tuple[tuple[int, ...], torch.dtype] | None) -> str:
+    return "missing" if stored is None else f"{stored[1]} {stored[0]}".removeprefix("torch.")
 
 
 def _check_tokenizers(first: Path, other: Path) -> None:

@@ -208,7 +208,6 @@ def order(source, work, ids):
             stock = model(tokens).logits
             with edit_routing(model, level):
                 exact_weights = model(tokens).logits
-        width = model.config.hidden_size and recipe.slices
         print(f"| {target}, {slices} | {furthest(stock, expected):.1e} | {furthest(exact_weights, expected):.1e} |")
 
 
@@ -268,8 +267,8 @@ def speed(source, work, *, n_new, rounds):
     expected = None
     tries = [("dense", None), *((name, how) for name in ("mixtral", "glm4_moe") for how in (
         "mmkg_looped", "mmkg_grouped", "grouped_mm", "eager"))]  # fmt: skip
-    models = {"dense": source, "mixtral": made(source, work, "mixtral, 4 slices", recipes()["mixtral, 4 slices"]),
-              "glm4_moe": made(source, work, "glm4_moe, 1 + 2 slices", recipes()["glm4_moe, 1 + 2 slices"])}  # fmt: skip
+    names = {"mixtral": "mixtral, 4 slices", "glm4_moe": "glm4_moe, 1 + 2 slices"}
+    models = {"dense": source, **{name: made(source, work, full, recipes()[full]) for name, full in names.items()}}
     loaded = {}
     for name, implementation in tries:
         if name not in loaded:

@@ -132,6 +132,16 @@ def test_branches_of_another_shape_are_refused_by_what_differs(branches, tmp_pat
     assert not (tmp_path / "moe").exists()
 
 
+def test_branches_stored_in_another_precision_are_refused(branches, tmp_path):
+    base, _ = branches
+    other = make_tiny_llama(tmp_path / "other")
+    weights = {name: value.bfloat16() for name, value in load_file(other / "model.safetensors").items()}
+    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(CheckpointError, match=r"embed_tokens.weight is float32 \(259, 32\) in .* and bfloat16"):
+        mix([base, other], tmp_path / "moe", BTX)
+
+
 def test_branches_with_another_tokenizer_are_refused_by_the_token_that_differs(branches, tmp_path):
     base, _ = branches
     other = make_tiny_llama(tmp_path / "other")
