@@ -234,20 +234,18 @@ def widths(source, work, ids):
 def bfloat16(source, work, ids):
     """Share of routing decisions that choose one whole group, in bfloat16 on real text."""
     import torch
+    from transformers import AutoModelForCausalLM
 
     from moe_backbone.adapters import route_in_float32
     from moe_backbone.upcycle import Target, UpcycleRecipe
     from moe_backbone.upcycle.checking import whole_group_share
-    from moe_backbone.upcycle.running import open_model
 
     print(f"{ids.shape[1]:,} tokens of text, in pieces of 500")
     for groups in (2, 8):
         for target, repaired in ((Target.GLM4_MOE, False), (Target.MIXTRAL, False), (Target.MIXTRAL, True)):
             recipe = UpcycleRecipe(target=target, slices=4 if target == Target.MIXTRAL else 3, groups=groups)
-            model = open_model(made(source, work, f"bfloat16 {target} {groups}", recipe)).bfloat16()
-            if target == Target.GLM4_MOE:
-                for layer in model.model.layers:  # transformers keeps it in float32 when it loads a bfloat16 model
-                    layer.mlp.gate.e_score_correction_bias = layer.mlp.gate.e_score_correction_bias.float()
+            folder = made(source, work, f"bfloat16 {target} {groups}", recipe)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
             n_routers = route_in_float32(model) if repaired else 0
             found = [
                 whole_group_share(model.model, piece, slices=recipe.routed_slices)
