@@ -97,7 +97,6 @@ def recipes():
     return {
         "mixtral, 4 slices": UpcycleRecipe(),
         "mixtral, 4 slices, permuted": UpcycleRecipe(permute=True),
-        "mixtral, 8 copies, top 2": UpcycleRecipe(slices=1, groups=8, groups_per_token=2),
         "glm4_moe, 1 + 2 slices": UpcycleRecipe(target=Target.GLM4_MOE, slices=3),
         "glm4_moe, 1 + 3 slices": UpcycleRecipe(target=Target.GLM4_MOE, slices=4),
     }
