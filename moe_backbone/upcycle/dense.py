@@ -5,7 +5,8 @@ Source: "virtual groups", Upcycling LLMs into Mixture of Experts, arXiv:2410.075
 
 Each feed-forward network is cut into S slices of its inner width, and the slices are laid out R times (R groups):
 expert ``r·S + s`` is slice s of group r. Router rows are equal inside a group and drawn from N(0, 0.02) between groups,
-so the S best experts of a token are the S slices of one group, each with weight exactly 1/S. A Mixtral's ``down_proj``
+so the S best experts of a token are the S slices of one group, each with weight 1/S: exactly for S = 2 and 4, otherwise
+up to the rounding of stock routers, which add up their weights in float32 in every precision. A Mixtral's ``down_proj``
 is scaled by S to undo that weight, a GLM4-MoE has ``routed_scaling_factor`` for it. Unlike plain copies, whose router
 has no gradient, the router can learn from the first step. **What is preserved is the function; no quality is claimed.**
 """

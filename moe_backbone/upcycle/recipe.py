@@ -36,7 +36,8 @@ class UpcycleRecipe:
     that it chooses. ``slices=1`` (Mixtral) or ``2`` (GLM4-MoE, whose shared expert is one slice) makes copies.
 
     :param slices: Parts that each feed-forward network is cut into, at least 1. In a GLM4-MoE one of them is the shared
-        expert and the others are routed; in a Mixtral all are routed.
+        expert and the others are routed; in a Mixtral all are routed. Two or four routed slices are exact beyond
+        float32, so prefer 3 or 5 to 4 in a GLM4-MoE whose inner width they divide.
     :param groups: Times the routed slices are laid out, at least 2: with one there is nothing to choose. The default
         keeps the packaged model small; arXiv:2410.07524 uses 8.
     :param seed: Seed of everything random.
