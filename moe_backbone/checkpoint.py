@@ -119,12 +119,19 @@ class TensorReader:
         return part
 
 
-def write_safetensors(folder: Path, plan: Iterable[PlannedTensor], *, shard_bytes: int = _SHARD_BYTES) -> None:
+def write_safetensors(
+    folder: Path,
+    plan: Iterable[PlannedTensor],
+    *,
+    shard_bytes: int = _SHARD_BYTES,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Write tensors one by one into ``model.safetensors``, or into numbered shards with an index.
 
     :param folder: An existing folder.
     :param plan: What to write, in order.
     :param shard_bytes: The most bytes of values in a file; a larger tensor has a file of its own.
+    :param on_progress: Called as ``on_progress(done_bytes, total_bytes)`` after each tensor.
     :raises CheckpointError: If a made tensor is not as planned.
     """
     shards: list[list[PlannedTensor]] = [[]]
@@ -133,20 +140,28 @@ def write_safetensors(folder: Path, plan: Iterable[PlannedTensor], *, shard_byte
         if shards[-1] and used + tensor.size_bytes > shard_bytes:
             shards.append([])
         shards[-1].append(tensor)
+    total = sum(item.size_bytes for shard in shards for item in shard)
+    done = 0
+
+    def count(item: PlannedTensor) -> None:
+        nonlocal done
+        done += item.size_bytes
+        if on_progress is not None:
+            on_progress(done, total)
+
     if len(shards) == 1:
-        _write_file(folder / _SINGLE_NAME, shards[0])
+        _write_file(folder / _SINGLE_NAME, shards[0], count)
         return
     where: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        _write_file(folder / name, shard)
+        _write_file(folder / name, shard, count)
         where.update(dict.fromkeys((item.name for item in shard), name))
-    total = sum(item.size_bytes for shard in shards for item in shard)
     index = {"metadata": {"total_size": total}, "weight_map": where}
     (folder / _INDEX_NAME).write_text(json.dumps(index, indent=2), encoding="utf-8")
 
 
-def _write_file(path: Path, tensors: list[PlannedTensor]) -> None:
+def _write_file(path: Path, tensors: list[PlannedTensor], written: Callable[[PlannedTensor], None]) -> None:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for item in tensors:
@@ -170,6 +185,7 @@ def _write_file(path: Path, tensors: list[PlannedTensor]) -> None:
                     f"{tuple(tensor.shape)}."
                 )
             file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+            written(item)
 
 
 @contextmanager

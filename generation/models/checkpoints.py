@@ -55,10 +55,10 @@ def ensure_moe(dense_dir: Path, out_dir: Path, *, slices: int = 4, groups: int =
     :raises ModelError: If the checkpoint cannot be upcycled exactly, or the disk is too small.
     """
     from moe_backbone.checkpoint import CheckpointError
-    from moe_backbone.upcycle import UpcycleRecipe, upcycle_to_mixtral
+    from moe_backbone.upcycle import UpcycleRecipe, upcycle
 
     try:
-        return upcycle_to_mixtral(dense_dir, out_dir, UpcycleRecipe(slices=slices, groups=groups, seed=seed))
+        return upcycle(dense_dir, out_dir, UpcycleRecipe(slices=slices, groups=groups, seed=seed))
     except CheckpointError as error:
         raise ModelError(str(error)) from error
 

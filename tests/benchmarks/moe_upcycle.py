@@ -1,7 +1,9 @@
-"""Upcycling measured: exactness, disk, conversion and load time, and decoding speed of dense and experts.
+"""Upcycling measured: exactness to both targets, routing in bfloat16, and decoding speed. Dense is the baseline.
 
-Run: ``python -m tests.benchmarks.moe_upcycle GGUF [--work FOLDER] [--new 64] [--threads 1]``. Prints a table; times are
-CPU seconds of this process as well as wall-clock seconds, so that a busy machine shows. Dense is the baseline.
+Run: ``python -m tests.benchmarks.moe_upcycle [--source FOLDER] [--work FOLDER] [--text FILE …] [--parts exactness order
+widths bfloat16 speed] [--threads 1]``. SOURCE is the packaged SmolLM2 in the cache unless given; the text is this
+repository's own documentation. Needs 4 GB of disk and 6 GB of memory. Times are CPU seconds of this process as well as
+wall-clock seconds, so that a busy machine shows.
 """
 
 import argparse
@@ -10,9 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.benchmarks.machine import describe_machine
 
-def folder_mb(folder):
-    return sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+ROOT = Path(__file__).resolve().parents[2]
+CHAT = "<|im_start|>user\nWhat is the capital of France, and how did it become so?<|im_end|>\n<|im_start|>assistant\n"
+PARTS = ("exactness", "order", "widths", "bfloat16", "speed")
 
 
 class Clock:
@@ -25,6 +29,261 @@ class Clock:
 
     def __str__(self):
         return f"{self.wall:6.2f} s wall, {self.cpu:6.2f} s CPU"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, help="a dense checkpoint (default: smollm2 of the cache)")
+    parser.add_argument("--work", type=Path, help="keep the converted folders here (default: a temporary folder)")
+    parser.add_argument("--text", type=Path, nargs="+", default=[ROOT / "README.md", ROOT / "ARCHITECTURE.md",
+                        ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"])  # fmt: skip
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--tokens", type=int, default=10_000, help="tokens of text to route in bfloat16")
+    parser.add_argument("--new", type=int, default=64, help="tokens to decode")
+    parser.add_argument("--rounds", type=int, default=2, help="decodings per model; the best is shown")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    os.environ["TQDM_DISABLE"] = "1"
+    with tempfile.TemporaryDirectory() as temporary:
+        measure(arguments, arguments.work or Path(temporary))
+
+
+def measure(arguments, work):
+    from retrieval.encoders.torchvision_ops import declare_missing_operators
+
+    declare_missing_operators()
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(arguments.threads)
+    print(describe_machine("torch", "transformers"))
+    source = arguments.source or packaged()
+    ids = token_ids(source, arguments.text)
+    steps = {
+        "exactness": lambda: exactness(source, work, ids, n_new=arguments.new),
+        "order": lambda: order(source, work, ids),
+        "widths": lambda: widths(source, work, ids),
+        "bfloat16": lambda: bfloat16(source, work, ids[:, : arguments.tokens]),
+        "speed": lambda: speed(source, work, n_new=arguments.new, rounds=arguments.rounds),
+    }
+    for part in arguments.parts:
+        with Clock() as clock:
+            steps[part]()
+        print(f"({clock})\n")
+
+
+def packaged():
+    import platformdirs
+
+    cache = Path(os.environ.get("MMKG_CACHE") or platformdirs.user_cache_dir("mmkgrag"))
+    folder = cache / "models" / "smollm2"
+    if not (folder / "config.json").is_file():
+        raise SystemExit(f"{folder} is not there: run `mmkg models pull smollm2`, or pass --source")
+    return folder
+
+
+def token_ids(source, files):
+    from moe_backbone.upcycle.running import open_tokenizer
+
+    text = "\n".join(file.read_text("utf-8") for file in files)
+    return open_tokenizer(source)(text, return_tensors="pt", verbose=False)["input_ids"]
+
+
+def recipes():
+    from moe_backbone.upcycle import Target, UpcycleRecipe
+
+    return {
+        "mixtral, 4 slices": UpcycleRecipe(),
+        "mixtral, 4 slices, permuted": UpcycleRecipe(permute=True),
+        "glm4_moe, 1 + 2 slices": UpcycleRecipe(target=Target.GLM4_MOE, slices=3),
+        "glm4_moe, 1 + 3 slices": UpcycleRecipe(target=Target.GLM4_MOE, slices=4),
+    }
+
+
+def made(source, work, name, recipe):
+    from moe_backbone.upcycle import upcycle
+
+    return upcycle(source, work / name.replace(" ", "-").replace(",", ""), recipe)
+
+
+def furthest(a, b):
+    return (a.double() - b.double()).abs().max().item()
+
+
+def exactness(source, work, ids, *, n_new):
+    """Every recipe against the source: float32, float64, greedy text, padding, reload."""
+    import torch
+
+    from moe_backbone.upcycle.checking import check_upcycled, compute_in_float64
+    from moe_backbone.upcycle.running import open_model, open_tokenizer
+
+    texts = {
+        "one sentence": open_tokenizer(source)("The history of Paris began long before the Romans.")["input_ids"],
+        "chat": open_tokenizer(source)(CHAT * 4)["input_ids"],
+        "documentation": ids[0, 1000:1640].tolist(),
+    }
+    texts = {name: torch.tensor([tokens]) for name, tokens in texts.items()}
+
+    def run(model):
+        with torch.inference_mode():
+            return {name: model(tokens).logits for name, tokens in texts.items()}
+
+    dense = open_model(source)
+    dense32 = run(dense)
+    dense.set_attn_implementation("eager")
+    other_kernel = run(dense)
+    dense.set_attn_implementation("sdpa")
+    dense64 = run(compute_in_float64(dense))
+    print("| largest difference of the logits | " + " | ".join(f"{n} ({t.shape[1]})" for n, t in texts.items()) + " |")
+    print("|---|" + "---|" * len(texts))
+
+    def row(name, ours, theirs):
+        print(f"| {name} | " + " | ".join(f"{furthest(ours[key], theirs[key]):.1e}" for key in texts) + " |")
+
+    print("| largest logit | " + " | ".join(f"{dense32[key].abs().max():.1f}" for key in texts) + " |")
+    row("dense float32 - dense float64 (its own rounding)", dense32, dense64)
+    row("dense float32 - dense float32 with eager attention", dense32, other_kernel)
+    del dense
+    for name, recipe in recipes().items():
+        with Clock() as clock:
+            folder = made(source, work, name, recipe)
+        model = open_model(folder)
+        experts32 = run(model)
+        row(f"**{name}**: dense - experts, float32", dense32, experts32)
+        row(f"{name}: experts float32 - dense float64", experts32, dense64)
+        model.set_experts_implementation("eager")
+        row(f"{name}: dense - experts, float64", run(compute_in_float64(model)), dense64)
+        del model
+        check = check_upcycled(source, folder, n_new=n_new, exact=False)
+        size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+        print(
+            f"  {name}: greedy text of {n_new} tokens {same(check.greedy_identical)}, in a padded batch "
+            f"{same(check.padded_identical)}, reload {same(reloads(folder, work))}; {size:.0f} MB, written in {clock}"
+        )
+
+
+def same(value):
+    return "the same" if value else "DIFFERENT"
+
+
+def reloads(folder, work):
+    import shutil
+
+    from safetensors.torch import load_file
+
+    from moe_backbone.upcycle.running import open_model
+
+    again = work / "again"
+    open_model(folder).save_pretrained(again)
+    ours, theirs = (load_file(path / "model.safetensors") for path in (folder, again))
+    shutil.rmtree(again)
+    return ours.keys() == theirs.keys() and all((ours[name] == theirs[name]).all() for name in ours)
+
+
+def order(source, work, ids):
+    """How much of the difference is the order of sums: slices as wide as the blocks of the BLAS, weights made exact."""
+    import torch
+
+    from moe_backbone.blocks import edit_routing
+    from moe_backbone.upcycle import Target, UpcycleRecipe
+    from moe_backbone.upcycle.running import open_model
+
+    tokens = ids[:, 1000:1640]
+    with torch.inference_mode():
+        expected = open_model(source)(tokens).logits
+    print("| slices of the Mixtral or GLM4-MoE | stock | weights of the router made exact |\n|---|---|---|")
+    for target, slices in [(target, slices) for target in Target for slices in (4, 8)]:
+        recipe = UpcycleRecipe(target=target, slices=slices)
+        model = open_model(made(source, work, f"order {target} {slices}", recipe))
+        model.set_experts_implementation("eager")  # adds the slices up in their order
+        exact = 1.0 if recipe.n_shared else 1 / slices
+
+        def level(block, hidden, index, weights, exact=exact):
+            return index, torch.full_like(weights, exact)
+
+        with torch.inference_mode():
+            stock = model(tokens).logits
+            with edit_routing(model, level):
+                exact_weights = model(tokens).logits
+        print(f"| {target}, {slices} | {furthest(stock, expected):.1e} | {furthest(exact_weights, expected):.1e} |")
+
+
+def widths(source, work, ids):
+    """The same widths with fresh weights: what the bound of 2e-5 was taken from."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from moe_backbone.upcycle import upcycle
+    from moe_backbone.upcycle.running import open_model
+
+    torch.manual_seed(0)
+    folder = work / "fresh"
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source)).save_pretrained(folder)
+    tokens = ids[:, 1000:1640]
+    with torch.inference_mode():
+        expected = open_model(folder)(tokens).logits
+        print(f"fresh weights, {tokens.shape[1]} tokens, largest logit {expected.abs().max():.1f}")
+        for name, recipe in recipes().items():
+            out = upcycle(folder, work / "fresh-moe", recipe)
+            print(f"  {name}: dense - experts, float32 {furthest(open_model(out)(tokens).logits, expected):.1e}")
+
+
+def bfloat16(source, work, ids):
+    """Share of routing decisions that choose one whole group, in bfloat16 on real text."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from moe_backbone.adapters import route_in_float32
+    from moe_backbone.upcycle import Target, UpcycleRecipe
+    from moe_backbone.upcycle.checking import whole_group_share
+
+    print(f"{ids.shape[1]:,} tokens of text, in pieces of 500")
+    for groups in (2, 8):
+        for target, repaired in ((Target.GLM4_MOE, False), (Target.MIXTRAL, False), (Target.MIXTRAL, True)):
+            recipe = UpcycleRecipe(target=target, slices=4 if target == Target.MIXTRAL else 3, groups=groups)
+            folder = made(source, work, f"bfloat16 {target} {groups}", recipe)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+            n_routers = route_in_float32(model) if repaired else 0
+            found = [
+                whole_group_share(model.model, piece, slices=recipe.routed_slices)
+                for piece in torch.split(ids, 500, dim=1)
+            ]
+            decisions = sum(count for _, count in found)
+            whole = round(sum(share * count for share, count in found))
+            print(
+                f"  {target}, {groups} groups{', routers in float32' if n_routers else ''}: {whole:,} of {decisions:,} "
+                f"decisions whole, {decisions - whole} not ({whole / decisions:.5%})"
+            )
+
+
+def speed(source, work, *, n_new, rounds):
+    from generation.models.transformers_lm import TransformersLanguageModel
+
+    expected = None
+    tries = [("dense", None), *((name, how) for name in ("mixtral", "glm4_moe") for how in (
+        "mmkg_looped", "mmkg_grouped", "grouped_mm", "eager"))]  # fmt: skip
+    names = {"mixtral": "mixtral, 4 slices", "glm4_moe": "glm4_moe, 1 + 2 slices"}
+    models = {"dense": source, **{name: made(source, work, full, recipes()[full]) for name, full in names.items()}}
+    loaded = {}
+    for name, implementation in tries:
+        if name not in loaded:
+            loaded = {name: TransformersLanguageModel(models[name], device="cpu")}
+        language_model = loaded[name]
+        model = language_model.model
+        ids = language_model.tokenizer(CHAT * 4, return_tensors="pt")["input_ids"]
+        if implementation:
+            model.set_experts_implementation(implementation)
+        runs = [decode(model, ids, n_new=n_new) for _ in range(rounds)]
+        tokens, prefill, clock = min(runs, key=lambda run: run[2].cpu)
+        expected = expected or tokens
+        n = n_new - 1
+        print(
+            f"{name:8} {implementation or '':13} prefill of {ids.shape[1]} tokens {prefill.cpu:5.2f} CPU s; decode "
+            f"{n / clock.wall:5.1f} tokens/s wall, {n / clock.cpu:5.1f} per CPU s; greedy text "
+            f"{same(tokens == expected)} ({n_new} tokens)"
+        )
 
 
 def decode(model, ids, *, n_new):
@@ -42,81 +301,6 @@ def decode(model, ids, *, n_new):
                 token = int(model(fresh, past_key_values=cache, logits_to_keep=1).logits[0, -1].argmax())
                 tokens.append(token)
     return tokens, prefill, clock
-
-
-def exactness(dense, moe, ids):
-    import torch
-
-    with torch.inference_mode():
-        a, b = dense(ids).logits, moe(ids).logits
-        a64, b64 = dense.double()(ids).logits, moe.double()(ids).logits
-        dense.float(), moe.float()
-    print(f"logits: largest {a.abs().max():.1f}; n = {a.numel():,}")
-    print(f"  dense - experts, float32            {(a - b).abs().max():.2e}")
-    print(f"  dense float32 - dense float64       {(a.double() - a64).abs().max():.2e}   (float32's own rounding)")
-    print(f"  dense - experts, float64            {(a64 - b64).abs().max():.2e}")
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("gguf", type=Path)
-    parser.add_argument("--work", type=Path, help="keep the converted folders here (default: a temporary folder)")
-    parser.add_argument("--new", type=int, default=64, help="tokens to decode")
-    parser.add_argument("--rounds", type=int, default=2, help="decodings per model; the best is shown")
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
-    with tempfile.TemporaryDirectory() as temporary:
-        measure(arguments, arguments.work or Path(temporary))
-
-
-def measure(arguments, work):
-    with Clock() as imports:
-        import torch
-        import transformers
-
-        from generation.models.checkpoints import ensure_dense, ensure_moe
-        from generation.models.transformers_lm import TransformersLanguageModel
-
-    torch.set_num_threads(arguments.threads)
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, {arguments.threads} thread(s)")
-    print(f"import torch and transformers       {imports}")
-    with Clock() as clock:
-        dense_dir = ensure_dense(arguments.gguf, work / "smollm2")
-    print(f"GGUF -> dense folder                {clock}, {folder_mb(dense_dir):.0f} MB")
-    with Clock() as clock:
-        moe_dir = ensure_moe(dense_dir, work / "smollm2-moe")
-    print(f"dense -> experts folder             {clock}, {folder_mb(moe_dir):.0f} MB")
-    models = {}
-    for name, folder in (("dense", dense_dir), ("experts", moe_dir)):
-        language_model = TransformersLanguageModel(folder, device="cpu")
-        with Clock() as clock:
-            models[name] = language_model.model
-        print(f"load {name:8}                       {clock}")
-        with Clock() as clock:
-            language_model.count_tokens("a")
-        print(f"load {name:8} tokenizer             {clock}")
-    text = (
-        "<|im_start|>user\nWhat is the capital of France, and how did it become so?<|im_end|>\n<|im_start|>assistant\n"
-    )
-    ids = language_model.tokenizer(text * 4, return_tensors="pt")["input_ids"]
-    exactness(models["dense"], models["experts"], ids)
-    expected = None
-    for name, implementation in [
-        ("dense", None), ("experts", "mmkg_looped"), ("experts", "mmkg_grouped"), ("experts", "grouped_mm"),
-        ("experts", "eager"),
-    ]:  # fmt: skip
-        if implementation:
-            models[name].set_experts_implementation(implementation)
-        runs = [decode(models[name], ids, n_new=arguments.new) for _ in range(arguments.rounds)]
-        tokens, prefill, clock = min(runs, key=lambda run: run[2].cpu)
-        expected = expected or tokens
-        n = arguments.new - 1
-        print(
-            f"{name:8} {implementation or '':13} prefill of {ids.shape[1]} tokens {prefill.cpu:5.2f} CPU s; decode "
-            f"{n / clock.wall:5.1f} tokens/s wall, {n / clock.cpu:5.1f} per CPU s; greedy text "
-            f"{'the same' if tokens == expected else 'DIFFERENT'} ({arguments.new} tokens)"
-        )
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """Upcycled checkpoints: stock classes load them, and they compute what their dense source computes."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM, MixtralForCausalLM
+from transformers import MistralConfig, MistralForCausalLM, MixtralForCausalLM
 
 from moe_backbone.adapters import register_dispatches
 from moe_backbone.checkpoint import MANIFEST_NAME, CheckpointError, verify
-from moe_backbone.upcycle import UpcycleRecipe, upcycle_to_mixtral
+from moe_backbone.upcycle import UpcycleRecipe, upcycle
 from tests.moe_backbone.tiny_llama import make_tiny_llama
+from tests.moe_backbone.upcycle.models import load, random_ids
 
 LLAMA3_ROPE = {
     "rope_type": "llama3", "rope_theta": 700.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -18,19 +20,11 @@ LLAMA3_ROPE = {
 }  # fmt: skip
 
 
-def load(folder, **options):
-    return AutoModelForCausalLM.from_pretrained(folder, **options).eval()
-
-
-def random_ids(*shape):
-    return torch.randint(0, 257, shape, generator=torch.Generator().manual_seed(5))
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("upcycle")
     dense = make_tiny_llama(folder / "dense")
-    return dense, upcycle_to_mixtral(dense, folder / "moe", UpcycleRecipe(slices=4, groups=2))
+    return dense, upcycle(dense, folder / "moe", UpcycleRecipe(slices=4, groups=2))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +40,7 @@ def pair(tmp_path_factory):
 @pytest.mark.parametrize(("slices", "groups"), [(4, 2), (2, 8), (3, 2)])
 def test_the_mixtral_computes_the_logits_of_its_dense_source(tmp_path, changes, slices, groups):
     dense = make_tiny_llama(tmp_path / "dense", **changes)
-    moe = upcycle_to_mixtral(dense, tmp_path / "moe", UpcycleRecipe(slices=slices, groups=groups))
+    moe = upcycle(dense, tmp_path / "moe", UpcycleRecipe(slices=slices, groups=groups))
     ids = random_ids(2, 40)
     with torch.no_grad():
         expected, logits = load(dense)(ids).logits, load(moe)(ids).logits
@@ -120,7 +114,7 @@ def test_a_sliding_window_goes_along(tmp_path):
         num_key_value_heads=1, head_dim=8, sliding_window=4, initializer_range=0.4, max_position_embeddings=64,
     )  # fmt: skip
     MistralForCausalLM(config).save_pretrained(tmp_path / "dense")
-    moe = load(upcycle_to_mixtral(tmp_path / "dense", tmp_path / "moe"))
+    moe = load(upcycle(tmp_path / "dense", tmp_path / "moe"))
     ids = random_ids(1, 24) % 64
     with torch.no_grad():
         logits, expected = moe(ids).logits, load(tmp_path / "dense")(ids).logits
@@ -154,8 +148,8 @@ def test_each_token_visits_all_slices_of_one_group_with_equal_weight(pair):
 
 def test_the_same_recipe_gives_the_same_bytes_and_another_seed_another_router(pair, tmp_path):
     dense, moe = pair
-    same = upcycle_to_mixtral(dense, tmp_path / "same", UpcycleRecipe(slices=4, groups=2))
-    other = upcycle_to_mixtral(dense, tmp_path / "other", UpcycleRecipe(slices=4, groups=2, seed=1))
+    same = upcycle(dense, tmp_path / "same", UpcycleRecipe(slices=4, groups=2))
+    other = upcycle(dense, tmp_path / "other", UpcycleRecipe(slices=4, groups=2, seed=1))
 
     assert (same / "model.safetensors").read_bytes() == (moe / "model.safetensors").read_bytes()
     name = "model.layers.0.block_sparse_moe.gate.weight"
@@ -176,13 +170,13 @@ def test_the_manifest_tells_source_recipe_and_seed_and_its_hashes_hold(pair):
 
 def test_a_second_call_writes_nothing_and_a_changed_source_is_converted_anew(tmp_path):
     dense = make_tiny_llama(tmp_path / "dense", tokenizer=False)
-    moe = upcycle_to_mixtral(dense, tmp_path / "moe")
+    moe = upcycle(dense, tmp_path / "moe")
     before = (moe / "model.safetensors").stat().st_ino
-    upcycle_to_mixtral(dense, moe)
+    upcycle(dense, moe)
     assert (moe / "model.safetensors").stat().st_ino == before
 
     make_tiny_llama(dense, tokenizer=False, seed=9)
-    upcycle_to_mixtral(dense, moe)
+    upcycle(dense, moe)
     ids = random_ids(1, 10)
     with torch.no_grad():
         assert (load(moe)(ids).logits - load(dense)(ids).logits).abs().max() <= 2e-5
@@ -194,18 +188,18 @@ def test_bfloat16_weights_are_scaled_without_rounding(tmp_path):
     weights = {name: value.bfloat16() for name, value in load_file(dense / "model.safetensors").items()}
     save_file(weights, dense / "model.safetensors", metadata={"format": "pt"})
 
-    moe = load_file(upcycle_to_mixtral(dense, tmp_path / "moe") / "model.safetensors")
+    moe = load_file(upcycle(dense, tmp_path / "moe") / "model.safetensors")
 
     down = weights["model.layers.1.mlp.down_proj.weight"]
     assert torch.equal(moe["model.layers.1.block_sparse_moe.experts.5.w2.weight"] / 4, down[:, 12:24])
     with pytest.raises(CheckpointError, match="scaling it by 3 slices would round"):
-        upcycle_to_mixtral(dense, tmp_path / "three", UpcycleRecipe(slices=3))
+        upcycle(dense, tmp_path / "three", UpcycleRecipe(slices=3))
 
 
 @pytest.mark.parametrize(
     ("changes", "recipe", "said"),
     [
-        ({"attention_bias": True}, {}, "no place for .*self_attn.k_proj.bias"),
+        ({"attention_bias": True}, {}, "no place for .*self_attn.o_proj.bias"),
         ({"mlp_bias": True}, {}, "no place for .*mlp.down_proj.bias"),
         ({}, {"slices": 5}, "48 cannot be cut into 5 equal slices"),
     ],
@@ -213,15 +207,60 @@ def test_bfloat16_weights_are_scaled_without_rounding(tmp_path):
 def test_what_cannot_be_upcycled_exactly_is_refused_and_leaves_nothing(tmp_path, changes, recipe, said):
     dense = make_tiny_llama(tmp_path / "dense", tokenizer=False, **changes)
     with pytest.raises(CheckpointError, match=said):
-        upcycle_to_mixtral(dense, tmp_path / "moe", UpcycleRecipe(**recipe))
+        upcycle(dense, tmp_path / "moe", UpcycleRecipe(**recipe))
     assert [path.name for path in tmp_path.iterdir()] == ["dense"]
+
+
+def test_a_source_that_is_half_written_quantised_unknown_or_of_the_wrong_shape_is_refused(tmp_path):
+    dense = make_tiny_llama(tmp_path / "dense", tokenizer=False)
+    settings = json.loads((dense / "config.json").read_text())
+
+    def refused(said, **changes):
+        (dense / "config.json").write_text(json.dumps(settings | changes))
+        with pytest.raises(CheckpointError, match=said):
+            upcycle(dense, tmp_path / "moe")
+
+    refused("is quantised", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
+    refused("cannot be read by transformers.*nonesuch", model_type="nonesuch")
+    refused("is a 'gemma' model; only llama, mistral", model_type="gemma")
+    refused(r"gate_proj.weight .* has shape \(48, 32\), but its config.json makes it \(64, 32\)", intermediate_size=64)
+    refused("lacks 9 tensors, first model.layers.2", num_hidden_layers=3)
+    (dense / "config.json").write_text(json.dumps(settings))
+    whole = (dense / "model.safetensors").read_bytes()
+    (dense / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+        upcycle(dense, tmp_path / "moe")
+    assert [path.name for path in tmp_path.iterdir()] == ["dense"]
+
+
+def test_a_source_whose_files_differ_from_its_manifest_is_refused(pair, tmp_path):
+    dense = tmp_path / "dense"
+    shutil.copytree(pair[0], dense)
+    (dense / MANIFEST_NAME).write_text(json.dumps({"recipe": {}, "files": {"gone.safetensors": {"size_bytes": 1}}}))
+
+    with pytest.raises(CheckpointError, match="is not complete"):
+        upcycle(dense, tmp_path / "moe")
+
+
+def test_nothing_is_written_over_the_source_or_over_a_folder_of_something_else(tmp_path):
+    dense = make_tiny_llama(tmp_path / "dense", tokenizer=False)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("dear")
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(CheckpointError, match="is the source itself"):
+        upcycle(dense, dense)
+    with pytest.raises(CheckpointError, match="was not made by a conversion"):
+        upcycle(dense, tmp_path / "letters")
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["a.txt"]
+    assert (upcycle(dense, tmp_path / "empty") / "config.json").is_file()
 
 
 def test_a_mixture_of_experts_or_an_empty_folder_is_no_source(pair, tmp_path):
     with pytest.raises(CheckpointError, match="is a 'mixtral' model"):
-        upcycle_to_mixtral(pair[1], tmp_path / "moe")
+        upcycle(pair[1], tmp_path / "moe")
     with pytest.raises(CheckpointError, match=r"holds no config\.json"):
-        upcycle_to_mixtral(tmp_path, tmp_path / "moe")
+        upcycle(tmp_path, tmp_path / "moe")
 
 
 @pytest.mark.parametrize("changes", [{"slices": 1}, {"groups": 1}, {"router_std": 0.0}, {"slices": 2.0}])
