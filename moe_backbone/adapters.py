@@ -16,7 +16,7 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 from moe_backbone.dispatch.modules import activation_of, holds_experts, layout_of, oddities, weights_of
 from moe_backbone.dispatch.registry import dispatch_names, get_spec
 from moe_backbone.dispatch.spec import DispatchSpec
-from moe_backbone.stats import find_routers
+from moe_backbone.sites import find_routers
 
 __all__ = ["can_dispatch", "implementation_name", "register_dispatches", "route_in_float32"]
 
@@ -69,7 +69,7 @@ def route_in_float32(model: nn.Module) -> int:
     A stock Mixtral multiplies by its router in the model's own precision, and bfloat16 logits of different experts tie
     (2-4 of 1,536 decisions of an upcycled SmolLM2 went wrong).
 
-    :param model: A model with routers that :func:`~moe_backbone.stats.find_routers` finds. Changed in place.
+    :param model: A model with routers that :func:`~moe_backbone.sites.find_routers` finds. Changed in place.
     :returns: How many routers were changed.
     """
     n_routers = 0

@@ -77,7 +77,7 @@ class MoELayer(nn.Module):
         :param context: What routing may depend on besides the states; ``None`` takes the one that
             :func:`~moe_backbone.routers.context.routing_context` set.
         :returns: States of the same shape and dtype. Router logits are read by a hook on ``gate``, as in stock models
-            (:class:`~moe_backbone.stats.RoutingRecorder`).
+            (:class:`~moe_backbone.observe.recorder.RoutingRecorder`).
         """
         x_TH = x.reshape(-1, x.shape[-1])
         _, weights_TK, index_TK = self.gate(x_TH, context)

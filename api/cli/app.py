@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from api.cli import completion, documents, entities, evaluation, graph, jobs, models, operations, questions
+from api.cli.moe import app as moe
 from api.cli.options import ConfigOption, GlobalOptions, HomeOption
 
 __all__ = ["app"]
@@ -65,3 +66,4 @@ app.add_typer(graph.app, name="graph")
 app.add_typer(models.app, name="models")
 app.add_typer(completion.app, name="kgc")
 app.add_typer(evaluation.app, name="eval")
+app.add_typer(moe.app, name="moe")

@@ -24,11 +24,13 @@ from generation.models.streaming import clean_stream
 from generation.types import Message
 from kg.errors import GenerationError, InputError, ModelError, ModelMissingError
 from moe_backbone.adapters import can_dispatch, register_dispatches, route_in_float32
-from moe_backbone.stats import RoutingRecorder, find_routers
+from moe_backbone.loading import default_dtype
+from moe_backbone.observe.recorder import RoutingRecorder
+from moe_backbone.sites import find_routers
 
 logging: Any = _logging  # untyped upstream
 
-__all__ = ["Choice", "TransformersLanguageModel", "default_dtype", "likeliest"]
+__all__ = ["Choice", "TransformersLanguageModel", "likeliest"]
 
 Choice = Callable[[Tensor], int | None]
 _CPU_EXPERTS = "mmkg_looped"
@@ -45,29 +47,12 @@ def likeliest(logits: Tensor) -> int:
     return int(logits.argmax())
 
 
-def default_dtype(stored: torch.dtype, *, device: str) -> torch.dtype:
-    """Choose the precision to compute in: the stored one, but float32 on a CPU without the instructions for halves.
-
-    bfloat16 on a CPU without AVX512-BF16 or AMX is some fifty times slower than float32, and float16 slower still.
-
-    :param stored: Precision of the checkpoint.
-    :param device: Where the model will run, e.g. ``cpu`` or ``cuda``.
-    :returns: Precision to load in.
-    """
-    if not device.startswith("cpu") or stored not in (torch.bfloat16, torch.float16):
-        return stored
-    fast = stored is torch.bfloat16 and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # no public name yet
-    )
-    return stored if fast else torch.float32
-
-
 class TransformersLanguageModel:
     """A causal language model in a local folder; weights load with the first reply, the tokenizer with the first count.
 
     :param path: Checkpoint folder with configuration, weights and tokenizer. Nothing is ever downloaded.
     :param device: torch device; ``None`` takes CUDA where there is one, else the CPU.
-    :param dtype: Precision; ``None`` decides by :func:`default_dtype`.
+    :param dtype: Precision; ``None`` decides by :func:`moe_backbone.loading.default_dtype`.
     :param name: What answers call the model; ``None`` takes the folder's name.
     :param experts_implementation: How transformers runs experts; ``None`` takes the fastest measured on a CPU, and
         transformers' own choice elsewhere. Ignored by a dense model.

@@ -22,13 +22,13 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as _logging
 
-from generation.models.transformers_lm import default_dtype
 from generation.vision.families import CAPTION_TASK, Family, family_of
 from generation.vision.replies import caption_of_reply
 from kg.captioning.pixels import decode_picture
 from kg.errors import CaptionError, InputError, MissingExtraError, ModelError, ModelMissingError
 from kg.ports import CaptionRequest
 from kg.types import Caption
+from moe_backbone.loading import default_dtype
 
 auto_processor: Any = AutoProcessor  # untyped upstream, as the next
 hf_logging: Any = _logging
@@ -48,7 +48,7 @@ class TransformersCaptioner:
     :param path: Checkpoint folder with configuration, weights, tokenizer and processor.
     :param name: What captions call the model; ``None`` takes the folder's name.
     :param device: torch device; ``None`` takes CUDA where there is one, else the CPU.
-    :param dtype: Precision; ``None`` decides by :func:`generation.models.transformers_lm.default_dtype`.
+    :param dtype: Precision; ``None`` decides by :func:`moe_backbone.loading.default_dtype`.
     :param batch_size: The most pictures that are described at once, >= 1. Halved for a batch that does not fit.
     :param max_new_tokens: The most tokens of a description, >= 1. What is cut off there loses its last sentence.
     :param max_side_px: Larger pictures are scaled down to this before the processor sees them.

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from generation.models.checkpoints import ensure_moe
-from generation.models.transformers_lm import TransformersLanguageModel, default_dtype
+from generation.models.transformers_lm import TransformersLanguageModel
 from generation.types import LanguageModel, Message
 from kg.errors import GenerationError, InputError, ModelError, ModelMissingError
 from tests.moe_backbone.tiny_llama import make_tiny_llama
@@ -119,15 +119,6 @@ def test_the_experts_used_by_a_reply_can_be_recorded(dense, moe):
     assert len(layers) == 2
     assert all(sum(layer.load) == pytest.approx(1) for layer in layers)
     assert TransformersLanguageModel(dense, device="cpu").record_routing() is None
-
-
-def test_half_precision_becomes_float32_on_a_cpu_without_its_instructions(monkeypatch):
-    for fast in (False, True):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        assert default_dtype(torch.bfloat16, device="cpu") == (torch.bfloat16 if fast else torch.float32)
-        assert default_dtype(torch.float16, device="cpu") == torch.float32
-    assert default_dtype(torch.float16, device="cuda") == torch.float16
 
 
 def test_missing_and_damaged_models_are_named(tmp_path, dense):

@@ -10,7 +10,8 @@ from moe_backbone.adapters import can_dispatch, implementation_name, register_di
 from moe_backbone.config import MoEConfig
 from moe_backbone.dispatch.registry import dispatch_names, get_spec
 from moe_backbone.layer import MoELayer
-from moe_backbone.stats import RoutingRecorder, find_routers
+from moe_backbone.observe.recorder import RoutingRecorder
+from moe_backbone.sites import find_routers
 
 
 def mixtral(hidden_size=16, **changes):
