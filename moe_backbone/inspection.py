@@ -27,7 +27,6 @@ __all__ = ["ExpertsLayout", "LayerReport", "ModelReport", "inspect_model", "insp
 
 _DTYPE_CODES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64", "F8_E4M3": "float8_e4m3",
                 "F8_E5M2": "float8_e5m2", "I8": "int8", "U8": "uint8", "I32": "int32", "I64": "int64"}  # fmt: skip
-_ROW_ALIGNMENT_BYTES = 16  # of torch.nn.functional.grouped_mm on a CPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +47,16 @@ class ExpertsLayout:
     post_norm: bool = False
 
     @property
-    def summary(self) -> str:
-        """One line for people: only what is unlike the usual."""
+    def odd(self) -> tuple[str, ...]:
+        """What is unlike the usual."""
         odd = {"transposed": self.transposed, "no gate": not self.gated, "gate interleaved": self.interleaved,
                "bias": self.bias, "post-norm": self.post_norm}  # fmt: skip
-        return ", ".join(name for name, there in odd.items() if there) or "usual"
+        return tuple(name for name, there in odd.items() if there)
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return ", ".join(self.odd) or "usual"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,25 +291,12 @@ def _packed(blocks: Sequence[MoEBlock]) -> str:
 
 
 def _dispatches(blocks: Sequence[MoEBlock], layers: Sequence[LayerReport]) -> tuple[dict[str, str], dict[str, str]]:
-    from moe_backbone.adapters import can_dispatch, implementation_name
-    from moe_backbone.dispatch.registry import dispatch_names
+    from moe_backbone.runnable import automatic_choice, runnable_dispatches
 
-    odd = sorted({layer.layout.summary for layer in layers} - {"usual"})
-    ours_run = all(can_dispatch(block.experts) and follows_interface(block) for block in blocks)
-    ours = "" if ours_run else f"does not read this layout ({'; '.join(odd)})"
-    found = {"eager": "", "batched_mm": "", "grouped_mm": _alignment(blocks)}
-    found |= {implementation_name(name): ours for name in dispatch_names()}
-    return dict(sorted(found.items())), {}
-
-
-def _alignment(blocks: Sequence[MoEBlock]) -> str:
-    """Say whether torch's grouped product refuses the rows of these experts."""
-    for block in blocks:
-        for name, one in block.experts.named_parameters():
-            row = one.shape[-1] * one.element_size()
-            if one.ndim == 3 and row % _ROW_ALIGNMENT_BYTES:
-                return f"on a CPU: rows of {name} are {row} bytes, no multiple of {_ROW_ALIGNMENT_BYTES}"
-    return ""
+    # A transposed matrix is read through a view; what else is odd, a dispatch must read itself.
+    odd = sorted({part for layer in layers for part in layer.layout.odd if part != "transposed"})
+    top_k = layers[0].router.top_k or 1
+    return runnable_dispatches(blocks, odd=odd), automatic_choice(blocks, top_k=top_k, odd=odd)
 
 
 def _n_layers(config: Any) -> int:

@@ -183,3 +183,26 @@ def test_sites_name_the_router_and_cover_every_block(family):
 
     assert len(sites) == blocks == EXPECTED[name][0]
     assert all(dict(model.named_modules())[site.name] is site.router for site in sites)
+
+
+def test_dispatches_are_asked_whether_they_read_the_layout_and_the_automatic_one_says_why():
+    usual, odd = inspect_model(make_model("mixtral")), inspect_model(make_model("gpt_oss"))
+
+    assert usual.dispatches["mmkg_looped"] == odd.dispatches["mmkg_looped"] == ""
+    assert odd.dispatches["mmkg_triton"] != ""
+    assert usual.dispatches["mmkg_auto"] == ""
+    assert len(usual.automatic) == len(odd.automatic) == 2
+    for report in (usual, odd):
+        for situation, choice in report.automatic.items():
+            name, _, reason = choice.partition(": ")
+            assert report.dispatches[name] == ""
+            assert reason
+            assert situation.split(" on ")[0] in ("1 token", "512 tokens")
+
+
+def test_packed_experts_are_run_by_none_of_our_dispatches():
+    model = make_model("mixtral")
+    experts = model.model.layers[0].mlp.experts
+    experts.gate_up_proj = nn.Parameter(torch.zeros(4, 16, 16, dtype=torch.int8), requires_grad=False)
+
+    assert inspect_model(model).dispatches["mmkg_looped"] == "these experts hold no plain floating-point weights"
