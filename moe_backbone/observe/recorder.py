@@ -3,7 +3,7 @@
 Layer: ``moe_backbone``; imports torch only.
 transformers returns router logits from a training step but not from ``generate``. A hook behind the experts sees what
 they were really called with, edits and skips included, in every family and release; one behind the router sees its
-logits. The hooks only keep references, since each of their lines costs cold caches at every layer of every token;
+logits. The hooks only note references, since each of their lines costs cold caches at every layer of every token;
 counting is done for many calls at once, on the model's device.
 
 Shape suffixes: T tokens, E experts, K experts per token, B sequences, S positions.
@@ -12,9 +12,10 @@ Shape suffixes: T tokens, E experts, K experts per token, B sequences, S positio
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
 from typing import Any
@@ -31,17 +32,17 @@ from moe_backbone.sites import find_sites, self_router
 __all__ = ["RoutingRecorder"]
 
 _CALLS_KEPT = 256
-"""How many calls of a layer are kept before they are counted."""
+"""How many calls of every layer are kept before they are counted."""
 _TOKENS_KEPT = 512
-"""A call of more tokens is counted at once, so that a long prompt is not kept in every layer."""
+"""After a forward call of more tokens all is counted at once, so that long prompts do not pile up."""
+_ROUTER, _EXPERTS, _TAG, _MASK = range(4)
 
 
 @dataclass(slots=True)
-class _Log:
-    """What a thread keeps: per call the layer, the experts' index, the router's output, tag and mask."""
+class _Replay:
+    """What is known of a thread while its events are gone through in order."""
 
     outputs: list[Any]
-    kept: list[tuple[int, Tensor, Any, Tag | None, Tensor | None]] = field(default_factory=list)
     tag: Tag | None = None
     mask: Tensor | None = None
 
@@ -80,7 +81,8 @@ class RoutingRecorder:
         self._thread: int | None = None
         self._handles: list[Any] = []
         self._lock = threading.Lock()
-        self._logs: list[_Log] = []
+        self._events: deque[tuple[int, int, int, Any]] = deque()  # thread, kind, layer, what
+        self._threads: dict[int, _Replay] = {}
         self._local = threading.local()
 
     def __enter__(self) -> RoutingRecorder:
@@ -90,6 +92,7 @@ class RoutingRecorder:
             if site.router is not None:
                 self._handles.append(site.router.register_forward_hook(self._router_hook(place)))
             self._handles.append(site.experts.register_forward_hook(self._experts_hook(place), with_kwargs=True))
+        self._handles.append(self._model.register_forward_hook(self._after))
         return self
 
     def __exit__(
@@ -117,18 +120,17 @@ class RoutingRecorder:
         :yields: Nothing.
         :raises ValueError: If a label is unknown, or the shapes differ.
         """
-        log = self._new_log() if (found := getattr(self._local, "log", None)) is None else found
-        before, log.tag = log.tag, make_tag(self.labels, labels, rest=rest, mask=mask)
+        made, before = make_tag(self.labels, labels, rest=rest, mask=mask), getattr(self._local, "tag", None)
+        self._set_tag(made)
         try:
             yield
         finally:
-            log.tag = before
+            self._set_tag(before)
 
     def stats(self) -> RoutingStats:
         """Return what was recorded so far."""
         with self._lock:
-            for log in self._logs:
-                self._count(log)
+            self._count()
             return RoutingStats(
                 layers=tuple(
                     summarise(site.name, totals, self.labels)
@@ -137,84 +139,81 @@ class RoutingRecorder:
                 )
             )
 
-    def _new_log(self) -> _Log:
-        log = _Log([None] * len(self._sites))
-        with self._lock:
-            self._logs.append(log)
-        self._local.log = log
-        return log
-
-    def _log(self) -> _Log | None:
-        """Return the log of this thread, or ``None`` for a thread that is not listened to."""
-        if self._this_thread_only and threading.get_ident() != self._thread:
-            return None
-        return getattr(self._local, "log", None) or self._new_log()
+    def _set_tag(self, tag: Tag | None) -> None:
+        self._local.tag = tag
+        self._events.append((threading.get_ident(), _TAG, 0, tag))
 
     def _see_mask(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Keep the part of the attention mask that belongs to the tokens of this call."""
-        log = self._log()
-        if log is None:
-            return
-        log.mask = None
         mask = kwargs.get("attention_mask")
         tokens = next(
             (one for one in (kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args) if isinstance(one, Tensor)),
             None,
         )
-        if not isinstance(mask, Tensor) or mask.ndim != 2 or tokens is None or tokens.ndim < 2:
-            return
-        part_BS = mask[:, -tokens.shape[1] :].bool()
-        if part_BS.shape == tokens.shape[:2] and (part_BS.device.type != "cpu" or not bool(part_BS.all())):
-            log.mask = part_BS.reshape(-1)
+        found, n_tokens = None, 0
+        if tokens is not None and tokens.ndim >= 2:
+            n_tokens = tokens.shape[0] * tokens.shape[1]
+            if isinstance(mask, Tensor) and mask.ndim == 2:
+                part_BS = mask[:, -tokens.shape[1] :].bool()
+                fits = part_BS.shape == tokens.shape[:2]
+                if fits and (part_BS.device.type != "cpu" or not bool(part_BS.all())):
+                    found = part_BS.reshape(-1)
+        self._local.n_tokens, self._local.masked = n_tokens, found is not None
+        self._events.append((threading.get_ident(), _MASK, 0, found))
+
+    def _after(self, model: nn.Module, inputs: Any, output: Any) -> None:
+        """Count after a call that would keep much: many tokens, or a graph of gradients."""
+        if getattr(self._local, "masked", False):
+            self._events.append((threading.get_ident(), _MASK, 0, None))  # it is of this call only
+        long = getattr(self._local, "n_tokens", 0) > _TOKENS_KEPT or torch.is_grad_enabled()
+        if long or len(self._events) >= 2 * _CALLS_KEPT * len(self._sites):
+            with self._lock:
+                self._count()
 
     def _router_hook(self, place: int) -> Any:
-        local, new = self._local, self._log
-
-        def keep(router: nn.Module, inputs: Any, output: Any) -> None:
-            try:
-                local.log.outputs[place] = output
-            except AttributeError:
-                if (log := new()) is not None:
-                    log.outputs[place] = output
-
-        return keep
+        add, thread = self._events.append, threading.get_ident
+        return lambda router, inputs, output: add((thread(), _ROUTER, place, output))
 
     def _experts_hook(self, place: int) -> Any:
-        local, new = self._local, self._log
-        most = _CALLS_KEPT * len(self._sites)
+        events, add, thread = self._events, self._events.append, threading.get_ident
+        most = 4 * _CALLS_KEPT * len(self._sites)
 
         def keep(experts: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            log: _Log | None = getattr(local, "log", None) or new()
-            if log is None:
-                return
-            index = args[1] if len(args) > 1 and not kwargs else _index(args, kwargs)
-            routed, log.outputs[place] = log.outputs[place], None
-            if torch.is_grad_enabled():
-                routed = _detached(routed)
-            n_tokens = index.shape[0]
-            if log.tag is not None:
-                log.tag.check(n_tokens)
-            log.kept.append((place, index, routed, log.tag, log.mask))
-            if n_tokens > _TOKENS_KEPT or len(log.kept) >= most:
+            add((thread(), _EXPERTS, place, args[1] if len(args) > 1 else _index(args, kwargs)))
+            if len(events) > most:  # whoever calls parts of the model never comes to its end
                 with self._lock:
-                    self._count(log)
+                    self._count()
 
         return keep
 
-    def _count(self, log: _Log) -> None:
-        """Count what a thread has kept: by layer, and by stretches of one tag and one number of experts per token."""
-        kept, log.kept = log.kept, []
-        by_place: list[list[Any]] = [[] for _ in self._sites]
-        for place, index, routed, tag, mask in kept:
-            by_place[place].append((*self._read(place, index, routed), tag, mask))
-        for place, calls in enumerate(by_place):
-            for _, stretch in groupby(calls, key=lambda call: (id(call[2]), call[0].shape[1])):
+    def _count(self) -> None:
+        """Go through what was kept in order, and count it by layer, tag and number of experts per token."""
+        calls: list[list[Any]] = [[] for _ in self._sites]
+        while self._events:  # other threads may go on adding
+            thread, kind, place, what = self._events.popleft()
+            if self._this_thread_only and thread != self._thread:
+                continue
+            state = self._threads.setdefault(thread, _Replay([None] * len(self._sites)))
+            if kind == _ROUTER:
+                state.outputs[place] = what
+            elif kind == _TAG:
+                state.tag = what
+            elif kind == _MASK:
+                state.mask = what
+            else:
+                read = self._read(place, what, state.outputs[place])
+                state.outputs[place] = None
+                calls[place].append((*read, state.tag, state.mask))
+        for place, kept in enumerate(calls):
+            for _, stretch in groupby(kept, key=lambda call: (id(call[2]), call[0].shape[1])):
                 self._add(place, list(stretch))
 
     def _add(self, place: int, calls: list[tuple[Tensor, Tensor | None, Tag | None, Tensor | None]]) -> None:
         index, logits, tags, masks = (list(column) for column in zip(*calls, strict=True))
         lengths = [one.shape[0] for one in index]
         tag = tags[0] or Tag(len(self.labels))
+        for n_tokens in lengths:
+            tag.check(n_tokens)
         rows, mask = tag.follow(place, lengths)
         if mask is None and any(one is not None and len(one) == n for one, n in zip(masks, lengths, strict=True)):
             # A mask of another length belongs to a model that reads other tokens than its caller gave.
@@ -249,9 +248,3 @@ def _index(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """Return the index of experts among arguments that were given by name: the whole numbers, or else the second."""
     values = [item for item in (*args, *kwargs.values()) if isinstance(item, Tensor)]
     return next((item for item in values if not item.is_floating_point()), values[1])
-
-
-def _detached(output: Any) -> Any:
-    if isinstance(output, Tensor):
-        return output.detach()
-    return None if output is None else tuple(item.detach() if isinstance(item, Tensor) else item for item in output)
