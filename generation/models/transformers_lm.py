@@ -26,7 +26,7 @@ from kg.errors import GenerationError, InputError, ModelError, ModelMissingError
 from moe_backbone.adapters import can_dispatch, register_dispatches, route_in_float32
 from moe_backbone.loading import default_dtype
 from moe_backbone.observe.recorder import RoutingRecorder
-from moe_backbone.sites import find_routers
+from moe_backbone.sites import find_routers, find_sites
 
 logging: Any = _logging  # untyped upstream
 
@@ -143,7 +143,7 @@ class TransformersLanguageModel:
     def record_routing(self) -> RoutingRecorder | None:
         """Return a recorder of the experts used inside its ``with`` block, or ``None`` for a dense model."""
         model = self.model
-        return RoutingRecorder(model) if any(find_routers(model)) else None
+        return RoutingRecorder(model) if find_sites(model) else None
 
     @property
     def tokenizer(self) -> Any:
