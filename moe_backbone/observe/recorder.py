@@ -145,15 +145,15 @@ class RoutingRecorder:
 
     def _see_mask(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Keep the part of the attention mask that belongs to the tokens of this call."""
-        mask = kwargs.get("attention_mask")
+        mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
         tokens = next(
             (one for one in (kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args) if isinstance(one, Tensor)),
             None,
         )
         found, n_tokens = None, 0
-        if tokens is not None and tokens.ndim >= 2:
-            n_tokens = tokens.shape[0] * tokens.shape[1]
-            if isinstance(mask, Tensor) and mask.ndim == 2:
+        if tokens is not None:
+            n_tokens = tokens.numel() // tokens.shape[-1] if tokens.is_floating_point() else tokens.numel()
+            if isinstance(mask, Tensor) and mask.ndim == 2 and tokens.ndim >= 2:
                 part_BS = mask[:, -tokens.shape[1] :].bool()
                 fits = part_BS.shape == tokens.shape[:2]
                 if fits and (part_BS.device.type != "cpu" or not bool(part_BS.all())):

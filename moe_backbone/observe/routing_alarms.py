@@ -304,7 +304,7 @@ def _worst(
     if not layers:
         return None
     worst = layers[0] if first else max(layers, key=badness)
-    more = f"; and {len(layers) - 1} more layers" if len(layers) > 1 else ""
+    more = f"; and {n} more {'layer' if n == 1 else 'layers'}" if (n := len(layers) - 1) else ""
     return Alarm(
         code=code,
         severity=severity,

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from api.cli.app import app
@@ -91,6 +92,17 @@ def test_text_that_is_no_text_is_explained(folder, tmp_path):
     assert "cannot be read as UTF-8 text" in mmkg(folder, "--text", tmp_path / "bytes", status=1)
     (tmp_path / "empty").write_text(" \n")
     assert "is empty" in mmkg(folder, "--text", tmp_path / "empty", status=1)
+
+
+def test_half_precision_that_the_processor_lacks_is_said_to_be_computed_in_float32(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    save(tmp_path, model_of().bfloat16())
+    found = json.loads(mmkg(tmp_path, "--json", "--tokens", 50, "--device", "cpu"))
+
+    assert found["notes"] == [
+        "bfloat16 is computed as float32: this processor has no fast instructions for the former."
+    ]
 
 
 def test_a_dense_model_is_explained(tmp_path):

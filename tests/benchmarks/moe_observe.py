@@ -1,10 +1,11 @@
 """What recording the routing costs, on the packaged mixture of experts: decoding and prefill, with and without.
 
-Run: ``python -m tests.benchmarks.moe_observe [MODEL] [--new 96] [--prefill 256] [--rounds 8] [--threads 1]``.
-MODEL is a checkpoint folder; default: the packaged smollm2-moe. Steps with and without a recorder alternate within one
-run, in the order plain, recorded, recorded, plain, so drift of the machine falls on both. Shown is CPU time of the
-process: the median of the ratios of neighbouring steps is what the hooks cost; the counting, which falls on few steps
-or on the reading of the statistics, is added to it as its share of the plain time. Putting up the hooks is left out.
+Run: ``python -m tests.benchmarks.moe_observe [MODEL] [--new 96] [--prefill 256] [--rounds 8] [--threads 1]
+[--device cuda]``. MODEL is a checkpoint folder; default: the packaged smollm2-moe. Steps with and without a recorder
+alternate within one run, in the order plain, recorded, recorded, plain, so drift of the machine falls on both. Shown is
+CPU time of the process (on a GPU wall-clock time, synchronised): the median of the ratios of neighbouring steps is what
+the hooks cost; the counting, which falls on few steps or on the reading of the statistics, is added to it as its share
+of the plain time. Putting up the hooks is left out.
 """
 
 import argparse
@@ -24,6 +25,7 @@ def main():
     parser.add_argument("--prefill", type=int, default=256, help="tokens of the prompt")
     parser.add_argument("--rounds", type=int, default=8, help="prefills of each kind")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
 
     import torch
@@ -38,20 +40,27 @@ def main():
 
     register_dispatches()
     folder = arguments.model or user_cache_path("mmkgrag") / "models" / "smollm2-moe"
-    model = open_model(folder, device="cpu", experts_implementation="mmkg_looped").model
+    dispatch = "mmkg_looped" if arguments.device == "cpu" else "mmkg_auto"
+    model = open_model(folder, device=arguments.device, experts_implementation=dispatch).model
     print(describe_machine("torch", "transformers"))
-    print(f"{folder.name}, {arguments.threads} thread(s), dispatch mmkg_looped")
+    print(f"{folder.name}, {arguments.threads} thread(s), {arguments.device}, dispatch {dispatch}")
     torch.manual_seed(0)
-    ids = torch.randint(100, model.config.vocab_size, (1, arguments.prefill))
+    ids = torch.randint(100, model.config.vocab_size, (1, arguments.prefill)).to(arguments.device)
     for name, labels in VARIANTS:
         show(f"decode, {name}", decode(model, ids[:, :32], labels, n_steps=arguments.new))
         show(f"prefill of {arguments.prefill}, {name}", prefill(model, ids, labels, rounds=arguments.rounds))
 
 
 def timed(act):
-    start = time.process_time()
+    import torch
+
+    on_gpu = torch.cuda.is_initialized()
+    clock = time.perf_counter if on_gpu else time.process_time
+    start = clock()
     result = act()
-    return time.process_time() - start, result
+    if on_gpu:
+        torch.cuda.synchronize()
+    return clock() - start, result
 
 
 def recording(model, labels, n_tokens):

@@ -53,6 +53,9 @@ def doctor(
 
     Exit status 1 if an alarm is an error. A quantised checkpoint is judged by its files alone.
     """
+    alarms: list[Alarm]
+    diagnosis: Diagnosis | None
+    notes: tuple[str, ...]
     with model_failures_explained(as_json=as_json):
         from moe_backbone.loading import open_structure, stored_tensors
         from moe_backbone.observe.plots import KINDS
@@ -64,15 +67,17 @@ def doctor(
         if open_structure(folder).quantised:
             from moe_backbone.observe.weight_alarms import stored_alarms
 
-            alarms, diagnosis = stored_alarms(stored_tensors(folder)), None
+            alarms, diagnosis, notes = stored_alarms(stored_tensors(folder)), None, ()
         else:
-            diagnosis = _examine(folder, _read(text), tokens, device=device, quiet=as_json)
+            diagnosis, notes = _examine(folder, _read(text), tokens, device=device, quiet=as_json)
             alarms = list(diagnosis.alarms)
             _draw(diagnosis, plot, plot_pairs, name=folder.name)
     if as_json:
         layers = [] if diagnosis is None or diagnosis.stats is None else _layers(diagnosis.stats)
-        print_json({"alarms": [asdict(alarm) for alarm in alarms], "layers": layers})
+        print_json({"alarms": [asdict(alarm) for alarm in alarms], "layers": layers, "notes": list(notes)})
     else:
+        for note in notes:
+            console(stderr=True).print(f"note: {note}", markup=False, soft_wrap=True)
         _show(alarms, diagnosis)
     if any(alarm.severity == "error" for alarm in alarms):
         raise typer.Exit(1)
@@ -98,7 +103,9 @@ def _read(files: list[Path] | None) -> dict[str, str]:
     return texts
 
 
-def _examine(folder: Path, texts: dict[str, str], n_tokens: int, *, device: str | None, quiet: bool) -> Diagnosis:
+def _examine(
+    folder: Path, texts: dict[str, str], n_tokens: int, *, device: str | None, quiet: bool
+) -> tuple[Diagnosis, tuple[str, ...]]:
     from moe_backbone.loading import open_model, open_tokenizer
     from moe_backbone.observe.doctor import examine
     from moe_backbone.sites import find_sites
@@ -114,7 +121,8 @@ def _examine(folder: Path, texts: dict[str, str], n_tokens: int, *, device: str 
         ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=n_tokens)["input_ids"].to(where)
         batches += [(label, part) for part in ids.split(min(_WINDOW, longest), dim=1)]
     with progress("reading", total=len(batches), quiet=quiet) as bar:
-        return examine(opened.model, batches, labels=tuple(texts), config=opened.config, on_batch=bar.advance)
+        diagnosis = examine(opened.model, batches, labels=tuple(texts), config=opened.config, on_batch=bar.advance)
+    return diagnosis, opened.notes
 
 
 def _draw(diagnosis: Diagnosis, plot: Path | None, pairs: Path | None, *, name: str) -> None:
