@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from moe_backbone.sites import Site, self_router
 
-__all__ = ["RouterReport", "probe_router", "split_outputs"]
+__all__ = ["RouterReport", "probe_router", "split_choice", "split_outputs"]
 
 _N_TOKENS = 64
 _TOLERANCE = 1e-3
@@ -104,7 +104,7 @@ def split_outputs(output: Any, *, n_experts: int) -> tuple[Tensor | None, Tensor
     """Tell what a router returned apart: logits, weights and index, in whatever order a release returns them.
 
     :param output: A tensor or a sequence of tensors.
-    :param n_experts: Routed experts E.
+    :param n_experts: Routed experts E; a router with null experts has more logits than that.
     :returns: Logits ``(T, E)``, weights ``(T, K)`` and index ``(T, K)``; ``None`` for what is not there. Where K = E,
         of two floating tensors the one that holds a negative number, or else the first, is taken for the logits.
     """
@@ -112,12 +112,19 @@ def split_outputs(output: Any, *, n_experts: int) -> tuple[Tensor | None, Tensor
     tensors = [item for item in items if isinstance(item, Tensor) and item.ndim >= 2]
     index = next((item for item in tensors if not item.is_floating_point()), None)
     floating = [item for item in tensors if item.is_floating_point()]
-    wide = [item for item in floating if item.shape[-1] == n_experts]
+    wide = [item for item in floating if item.shape[-1] >= n_experts]
     if len(wide) > 1:
-        wide.sort(key=lambda item: not bool((item < 0).any()))
+        wide.sort(key=lambda item: (-item.shape[-1], not bool((item < 0).any())))
     logits = wide[0] if wide else None
     weights = next((item for item in floating if item is not logits), None)
     return logits, weights, index
+
+
+def split_choice(output: Any) -> tuple[Tensor | None, Tensor | None]:
+    """Tell weights and index apart in what a choice from logits returned, in whatever order."""
+    tensors = [item for item in output if isinstance(item, Tensor)]
+    weights = next((item for item in tensors if item.is_floating_point()), None)
+    return weights, next((item for item in tensors if not item.is_floating_point()), None)
 
 
 def _runner(site: Site) -> Callable[[nn.Module, Tensor], tuple[Tensor, Tensor, Tensor]]:
@@ -125,7 +132,7 @@ def _runner(site: Site) -> Callable[[nn.Module, Tensor], tuple[Tensor, Tensor, T
         logits, weights, index = split_outputs(router(x_TH), n_experts=site.n_experts)
         choose = self_router(site.block, site.experts)
         if index is None and logits is not None and choose is not None:
-            _, weights, index = split_outputs(choose(logits), n_experts=-1)
+            weights, index = split_choice(choose(logits))
         if logits is None or weights is None or index is None:
             raise ValueError("its output holds no logits, weights and index")
         return logits, weights, index

@@ -43,7 +43,7 @@ class Totals:
     :param counts: Slots by row and expert; the last column is no expert. *Shape:* ``(R, E + 1)``.
     :param tokens: Tokens by row. *Shape:* ``(R,)``.
     :param pairs: Tokens that visited two experts. *Shape:* ``(E, E)``.
-    :param entropy: Sum of the routers' entropies over the tokens with finite logits.
+    :param entropy: Sum of the routers' entropies, each over its maximum, over the tokens with finite logits.
     :param confidence: Sum of their largest probabilities.
     :param probability: Sum of their probabilities by expert. *Shape:* ``(E,)``.
     :param squared_z: Sum of their squared log-partitions.
@@ -126,13 +126,13 @@ def _decidedness(logits_TE: Tensor | None, *, n_experts: int, device: torch.devi
     z_T = logits_TE.logsumexp(dim=-1)
     log_p_TE = logits_TE - z_T[:, None]
     p_TE = log_p_TE.exp()
-    probability_E = p_TE.sum(dim=0, dtype=torch.float64)
+    probability_E = p_TE.sum(dim=0, dtype=torch.float64)[:n_experts]  # null experts may follow
     n_finite = finite_T.sum()
     if not p_TE.numel():
         none = torch.zeros((), dtype=torch.float64, device=device)
         return none, none, probability_E, none, none, n_finite, finite_T.shape[0] - n_finite
     return (
-        -(p_TE * log_p_TE).sum(dtype=torch.float64),
+        -(p_TE * log_p_TE).sum(dtype=torch.float64) / math.log(max(logits_TE.shape[1], 2)),
         p_TE.amax(dim=-1).sum(dtype=torch.float64),
         probability_E,
         z_T.double().square().sum(),
@@ -153,8 +153,7 @@ def summarise(name: str, totals: Totals, labels: tuple[str, ...]) -> LayerRoutin
     counts_RE1 = totals.counts.cpu()
     rows, tokens = counts_RE1.tolist(), totals.tokens.tolist()
     whole = counts_RE1.sum(dim=0).tolist()
-    n_experts, n_finite = len(whole) - 1, int(totals.n_finite)
-    most = math.log(n_experts) if n_experts > 1 else 1.0
+    n_finite = int(totals.n_finite)
     named = [*labels, UNLABELLED] if labels else []
     return LayerRouting(
         name=name,
@@ -162,7 +161,7 @@ def summarise(name: str, totals: Totals, labels: tuple[str, ...]) -> LayerRoutin
         counts=tuple(whole[:-1]),
         n_skipped=whole[-1],
         pairs=tuple(tuple(row) for row in totals.pairs.tolist()),
-        router_entropy=float(totals.entropy) / n_finite / most if n_finite else math.nan,
+        router_entropy=float(totals.entropy) / n_finite if n_finite else math.nan,
         confidence=float(totals.confidence) / n_finite if n_finite else math.nan,
         probabilities=tuple((totals.probability / n_finite).tolist()) if n_finite else (),
         mean_square_z=float(totals.squared_z) / n_finite if n_finite else math.nan,

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from moe_backbone.observe.counting import Calls, Totals, count_calls, summarise
 from moe_backbone.observe.stats import UNLABELLED, RoutingStats
 from moe_backbone.observe.tags import Tag, make_tag
-from moe_backbone.router_probe import split_outputs
+from moe_backbone.router_probe import split_choice, split_outputs
 from moe_backbone.sites import find_sites, self_router
 
 __all__ = ["RoutingRecorder"]
@@ -235,16 +235,17 @@ class RoutingRecorder:
             logits, _, _ = split_outputs(items, n_experts=site.n_experts)
             at = next((number for number, item in enumerate(items) if item is logits), -1)
             self._logits_at[place] = at
-        logits = None if items is None or at is None or at < 0 else items[at].reshape(-1, site.n_experts)
-        if index.is_floating_point():
+        logits = None if items is None or at is None or at < 0 else items[at].reshape(-1, items[at].shape[-1])
+        if index is not None and index.is_floating_point():
             choose = self_router(site.block, site.experts)
-            if choose is None:
-                raise ValueError(f"the experts of {site.name!r} were called without an index of experts.")
-            _, _, index = split_outputs(choose(index), n_experts=-1)
+            index = None if choose is None else split_choice(choose(index))[1]
+        if index is None:
+            raise ValueError(f"the experts of {site.name!r} were called without an index of experts.")
         return index, logits
 
 
-def _index(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def _index(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
     """Return the index of experts among arguments that were given by name: the whole numbers, or else the second."""
     values = [item for item in (*args, *kwargs.values()) if isinstance(item, Tensor)]
-    return next((item for item in values if not item.is_floating_point()), values[1])
+    whole = [item for item in values if not item.is_floating_point()]
+    return whole[0] if whole else values[1] if len(values) > 1 else None

@@ -162,6 +162,44 @@ def test_every_sentinel_of_no_expert_is_a_skip(nobody):
     assert found.load_entropy == 0.0
 
 
+class WithNullExpert(torch.nn.Module):
+    """A router over E experts and one that does nothing, which comes last and means no expert."""
+
+    def __init__(self, width, n_experts):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.eye(n_experts + 1, width) * 9)
+
+    def forward(self, x):
+        logits = x @ self.weight.T
+        weights, index = logits.softmax(dim=-1).topk(2, dim=-1)
+        return logits, weights, index
+
+
+def test_a_router_with_null_experts_has_more_logits_than_experts():
+    layer = layer_of(n_experts=3, width=4)
+    layer.gate = WithNullExpert(4, 3)
+    with RoutingRecorder(layer) as recorder:
+        layer(torch.tensor([[3.0, 2, 1, 0], [0, 1, 2, 3], [3, 0, 0, 2]]))
+    (found,) = recorder.stats().layers
+
+    assert found.counts == (2, 1, 1)  # by hand: (0, 1), (null, 2), (0, null)
+    assert (found.n_skipped, found.n_tokens) == (2, 3)
+    assert 0 <= found.router_entropy < 0.01
+    assert len(found.probabilities) == 3
+    assert found.balance_loss > 0
+
+
+def test_experts_that_are_called_without_an_index_are_named():
+    layer = layer_of()
+    layer.experts.forward = lambda hidden, top_k_index, top_k_weights: hidden
+    layer.experts.register_forward_pre_hook(
+        lambda module, args, kwargs: ((args[0], args[1].float(), args[2]), kwargs), with_kwargs=True
+    )
+    recorder = RoutingRecorder(layer)
+    with recorder, pytest.raises(ValueError, match="the experts of 'gate' were called without an index"):
+        layer(torch.randn(2, 4))
+
+
 def test_an_edit_that_changes_how_many_experts_a_token_has_is_counted():
     layer = layer_of(top_k=2)
     recorder = RoutingRecorder(layer)
