@@ -49,7 +49,7 @@ class Totals:
     :param squared_z: Sum of their squared log-partitions.
     :param largest: Their largest logit by size.
     :param n_finite: How many tokens these are.
-    :param n_not_finite: Tokens with a NaN or infinite logit.
+    :param n_not_finite: Tokens with a NaN or infinite logit (but -inf, which forbids an expert).
     """
 
     counts: Tensor
@@ -120,10 +120,11 @@ def _decidedness(logits_TE: Tensor | None, *, n_experts: int, device: torch.devi
     if logits_TE is None:
         logits_TE = torch.zeros((0, n_experts), device=device)
     logits_TE = logits_TE.float()
-    finite_T = logits_TE.isfinite().all(dim=-1)
-    if not bool(finite_T.all()):
-        logits_TE = logits_TE[finite_T]
+    # A logit of -inf is an expert that the token may not use; a token that may use none is a fault.
     z_T = logits_TE.logsumexp(dim=-1)
+    finite_T = z_T.isfinite()
+    if not bool(finite_T.all()):
+        logits_TE, z_T = logits_TE[finite_T], z_T[finite_T]
     log_p_TE = logits_TE - z_T[:, None]
     p_TE = log_p_TE.exp()
     probability_E = p_TE.sum(dim=0, dtype=torch.float64)[:n_experts]  # null experts may follow
@@ -132,11 +133,11 @@ def _decidedness(logits_TE: Tensor | None, *, n_experts: int, device: torch.devi
         none = torch.zeros((), dtype=torch.float64, device=device)
         return none, none, probability_E, none, none, n_finite, finite_T.shape[0] - n_finite
     return (
-        -(p_TE * log_p_TE).sum(dtype=torch.float64) / math.log(max(logits_TE.shape[1], 2)),
+        torch.special.entr(p_TE).sum(dtype=torch.float64) / math.log(max(logits_TE.shape[1], 2)),
         p_TE.amax(dim=-1).sum(dtype=torch.float64),
         probability_E,
         z_T.double().square().sum(),
-        logits_TE.abs().max().double(),
+        torch.where(logits_TE.isfinite(), logits_TE, 0.0).abs().max().double(),
         n_finite,
         finite_T.shape[0] - n_finite,
     )

@@ -165,11 +165,11 @@ def _ambiguous(report: ModelReport, logits: Mapping[str, Sequence[Tensor]]) -> l
         if not parts or router.top_k is None or router.top_k >= layer.n_experts:
             continue
         logits_TE = torch.cat(list(parts))
-        logits_TE = logits_TE[logits_TE.isfinite().all(dim=-1)]
+        logits_TE = logits_TE[logits_TE.logsumexp(dim=-1).isfinite()]  # -inf forbids an expert
         if not len(logits_TE):
             continue
         top = logits_TE.topk(router.top_k + 1, dim=-1).values
-        tied[layer.name] = float((top[:, -1] == top[:, -2]).float().mean())
+        tied[layer.name] = float(((top[:, -1] == top[:, -2]) & top[:, -1].isfinite()).float().mean())
         if router.groups > 1 or router.selection_bias:
             continue  # the choice is not that of the logits alone
         rounded_TE = logits_TE.bfloat16().float()

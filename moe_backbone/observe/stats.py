@@ -59,7 +59,7 @@ class LayerRouting:
     :param probabilities: Mean over tokens of that softmax, by expert; empty where no logits were seen. *Length:* E.
     :param mean_square_z: Mean over tokens of the squared log-partition, what a z-loss keeps small; NaN as above.
     :param largest_logit: The largest logit by size; NaN as above.
-    :param n_not_finite: Tokens whose logits held a NaN or an infinity.
+    :param n_not_finite: Tokens whose logits held a NaN or an infinity (but -inf, which forbids an expert).
     :param labels: The same counts for the tokens of each label.
     """
 

@@ -10,7 +10,9 @@ from moe_backbone.config import MoEConfig, SoftmaxOrder
 from moe_backbone.inspection import inspect_model
 from moe_backbone.layer import MoELayer
 from moe_backbone.loading import StoredTensor
+from moe_backbone.routers.registry import router_names
 from moe_backbone.sites import find_foreign, find_sites
+from tests.moe_backbone.routers.made import E, H, make_router
 from tests.moe_backbone.tiny_experts import FAMILIES, make_model
 
 KEPT = "softmax, renormalised over the kept"
@@ -111,6 +113,14 @@ def test_a_layer_of_ours_is_read_as_it_was_built(order, renormalised):
 
     assert (found.router.kind, found.router.renormalised, found.router.top_k) == ("softmax", renormalised, 2)
     assert found.shared_width == 12
+
+
+@pytest.mark.parametrize("name", router_names())
+def test_every_router_of_ours_is_described_or_said_to_be_unknown_with_a_reason(name):
+    layer = MoELayer(MoEConfig(width=H, expert_width=3, n_experts=E, top_k=2), router=make_router(name))
+    router = inspect_model(layer).layers[0].router
+
+    assert router.kind in ("softmax", "sigmoid") or router.note
 
 
 def test_one_expert_per_token_still_shows_its_function():

@@ -15,6 +15,8 @@ from moe_backbone.layer import MoELayer
 from moe_backbone.observe.recorder import RoutingRecorder
 from moe_backbone.observe.stats import UNLABELLED, relative_entropy, specialisation
 from moe_backbone.observe.tags import modality_rows
+from moe_backbone.routers.registry import router_names
+from tests.moe_backbone.routers.made import E, H, context_for, make_router
 from tests.moe_backbone.tiny_experts import FAMILIES, make_model
 
 IDS = torch.arange(2, 14).reshape(2, 6)
@@ -74,6 +76,25 @@ def test_counts_are_those_of_a_naive_loop_over_many_small_and_large_calls():
     assert found.pairs == tuple(tuple(pairs[i, j] for j in range(5)) for i in range(5))
     assert found.router_entropy == pytest.approx(entropy / len(rows) / math.log(5), rel=1e-5)
     assert found.confidence == pytest.approx(confidence / len(rows), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", router_names())
+def test_every_router_of_ours_is_recorded_as_a_naive_loop_sees_it(name):
+    layer = MoELayer(MoEConfig(width=H, expert_width=3, n_experts=E, top_k=2), router=make_router(name))
+    seen = spy(layer)
+    x = torch.randn(40, H, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad(), RoutingRecorder(layer) as recorder:
+        layer(x, context_for(name, len(x)))
+    (found,) = recorder.stats().layers
+
+    ((logits, index),) = seen
+    counts = Counter(index.flatten().tolist())
+    assert found.counts == tuple(counts[expert] for expert in range(E))
+    assert found.n_skipped == index.numel() - sum(found.counts)
+    assert (found.n_tokens, found.n_not_finite) == (40, 0)
+    shares = logits.double().softmax(dim=-1)
+    entropies = torch.special.entr(shares).sum(dim=-1) / math.log(shares.shape[1])
+    assert found.router_entropy == pytest.approx(float(entropies.mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -169,7 +190,7 @@ class WithNullExpert(torch.nn.Module):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.eye(n_experts + 1, width) * 9)
 
-    def forward(self, x):
+    def forward(self, x, context=None):
         logits = x @ self.weight.T
         weights, index = logits.softmax(dim=-1).topk(2, dim=-1)
         return logits, weights, index
