@@ -34,6 +34,7 @@ class RouterReport:
     :param top_k: Experts per token K; ``None`` if it could not be found.
     :param renormalised: Whether a token's weights always have one sum; with a softmax that is the softmax over the kept
         logits. ``None`` if unknown.
+    :param variable: Whether some tokens take fewer than ``top_k`` experts.
     :param scale: What the weights are multiplied by at the end.
     :param groups: Groups that experts are chosen from; 1 is no grouping.
     :param kept_groups: Groups of which a token's experts may come.
@@ -46,6 +47,7 @@ class RouterReport:
     kind: str = "unknown"
     top_k: int | None = None
     renormalised: bool | None = None
+    variable: bool = False
     scale: float = 1.0
     groups: int = 1
     kept_groups: int = 1
@@ -63,6 +65,7 @@ class RouterReport:
         parts = [f"{self.kind}{order}"]
         parts += [f"× {self.scale:g}"] if abs(self.scale - 1) > _TOLERANCE else []
         parts += [f"from {self.kept_groups} of {self.groups} groups"] if self.groups > 1 else []
+        parts += ["fewer for some tokens"] if self.variable else []
         parts += ["selection bias"] if self.selection_bias else []
         parts += ["logit bias"] if self.logit_bias else []
         return ", ".join(parts)
@@ -158,15 +161,19 @@ def _random_copy(router: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 def _read(site: Site, logits_TE: Tensor, weights_TK: Tensor, index_TK: Tensor) -> RouterReport:
-    logits_TE, weights_TK = logits_TE.float(), weights_TK.float()
-    sums_T = weights_TK.sum(dim=-1)
+    chosen_TK = (index_TK >= 0) & (index_TK < site.n_experts)
+    logits_TE, weights_TK = logits_TE.float(), weights_TK.float() * chosen_TK
+    some_T = chosen_TK.any(dim=-1)
+    sums_T = weights_TK.sum(dim=-1)[some_T]
     one_sum = bool((sums_T - sums_T.mean()).abs().max() <= _TOLERANCE * sums_T.mean().abs())
-    known = RouterReport(top_k=index_TK.shape[-1], renormalised=one_sum)
+    known = RouterReport(top_k=index_TK.shape[-1], renormalised=one_sum, variable=not bool(chosen_TK.all()))
+    safe_TK = torch.where(chosen_TK, index_TK, 0)
     for kind, scores_TE in (("softmax", logits_TE.softmax(dim=-1)), ("sigmoid", logits_TE.sigmoid())):
-        ratio_TK = weights_TK / scores_TE.gather(-1, index_TK)
-        mean_T1 = ratio_TK.mean(dim=-1, keepdim=True)
-        if bool(((ratio_TK - mean_T1).abs() <= _TOLERANCE * mean_T1.abs()).all()):
-            known = replace(known, kind=kind, scale=round(float(sums_T.mean() if one_sum else ratio_TK.mean()), 4))
+        ratio_TK = (weights_TK / scores_TE.gather(-1, safe_TK))[some_T]
+        mean_T1 = ratio_TK.sum(dim=-1, keepdim=True) / chosen_TK[some_T].sum(dim=-1, keepdim=True)
+        close_TK = (ratio_TK - mean_T1).abs() <= _TOLERANCE * mean_T1.abs()
+        if bool((close_TK | ~chosen_TK[some_T]).all()):
+            known = replace(known, kind=kind, scale=round(float(sums_T.mean() if one_sum else mean_T1.mean()), 4))
             break
     else:
         known = replace(known, note="its weights are neither a softmax nor a sigmoid of its logits")

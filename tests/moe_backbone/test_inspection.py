@@ -121,6 +121,7 @@ def test_every_router_of_ours_is_described_or_said_to_be_unknown_with_a_reason(n
     router = inspect_model(layer).layers[0].router
 
     assert router.kind in ("softmax", "sigmoid") or router.note
+    assert router.variable == (name in ("margin", "null", "top_p"))
 
 
 def test_one_expert_per_token_still_shows_its_function():
