@@ -17,6 +17,7 @@ from moe_backbone.observe.stats import UNLABELLED, LabelRouting, LayerRouting
 
 __all__ = ["Calls", "Totals", "count_calls", "summarise"]
 
+_LEAST = -1e30  # in place of the logarithm of 0, so that 0 · log 0 is 0
 _PAIR_CHUNK = 1 << 20  # tokens whose pairs are counted in float32 at a time: exact below 2^24
 
 
@@ -133,7 +134,7 @@ def _decidedness(logits_TE: Tensor | None, *, n_experts: int, device: torch.devi
         none = torch.zeros((), dtype=torch.float64, device=device)
         return none, none, probability_E, none, none, n_finite, finite_T.shape[0] - n_finite
     return (
-        torch.special.entr(p_TE).sum(dtype=torch.float64) / math.log(max(logits_TE.shape[1], 2)),
+        -(p_TE * log_p_TE.clamp(min=_LEAST)).sum(dtype=torch.float64) / math.log(max(logits_TE.shape[1], 2)),
         p_TE.amax(dim=-1).sum(dtype=torch.float64),
         probability_E,
         z_T.double().square().sum(),

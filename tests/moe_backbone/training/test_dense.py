@@ -10,7 +10,7 @@ from moe_backbone.training.config import StageConfig, TrainingConfig, TrainingEr
 from moe_backbone.training.data import Batch
 from moe_backbone.training.dense import ExpertUse, dense_from_experts, fresh_like, measure_use
 from moe_backbone.training.loop import train
-from moe_backbone.upcycle import UpcycleRecipe, upcycle_to_mixtral
+from moe_backbone.upcycle import Target, UpcycleRecipe, upcycle
 from tests.moe_backbone.tiny_llama import make_tiny_llama
 from tests.moe_backbone.training.tiny import VOCABULARY, tiny_data, tiny_llama, tiny_mixtral
 
@@ -25,9 +25,10 @@ def logits(model):
     return model.eval()(some_batches()[0].ids).logits
 
 
-def test_joining_the_experts_of_an_upcycled_model_restores_its_dense_source(tmp_path):
+@pytest.mark.parametrize("target", Target)
+def test_joining_the_experts_of_an_upcycled_model_restores_its_dense_source(target, tmp_path):
     dense = make_tiny_llama(tmp_path / "dense", tokenizer=False)
-    folder = upcycle_to_mixtral(dense, tmp_path / "moe", UpcycleRecipe(slices=4, groups=2))
+    folder = upcycle(dense, tmp_path / "moe", UpcycleRecipe(slices=4, groups=2, target=target))
     moe = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     student = dense_from_experts(moe, measure_use(moe, some_batches()), start="join")
     source = AutoModelForCausalLM.from_pretrained(dense, dtype=torch.float32)
