@@ -127,8 +127,10 @@ def edit_routing(
 
 
 def _hook(block: MoEBlock, edit: Callable[..., tuple[Tensor, Tensor]], thread: int | None) -> Any:
-    def change(experts: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if thread is not None and threading.get_ident() != thread:
+    def change(experts: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+        # torch notes apart that a hook takes arguments by name, so a call that runs in another thread while the hook is
+        # put in or taken out can reach it without them; such a call began outside the block.
+        if kwargs is None or (thread is not None and threading.get_ident() != thread):
             return None
         named = dict(zip((_HIDDEN, _INDEX, _WEIGHTS), args, strict=False)) | kwargs
         named[_INDEX], named[_WEIGHTS] = edit(block, named[_HIDDEN], named[_INDEX], named[_WEIGHTS])

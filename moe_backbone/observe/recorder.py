@@ -143,8 +143,9 @@ class RoutingRecorder:
         self._local.tag = tag
         self._events.append((threading.get_ident(), _TAG, 0, tag))
 
-    def _see_mask(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _see_mask(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
         """Keep the part of the attention mask that belongs to the tokens of this call."""
+        kwargs = kwargs or {}  # none come while another thread puts the hook in or takes it out: see blocks.py
         mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
         tokens = next(
             (one for one in (kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args) if isinstance(one, Tensor)),
@@ -178,8 +179,9 @@ class RoutingRecorder:
         events, add, thread = self._events, self._events.append, threading.get_ident
         most = 4 * _CALLS_KEPT * len(self._sites)
 
-        def keep(experts: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            add((thread(), _EXPERTS, place, args[1] if len(args) > 1 else _index(args, kwargs)))
+        def keep(experts: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
+            # rest is (kwargs, output), or (output,) while another thread puts the hook in or takes it out: see blocks.py
+            add((thread(), _EXPERTS, place, args[1] if len(args) > 1 else _index(args, *rest[:-1])))
             if len(events) > most:  # whoever calls parts of the model never comes to its end
                 with self._lock:
                     self._count()
@@ -244,8 +246,8 @@ class RoutingRecorder:
         return index, logits
 
 
-def _index(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+def _index(args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Tensor | None:
     """Return the index of experts among arguments that were given by name: the whole numbers, or else the second."""
-    values = [item for item in (*args, *kwargs.values()) if isinstance(item, Tensor)]
+    values = [item for item in (*args, *(kwargs or {}).values()) if isinstance(item, Tensor)]
     whole = [item for item in values if not item.is_floating_point()]
     return whole[0] if whole else values[1] if len(values) > 1 else None

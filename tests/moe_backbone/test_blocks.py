@@ -1,5 +1,9 @@
 """Finding mixture-of-experts blocks in stock models, and editing what their routers chose."""
 
+import sys
+import threading
+from contextlib import nullcontext
+
 import pytest
 import torch
 from transformers import GptOssConfig, GptOssForCausalLM, MixtralConfig, MixtralForCausalLM
@@ -77,3 +81,37 @@ def test_a_dense_model_is_refused():
         edit_routing(torch.nn.Linear(2, 2), lambda *args: args[2:]),
     ):
         pass
+
+
+def test_edits_of_many_threads_come_and_go_while_others_call_the_model(mixtral):
+    ids = torch.arange(6)[None]
+
+    def silence(block, hidden, index, weights):
+        return index, torch.zeros_like(weights)
+
+    with torch.no_grad():
+        plain = mixtral(ids).logits
+        with edit_routing(mixtral, silence):
+            silent = mixtral(ids).logits
+    wrong = []
+
+    def ask(edited):
+        for _ in range(40):
+            try:
+                with torch.no_grad(), edit_routing(mixtral, silence) if edited else nullcontext():
+                    if not torch.allclose(mixtral(ids).logits, silent if edited else plain):
+                        wrong.append(edited)
+            except TypeError as error:  # a hook of another thread, met while it was put in or taken out
+                wrong.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=ask, args=(number % 2 == 0,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert wrong == []

@@ -48,11 +48,10 @@ def test_every_criterion_beats_a_random_choice_by_far(request_of, criterion):
     assert kl["prune", 0.75] < 0.5 * kl["random", 0.75]
 
 
-def test_merging_beats_random_groups_and_smaller_budgets_cost_more(request_of):
-    kl = kl_of(shrink(request_of("merge", 0.75, 0.5)))
+def test_merging_beats_random_groups(request_of):
+    kl = kl_of(shrink(request_of("merge", 0.75)))
 
     assert kl["merge", 0.75] < 0.8 * kl["random", 0.75]
-    assert kl["merge", 0.75] < kl["merge", 0.5] < kl["random", 0.5]
 
 
 def test_skipping_by_importance_beats_skipping_by_lot(request_of, trained_folder, tmp_path):
