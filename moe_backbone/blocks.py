@@ -59,7 +59,8 @@ class RoutingEdit:
 
         :param block: Where it was made.
         :param hidden_TH: Token states. *Shape:* ``(T, H)``.
-        :param index_TK: Chosen experts; ``n_experts`` or more is *no expert*. *Shape:* ``(T, K)``.
+        :param index_TK: Chosen experts; ``n_experts`` or more is *no expert* to our dispatches, and to stock ones as
+            :mod:`moe_backbone.smaller.sentinels` says. *Shape:* ``(T, K)``.
         :param weights_TK: Their weights. *Shape:* ``(T, K)``.
         :returns: Index and weights; K may differ from what came in.
         """

@@ -33,8 +33,8 @@ logging: Any = _logging  # untyped upstream
 __all__ = ["Choice", "TransformersLanguageModel", "likeliest"]
 
 Choice = Callable[[Tensor], int | None]
-_CPU_EXPERTS = "mmkg_looped"
-"""How experts run on a CPU: the fastest by tests/benchmarks/moe_upcycle.py, and the one that takes every width."""
+_EXPERTS = "mmkg_auto"
+"""How experts run: the dispatch that suits device, dtype and number of tokens, chosen at each call."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -54,8 +54,8 @@ class TransformersLanguageModel:
     :param device: torch device; ``None`` takes CUDA where there is one, else the CPU.
     :param dtype: Precision; ``None`` decides by :func:`moe_backbone.loading.default_dtype`.
     :param name: What answers call the model; ``None`` takes the folder's name.
-    :param experts_implementation: How transformers runs experts; ``None`` takes the fastest measured on a CPU, and
-        transformers' own choice elsewhere. Ignored by a dense model.
+    :param experts_implementation: How transformers runs experts; ``None`` lets our dispatches choose at each call, and
+        leaves experts that they cannot read to transformers.
     :raises ModelMissingError: If the folder or its configuration is not there.
     :raises ModelError: If the configuration cannot be read.
     """
@@ -184,7 +184,7 @@ class TransformersLanguageModel:
         if any(find_routers(model)):
             register_dispatches()
             route_in_float32(model)
-            chosen = self._experts or (_CPU_EXPERTS if self.device.startswith("cpu") and can_dispatch(model) else None)
+            chosen = self._experts or (_EXPERTS if can_dispatch(model) else None)
             if chosen is not None:
                 model.set_experts_implementation(chosen)
         return model

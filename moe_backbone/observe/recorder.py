@@ -180,7 +180,7 @@ class RoutingRecorder:
         most = 4 * _CALLS_KEPT * len(self._sites)
 
         def keep(experts: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
-            # rest is (kwargs, output), or (output,) while another thread puts the hook in or takes it out: see blocks.py
+            # rest is (kwargs, output), or (output,) while another thread puts the hook in or out: see blocks.py
             add((thread(), _EXPERTS, place, args[1] if len(args) > 1 else _index(args, *rest[:-1])))
             if len(events) > most:  # whoever calls parts of the model never comes to its end
                 with self._lock:
