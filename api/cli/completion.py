@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from api.cli import completion_data
+from api.cli.completion_data import FolderArgument, OverlapOption, score_row
 from api.cli.options import JsonOption
 from api.cli.output import console, failures_explained, print_json, print_table, progress
 
@@ -19,12 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="Train and evaluate link prediction on a folder of triples.", no_args_is_help=True)
-
-FolderArgument = Annotated[
-    Path,
-    typer.Argument(help="Holds train.tsv, and where there are any valid.tsv, test.tsv, entities.tsv, relations.tsv."),
-]
-OverlapOption = Annotated[bool, typer.Option("--allow-overlap", help="Go on where splits share triples.")]
+app.command("check")(completion_data.check)
+app.command("split")(completion_data.split)
+app.command("import")(completion_data.import_graph)
+app.command("report")(completion_data.report)
 
 
 @app.command("train")
@@ -81,11 +81,11 @@ def evaluate(
     if as_json:
         print_json(result)
         return
-    rows: list[tuple[Any, ...]] = [_score_row("both", result)]
-    rows += [_score_row(part, result[part]) for part in ("head", "tail", "unseen") if result.get(part)]
+    rows: list[tuple[Any, ...]] = [score_row("both", result)]
+    rows += [score_row(part, result[part]) for part in ("head", "tail", "unseen") if result.get(part)]
     others = result.get("baselines")
     if isinstance(others, dict):
-        rows += [_score_row(name, scores) for name, scores in others.items()]
+        rows += [score_row(name, scores) for name, scores in others.items()]
     columns = ("", "MRR", "Hits@1", "Hits@3", "Hits@10")
     print_table(f"{result['graph']}, {split}: {result['n']} triples", columns, rows, right=columns[1:])
     console().print(str(result["protocol"]), markup=False)
@@ -101,8 +101,3 @@ def _read_recipe(file: Path | None) -> CompletionConfig:
 def _epoch_line(epoch: Any) -> str:
     mrr = "" if epoch.valid_mrr is None else f", valid MRR {epoch.valid_mrr:.3f}"
     return f"loss {epoch.loss:.3f}{mrr}"
-
-
-def _score_row(name: str, scores: Any) -> tuple[str, ...]:
-    cells = [scores.get(key) for key in ("mrr", "hits@1", "hits@3", "hits@10")]
-    return (name, *("–" if cell is None else f"{100 * float(cell):.1f}" for cell in cells))

@@ -13,6 +13,7 @@ Layer: ``generation``; NumPy only, so any scorer can be measured.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -148,15 +149,21 @@ def evaluate(
     triples: NDArray[np.int64],
     known: KnownEnds | None = None,
     chunk_bytes: int = _CHUNK_BYTES,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Rank the head and the tail of each triple.
+
+    A reflexive triple is ranked as any other, with itself among the candidates. A triple that is asked twice counts
+    twice. A relation that train lacks is ranked by whatever the scorer makes of it.
 
     :param scorer: What scores.
     :param graph: The graph, for the filter and for which entities train has seen.
     :param triples: The triples to rank, one of the graph's splits or a part of it. *Shape:* ``(M, 3)``.
     :param known: The filter, if the caller has built it already from ``graph.known()``.
     :param chunk_bytes: The most bytes of scores to hold at once; one row is always allowed.
+    :param on_progress: Called after each chunk with the number of triples it held.
     :returns: The metrics.
+    :raises CompletionError: If the scores are of another number of entities than the graph has, or not numbers.
     """
     start = time.perf_counter()
     known = known or KnownEnds.build(graph.known(), n_relations=graph.n_relations)
@@ -165,10 +172,12 @@ def evaluate(
     for first in range(0, len(triples), rows):
         part = slice(first, first + rows)
         heads, relations, tails = (np.ascontiguousarray(column) for column in triples[part].T)
-        tail_scores = scorer.score_tails(heads, relations)
+        tail_scores = _checked(scorer.score_tails(heads, relations), len(heads), graph)
         tail_ranks[part] = realistic_ranks(tail_scores, tails, *known.of(heads, relations))
-        head_scores = scorer.score_heads(relations, tails)
+        head_scores = _checked(scorer.score_heads(relations, tails), len(heads), graph)
         head_ranks[part] = realistic_ranks(head_scores, heads, *known.of(tails, relations + graph.n_relations))
+        if on_progress is not None:
+            on_progress(len(heads))
     unseen = ~(graph.seen[triples[:, 0]] & graph.seen[triples[:, 2]])
     return Evaluation(
         both=RankMetrics.of(np.concatenate([head_ranks, tail_ranks])),
@@ -181,3 +190,12 @@ def evaluate(
         head_ranks=head_ranks,
         tail_ranks=tail_ranks,
     )
+
+
+def _checked(scores_BN: NDArray[np.float32], n_rows: int, graph: TripleSet) -> NDArray[np.float32]:
+    if scores_BN.shape != (n_rows, graph.n_entities):
+        raise CompletionError(
+            f"The scorer returned scores of shape {scores_BN.shape} for {n_rows} questions over the {graph.n_entities} "
+            f"entities of {graph.name!r}: it is of another graph. Use the graph that it was trained on."
+        )
+    return scores_BN

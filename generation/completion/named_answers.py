@@ -2,9 +2,10 @@
 
 Layer: ``generation``; NumPy only.
 
-Both questions of a triple are covered: the head's text may name the tail, and the tail's text the head. Beside each count
-stands chance: what it would be for an answer drawn at random from the train answers of the same relation. So a relation
-whose answers are few words that every text uses ("film") is told apart from one whose texts were written from its triples.
+Both questions of a triple are covered: the head's text may name the tail, and the tail's text the head. Beside each
+count stands chance: what it would be for an answer drawn at random from the train answers of the same relation. So a
+relation whose answers are few words that every text uses ("film") is told apart from one whose texts were written from
+its triples.
 A text that names the answer is no error where it describes the entity alone; it says what a model may read there.
 """
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from generation.completion.config import CompletionConfig
+from generation.completion.evaluation_log import log_evaluation, log_settings
 from generation.completion.evaluator import evaluate
 from generation.completion.known import KnownEnds
 from generation.completion.model_io import load_model, read_metadata, save_model
@@ -111,7 +112,7 @@ def evaluate_folder(
     allow_overlap: bool = False,
     baselines: bool = True,
 ) -> dict[str, object]:
-    """Rank a split with a trained model, and beside it with what needs no training.
+    """Rank a split with a trained model, and beside it with what needs no training; the look goes into the log.
 
     :param model_dir: The model folder.
     :param folder: The graph it was trained on.
@@ -137,6 +138,7 @@ def evaluate_folder(
         result["baselines"] = {
             name: evaluate(scorer, graph, triples=triples, known=known).to_mapping() for name, scorer in scorers.items()
         }
+    log_evaluation(model_dir, result, split=split, settings=log_settings(predictor.saved), command="eval")
     return result
 
 

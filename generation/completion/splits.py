@@ -92,9 +92,9 @@ def inductive_split(graph: TripleSet, *, unseen_fraction: float, seed: int, vali
         "between_filter_only": int(between.sum()),
     }
     note = (
-        f"inductive split with seed {seed}: {n_valid} entities are new in validation and {len(chosen) - n_valid} others "
-        f"in test, of {len(present)}; {n_passed} were passed over because a neighbour or relation would have lost its "
-        "last train triple"
+        f"inductive split with seed {seed}: {n_valid} entities are new in validation and {len(chosen) - n_valid} "
+        f"others in test, of {len(present)}; {n_passed} were passed over because a neighbour or relation would have "
+        "lost its last train triple"
     )
     kept = replace(graph, filter_only=np.concatenate([graph.filter_only, pool[between]]))
     return _resplit(kept, pool[~in_valid & ~in_test], pool[in_valid & ~between], pool[in_test & ~between], counts, note)

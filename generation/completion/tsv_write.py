@@ -28,7 +28,7 @@ def write_folder(graph: TripleSet, folder: Path) -> None:
 
     :param graph: The graph.
     :param folder: The folder; it must not exist yet, or be empty.
-    :raises CompletionError: If the folder holds files, cannot be written, or an id holds white space that would be lost.
+    :raises CompletionError: If the folder holds files, cannot be written, or an id holds white space that would go.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CompletionError(f"{folder} exists already. Name a new folder; nothing was written.")

@@ -1,0 +1,94 @@
+"""What ``mmkg kgc report`` does: evaluate a model in parts, log it, and write a page.
+
+Layer: ``generation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from generation.completion.breakdown import Breakdown, Group, break_down
+from generation.completion.evaluation_log import EvaluationLog, log_evaluation, log_settings, read_evaluations
+from generation.completion.report_page import write_report
+from generation.completion.rules import FrequencyScorer, RuleScorer
+from generation.completion.runs import open_folder
+
+__all__ = ["report_folder"]
+
+_PROTOCOL = "all entities, filtered by all known triples, both directions, realistic ties, unseen included"
+_EXTREMES = 5
+_FEWEST_QUESTIONS = 10
+
+
+def report_folder(
+    model_dir: Path,
+    folder: Path,
+    split: str = "test",
+    *,
+    out: Path | None = None,
+    filter_only: Sequence[str] | None = None,
+    allow_overlap: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, object]:
+    """Rank a split with a model and its baselines, break the ranks down, and log the look.
+
+    :param model_dir: The model folder; the evaluation is added to its log.
+    :param folder: The graph it was trained on.
+    :param split: ``test``, ``valid`` or ``train``.
+    :param out: Where the page, its data and figures go; ``None`` writes none.
+    :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
+    :param allow_overlap: Whether splits may share triples.
+    :param on_progress: Called with rankings done and rankings in all.
+    :returns: All figures as plain values; ``best_relations`` and ``worst_relations`` among those with ten questions or
+        more, ``looks`` at each split so far, ``files`` written, ``notes``.
+    """
+    predictor = open_folder(model_dir, folder, filter_only=filter_only, allow_overlap=allow_overlap)
+    graph, saved = predictor.graph, predictor.saved
+    triples = graph.split(split)
+    baselines = {"rules-1": RuleScorer(graph), "frequency": FrequencyScorer(graph)}
+    total, done = len(triples) * (1 + len(baselines)), 0
+
+    def advance(n_ranked: int) -> None:
+        nonlocal done
+        done += n_ranked
+        if on_progress is not None:
+            on_progress(done, total)
+
+    found = break_down(saved.model, graph, triples=triples, baselines=baselines, on_progress=advance)
+    plain = found.to_mapping()
+    log_evaluation(model_dir, plain, split=split, settings=log_settings(saved), command="report")
+    log = read_evaluations(model_dir)
+    notes = _notes(split, found, log)
+    about: dict[str, object] = {"graph": graph.name, "split": split, "triples": len(triples), "protocol": _PROTOCOL}
+    files = [] if out is None else write_report(out, found, about=about, notes=notes, log=log)
+    best = sorted(_large(found.relations), key=lambda group: (-group.metrics.mrr, group.name))
+    return {
+        **about,
+        **plain,
+        "best_relations": [group.name for group in best[:_EXTREMES]],
+        "worst_relations": [group.name for group in best[::-1][:_EXTREMES]],
+        "looks": log.looks,
+        "notes": notes,
+        "files": [str(file) for file in files],
+    }
+
+
+def _large(groups: Sequence[Group]) -> list[Group]:
+    return [group for group in groups if group.metrics.n >= _FEWEST_QUESTIONS]
+
+
+def _notes(split: str, found: Breakdown, log: EvaluationLog) -> list[str]:
+    looks = log.looks.get("test", 0)
+    notes = [f"test was evaluated {looks} time{'s' * (looks != 1)} with this model folder, this time included"]
+    if split != "test":
+        notes = [f"test was evaluated {looks} time{'s' * (looks != 1)} with this model folder"]
+    if log.n_damaged:
+        notes.append(f"{log.n_damaged} lines of the log of evaluations are damaged and are not counted")
+    rules = found.baselines["rules-1"].both.mrr
+    if rules >= found.evaluation.both.mrr:
+        notes.append(
+            f"rules of length 1 reach {100 * rules:.1f}, the model {100 * found.evaluation.both.mrr:.1f}: it adds "
+            "nothing over looking at the same pair"
+        )
+    return notes
