@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from generation.completion.named_answers import NamedAnswers, answers_as_types, answers_in_texts
 from generation.completion.relation_kinds import RelationKinds
-from generation.completion.triples import TripleSet
+from generation.completion.triples import TripleSet, distinct_triples
 
 __all__ = ["LeakageReport", "Redundancy", "RelationPair", "find_leakage"]
 
@@ -157,8 +157,10 @@ def _redundancy(graph: TripleSet, asked: NDArray[np.int64]) -> Redundancy:
 
 def _duplicate_relations(graph: TripleSet, least: float) -> tuple[RelationPair, ...]:
     """Join train with itself, and with its inverses, on the pair of entities."""
-    n = graph.n_relations
-    rows = np.unique(graph.train, axis=0)
+    n, n_entities = graph.n_relations, graph.n_entities
+    rows = distinct_triples(graph.train, n_entities=n_entities, n_relations=n)
+    sizes = np.bincount(rows[:, 1], minlength=n)
+    rows = rows[_shares_a_pair(graph, rows)]
     heads = np.concatenate([rows[:, 0], rows[:, 2]])
     tails = np.concatenate([rows[:, 2], rows[:, 0]])
     relations = np.concatenate([rows[:, 1], rows[:, 1] + n])
@@ -174,10 +176,18 @@ def _duplicate_relations(graph: TripleSet, least: float) -> tuple[RelationPair, 
         joined, times = np.unique(relations[same] * 2 * n + relations[same + step], return_counts=True)
         shared.update(dict(zip(joined.tolist(), times.tolist(), strict=True)))
         step += 1
-    sizes = np.bincount(rows[:, 1], minlength=n)
     found = [_relation_pair(graph, key // (2 * n), key % (2 * n), times, sizes) for key, times in shared.items()]
     kept = [pair for pair in found if pair and min(pair.share_left, pair.share_right) >= least]
     return tuple(sorted(kept, key=lambda pair: (-pair.n_shared, pair.left, pair.right)))
+
+
+def _shares_a_pair(graph: TripleSet, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say which triples do not stand alone on their two entities; in large graphs nearly all stand alone."""
+    keys = _pair_keys(graph, np.minimum(rows[:, 0], rows[:, 2]), np.maximum(rows[:, 0], rows[:, 2]))
+    ordered = np.sort(keys)
+    several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    shares: NDArray[np.bool_] = np.isin(keys, several) | (rows[:, 0] == rows[:, 2])
+    return shares
 
 
 def _relation_pair(

@@ -92,7 +92,7 @@ def _fetch(name: str) -> dict[str, TriplesFactory]:
             f"There is no folder {name!r}, and PyKEEN has no data set of that name. It has, for example, nations, umls."
         ) from error
     try:
-        dataset = datasets.get_dataset(dataset=name)
+        dataset = datasets.dataset_resolver.make(name)  # not get_dataset, which unpickles a cache
         found = {split: getattr(dataset, attribute) for split, attribute in _SPLITS.items()}
     except OSError as error:
         raise CompletionError(f"PyKEEN's data set {name!r} cannot be fetched ({error}).") from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from generation.completion.triples import TripleSet
+from generation.completion.triples import TripleSet, distinct_triples
 
 __all__ = ["KINDS", "RelationKinds"]
 
@@ -32,11 +32,11 @@ class RelationKinds:
         :param graph: The graph.
         :returns: The kinds; a relation that train lacks has the last one.
         """
-        rows = np.unique(graph.train, axis=0)
+        rows = distinct_triples(graph.train, n_entities=graph.n_entities, n_relations=graph.n_relations)
         n_triples = np.bincount(rows[:, 1], minlength=graph.n_relations)
 
         def per_end(column: int) -> NDArray[np.float64]:
-            ends = np.unique(rows[:, [1, column]], axis=0)[:, 0]
+            ends = np.unique(rows[:, 1] * graph.n_entities + rows[:, column]) // graph.n_entities
             n_ends = np.bincount(ends, minlength=graph.n_relations)
             ratio: NDArray[np.float64] = n_triples / np.maximum(1, n_ends)
             return ratio

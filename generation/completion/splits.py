@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from generation.completion.triples import TripleSet
+from generation.completion.triples import TripleSet, distinct_triples
 from kg.errors import CompletionError
 
 __all__ = ["inductive_split", "transductive_split"]
@@ -151,8 +151,8 @@ def _spare(pool: NDArray[np.int64], graph: TripleSet, *, wanted: int, seed: int)
 
 
 def _pooled(graph: TripleSet) -> NDArray[np.int64]:
-    rows: NDArray[np.int64] = np.unique(np.concatenate([graph.train, graph.valid, graph.test]), axis=0)
-    return rows
+    rows = np.concatenate([graph.train, graph.valid, graph.test])
+    return distinct_triples(rows, n_entities=graph.n_entities, n_relations=graph.n_relations)
 
 
 def _resplit(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kg.errors import CompletionError
 
-__all__ = ["TripleSet", "carve_validation", "empty_triples", "triple_keys"]
+__all__ = ["TripleSet", "carve_validation", "distinct_triples", "empty_triples", "triple_keys"]
 
 _MAX_CARVED = 5_000
 
@@ -40,6 +40,20 @@ def triple_keys(triples_M3: NDArray[np.int64], *, n_entities: int, n_relations: 
     if n_entities * n_relations * n_entities >= 2**63:
         raise CompletionError(f"{n_entities} entities with {n_relations} relations are too many for 64-bit keys.")
     return (triples_M3[:, 0] * n_relations + triples_M3[:, 1]) * n_entities + triples_M3[:, 2]
+
+
+def distinct_triples(triples_M3: NDArray[np.int64], *, n_entities: int, n_relations: int) -> NDArray[np.int64]:
+    """Sort triples by head, relation and tail and drop repeats: ``np.unique(…, axis=0)`` by their keys, much faster.
+
+    :param triples_M3: Triples. *Shape:* ``(M, 3)``.
+    :param n_entities: Number of entities.
+    :param n_relations: Number of relations.
+    :returns: The distinct ones. *Shape:* ``(K, 3)``, ``K <= M``.
+    """
+    keys = np.unique(triple_keys(triples_M3, n_entities=n_entities, n_relations=n_relations))
+    heads_relations, tails = np.divmod(keys, max(1, n_entities))
+    heads, relations = np.divmod(heads_relations, max(1, n_relations))
+    return np.stack([heads, relations, tails], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,7 +146,7 @@ class TripleSet:
     def known(self) -> NDArray[np.int64]:
         """Return every triple known to be true, of all splits, sorted and without repeats. *Shape:* ``(M, 3)``."""
         rows = np.concatenate([self.train, self.valid, self.test, self.filter_only])
-        return np.unique(rows, axis=0)
+        return distinct_triples(rows, n_entities=self.n_entities, n_relations=self.n_relations)
 
     def overlaps(self) -> dict[str, int]:
         """Count the distinct triples that two splits share, for each pair that shares any."""
@@ -170,7 +184,8 @@ class TripleSet:
     def train_fingerprint(self) -> str:
         """Digest of the vocabulary and of the train triples as a set: what a model has seen."""
         digest = hashlib.sha256(self.vocabulary_fingerprint.encode())
-        digest.update(np.unique(self.train, axis=0).astype("<i8").tobytes())
+        rows = distinct_triples(self.train, n_entities=self.n_entities, n_relations=self.n_relations)
+        digest.update(rows.astype("<i8").tobytes())
         return digest.hexdigest()
 
 

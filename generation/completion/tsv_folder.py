@@ -153,7 +153,7 @@ def _read_split(path: Path, entities: _Vocabulary, relations: _Vocabulary, count
     first = np.sort(np.unique(keys, return_index=True)[1])
     counts[f"duplicates_{path.stem}"] = len(rows) - len(first)
     counts[f"reflexive_{path.stem}"] = int((rows[first, 0] == rows[first, 2]).sum())
-    return rows[first]
+    return rows if len(first) == len(rows) else rows[first]
 
 
 def _read_extra(path: Path, entities: _Vocabulary, relations: _Vocabulary) -> NDArray[np.int64]:

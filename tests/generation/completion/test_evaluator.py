@@ -96,31 +96,64 @@ def test_no_triples_give_zeros_and_not_a_crash():
     assert KnownEnds.build(np.empty((0, 3), dtype=np.int64), n_relations=1).answers(0, 0).tolist() == []
 
 
-def test_ranks_agree_with_pykeen_where_it_is_installed():
-    pytest.importorskip("pykeen")
-    import torch
-    from pykeen.evaluation import RankBasedEvaluator
+def test_scores_over_another_number_of_entities_are_refused_as_those_of_another_graph():
+    graph = graph_of([(0, 0, 1)], test=[(1, 0, 2)])
 
-    rng = np.random.default_rng(4)
-    graph = graph_of([(0, 0, 1), (2, 0, 3), (1, 0, 4)], test=[(4, 0, 5), (0, 0, 3), (5, 0, 0)], n_entities=6)
-    table = rng.integers(0, 3, size=(6, 1, 6)).astype(np.float32)
-    referee = RankBasedEvaluator()
-    for side, column in (("head", 0), ("tail", 2)):
-        for triple in graph.test:
-            scores = table[:, 0, triple[2]].copy() if side == "head" else table[triple[0], 0].copy()
-            target = scores[triple[column]]
-            for other in graph.known():
-                if other[2 - column] == triple[2 - column] and other[column] != triple[column]:
-                    scores[other[column]] = np.nan
-            referee.process_scores_(
-                hrt_batch=torch.from_numpy(triple[None]),
-                target=side,
-                true_scores=torch.tensor([[target]]),
-                scores=torch.from_numpy(scores[None]),
-            )
-    theirs = referee.finalize()
+    with pytest.raises(CompletionError, match=r"shape \(1, 4\) for 1 questions over the 3 entities of 'tiny'"):
+        evaluate(TableScorer(np.zeros((4, 1, 4))), graph, triples=graph.test)
 
-    ours = evaluate(TableScorer(table), graph, triples=graph.test)
 
-    assert ours.mrr == pytest.approx(theirs.get_metric("both.realistic.inverse_harmonic_mean_rank"), abs=1e-6)
-    assert ours.head.hits_3 == pytest.approx(theirs.get_metric("head.realistic.hits_at_3"), abs=1e-6)
+def test_a_graph_of_one_entity_has_one_place_to_rank():
+    graph = graph_of([(0, 0, 0)], test=[(0, 1, 0)], n_entities=1, n_relations=2)
+
+    result = evaluate(TableScorer(np.zeros((1, 2, 1))), graph, triples=graph.test)
+
+    assert result.mrr == 1.0
+    assert result.head_ranks.tolist() == result.tail_ranks.tolist() == [1.0]
+
+
+def test_a_reflexive_triple_ranks_its_entity_among_all_and_a_triple_asked_twice_counts_twice():
+    graph = graph_of([(0, 0, 1)], test=[(2, 0, 2)], n_entities=4)
+    table = np.zeros((4, 1, 4), dtype=np.float32)
+    table[2, 0] = [0.0, 3.0, 1.0, 2.0]  # tails of 2: entity 2 is third
+    table[:, 0, 2] = [0.0, 0.0, 1.0, 0.0]  # heads of 2: entity 2 is first
+
+    result = evaluate(TableScorer(table), graph, triples=np.repeat(graph.test, 2, axis=0))
+
+    assert result.tail_ranks.tolist() == [3.0, 3.0]
+    assert result.head_ranks.tolist() == [1.0, 1.0]
+    assert result.both.n == 4
+
+
+def test_infinite_scores_are_ranked_as_the_numbers_they_are():
+    graph = graph_of([(0, 0, 1)], test=[(1, 0, 2)], n_entities=4)
+    table = np.full((4, 1, 4), -np.inf, dtype=np.float32)
+    table[1, 0, 0] = np.inf
+
+    result = evaluate(TableScorer(table), graph, triples=graph.test)
+
+    assert result.tail_ranks.tolist() == [3.0]  # one above, two beside: 1 + 1 + 2 / 2
+
+
+def test_progress_tells_of_every_triple_once():
+    graph = graph_of([(0, 0, 1)], test=[(1, 0, 2), (2, 0, 0), (0, 0, 2)])
+    told = []
+
+    evaluate(TableScorer(np.zeros((3, 1, 3))), graph, triples=graph.test, chunk_bytes=1, on_progress=told.append)
+
+    assert told == [1, 1, 1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_constant_scorer_stays_near_chance_on_a_graph_with_many_known_answers(seed):
+    rng = np.random.default_rng(seed)
+    rows = sorted({tuple(row) for row in rng.integers(0, [80, 2, 80], size=(2000, 3)).tolist()})
+    rows = [rows[place] for place in rng.permutation(len(rows))]
+    graph = graph_of(rows[:-100], test=rows[-100:], n_entities=80, n_relations=2)
+
+    result = evaluate(TableScorer(np.zeros((80, 2, 80))), graph, triples=graph.test)
+
+    # Of 80 entities about 13 are other known answers, so the target's place is near the middle of the 67 left.
+    chance = 2 / (80 - (len(rows) / 80 / 2) + 1)
+    assert result.mrr == pytest.approx(chance, rel=0.1)
+    assert result.both.hits_10 == 0.0

@@ -1,7 +1,9 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from generation.completion.triples import carve_validation
+from generation.completion.triples import carve_validation, distinct_triples
 from generation.completion.tsv_folder import read_folder
 from kg.errors import CompletionError
 from tests.generation.completion.helpers import graph_of
@@ -70,8 +72,43 @@ def test_a_malformed_row_is_named_by_file_and_line(tmp_path, name, text, where):
 def test_bytes_that_are_not_utf8_are_refused_with_the_file(tmp_path):
     (tmp_path / "train.tsv").write_bytes(b"a\tr\tb\xff\n")
 
-    with pytest.raises(CompletionError, match=r"train\.tsv: not UTF-8"):
+    with pytest.raises(CompletionError, match=r"train\.tsv: not UTF-8 in line 1 .* at byte 5 of the line"):
         read_folder(tmp_path)
+
+
+def test_the_line_of_a_bad_byte_is_named_and_a_file_in_utf16_is_called_that(tmp_path):
+    (tmp_path / "train.tsv").write_bytes(b"a\tr\tb\nb\tr\tc\n" + "é\tr\tb\n".encode("latin-1"))
+    with pytest.raises(CompletionError, match="not UTF-8 in line 3"):
+        read_folder(tmp_path)
+
+    (tmp_path / "train.tsv").write_bytes("a\tr\tb\n".encode("utf-16"))
+    with pytest.raises(CompletionError, match="written as UTF-16"):
+        read_folder(tmp_path)
+
+
+def test_line_ends_of_windows_and_separators_of_unicode_do_not_cut_a_row(tmp_path):
+    (tmp_path / "train.tsv").write_bytes("a\tr\tb\r\nb\u2028x\tr\tc\x0bd\r\n".encode())
+
+    assert read_folder(tmp_path).entity_ids == ("a", "b", "b\u2028x", "c\x0bd")
+
+
+def test_a_large_file_is_read_line_by_line_and_never_held_as_text(tmp_path):
+    rng = np.random.default_rng(0)
+    cells = rng.integers(0, [900, 20, 900], size=(60_000, 3)).tolist()
+    padding = "x" * 200  # so that holding the lines, or their words, would show
+    lines = [f"{padding}{head}\t{padding}{relation}\t{padding}{tail}\n" for head, relation, tail in cells]
+    (tmp_path / "train.tsv").write_text("".join(lines))
+    size_bytes = (tmp_path / "train.tsv").stat().st_size
+    del lines
+    tracemalloc.start()
+
+    graph = read_folder(tmp_path, valid_fraction=0)
+
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(graph.train) == len({tuple(row) for row in cells})
+    assert size_bytes > 36_000_000
+    assert peak_bytes < size_bytes / 4
 
 
 def test_missing_and_empty_train_files_are_refused(tmp_path):
@@ -148,3 +185,11 @@ def test_fingerprints_ignore_the_order_of_train_and_notice_another_triple():
     assert one.train_fingerprint == turned.train_fingerprint
     assert one.train_fingerprint != more.train_fingerprint
     assert one.vocabulary_fingerprint == more.vocabulary_fingerprint
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_distinct_triples_equal_the_unique_rows(seed):
+    rows = np.random.default_rng(seed).integers(0, [5, 3, 5], size=(80, 3))
+
+    np.testing.assert_array_equal(distinct_triples(rows, n_entities=5, n_relations=3), np.unique(rows, axis=0))
+    assert distinct_triples(rows[:0], n_entities=0, n_relations=0).shape == (0, 3)
