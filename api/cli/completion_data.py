@@ -88,7 +88,7 @@ def split(
             made = transductive_split(graph, valid_fraction=valid_fraction, test_fraction=test_fraction, seed=seed)
         else:
             made = inductive_split(graph, unseen_fraction=unseen_entities, seed=seed)
-        write_folder(made, out)
+        write_folder(made, out, beside=folder)
     _show_folder(made, out, as_json=as_json)
 
 
@@ -162,22 +162,25 @@ def _show_leakage(found: dict[str, Any]) -> None:
             print_table(title or found["graph"], ("what", "n"), list(found[part].items()), right=("n",))
     redundancy = found["redundancy"]
     rows = [(key.replace("_", " "), redundancy[key], _percent(redundancy[f"{key}_share"])) for key in _REDUNDANCY]
-    title = f"Test triples whose pair train links already, of {redundancy['n']}"
+    asked = "Test" if found["sizes"]["test"] else "Validation"
+    title = f"{asked} triples whose pair train links already, of {redundancy['n']}"
     print_table(title, ("", "n", "%"), rows, right=("n", "%"))
     if found["duplicates"]:
-        rows = [
+        pairs = [
             (pair["left"], pair["right"], "turned" if pair["turned"] else "same", pair["n_shared"])
             for pair in found["duplicates"][:_ROWS_SHOWN]
         ]
         title = f"Relations that link mostly the same pairs, {len(found['duplicates'])}"
-        print_table(title, ("relation", "relation", "way", "pairs"), rows, right=("pairs",))
+        print_table(title, ("relation", "relation", "way", "pairs"), pairs, right=("pairs",))
     named = [*found["texts"], *found["texts_by_relation"][:_ROWS_SHOWN]]
     if named:
         _show_named("Texts that name the answer", named)
     if found["typed"]:
         _show_named("Types that equal the answer", [found["typed"], *found["typed_by_relation"][:_ROWS_SHOWN]])
-    rows = [(kind, one["relations"], one["triples"]) for kind, one in found["cardinality"].items()]
-    print_table("Kinds of relation", ("kind", "relations", "triples asked"), rows, right=("relations", "triples asked"))
+    kinds = [(kind, one["relations"], one["triples"]) for kind, one in found["cardinality"].items()]
+    print_table(
+        "Kinds of relation", ("kind", "relations", "triples asked"), kinds, right=("relations", "triples asked")
+    )
     rest = {**found["unseen"], **{key: n for key, n in found["clashes"].items() if n}}
     print_table("Unseen and alike", ("what", "n"), [(k.replace("_", " "), n) for k, n in rest.items()], right=("n",))
 
@@ -208,7 +211,7 @@ def _show_report(result: dict[str, Any]) -> None:
     title = f"{result['graph']}, {result['split']}: {result['n']} triples"
     print_table(title, ("", *_SCORE_COLUMNS), rows, right=_SCORE_COLUMNS)
     groups = [("By train degree of the answer", result["by_answer_degree"]), ("By kind", result["by_kind"])]
-    groups += [(f"By who has a {name}", parts) for name, parts in result["by_modality"].items()]
+    groups += [(f"By who has a value of modality {name}", parts) for name, parts in result["by_modality"].items()]
     groups += [("The relations asked most", result["relations"][:_ROWS_SHOWN])]
     for title, parts in groups:
         others = tuple(result["baselines"])

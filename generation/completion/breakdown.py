@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from generation.completion.evaluator import Evaluation, RankMetrics, Scorer, evaluate
 from generation.completion.known import KnownEnds
+from generation.completion.modalities import modality_masks
 from generation.completion.relation_kinds import KINDS, RelationKinds
 from generation.completion.triples import TripleSet
 
@@ -106,7 +107,7 @@ def break_down(
     heads, relations, tails = triples.T
     degree = np.bincount(graph.train[:, [0, 2]].ravel(), minlength=graph.n_entities)
     if modalities is None:
-        modalities = {"text": np.array([bool(text) for text in graph.entity_texts], dtype=np.bool_)}
+        modalities = modality_masks(graph)
     by_relation = grouper.groups(graph.relation_names, relations, relations)
     names = tuple(_bucket_name(first, last) for first, last in DEGREE_BUCKETS)
     buckets = np.searchsorted([first for first, _ in DEGREE_BUCKETS], degree, side="right") - 1
@@ -116,9 +117,7 @@ def break_down(
         relations=tuple(sorted(by_relation, key=lambda group: (-group.metrics.n, group.name))),
         answer_degree=grouper.groups(names, buckets[heads], buckets[tails]),
         anchor_degree=grouper.groups(names, buckets[tails], buckets[heads]),
-        modalities={
-            name: _by_modality(grouper, has_it, heads, tails) for name, has_it in modalities.items() if has_it.any()
-        },
+        modalities={name: _by_modality(grouper, has_it, heads, tails) for name, has_it in modalities.items()},
         kinds=_by_kind(grouper, graph, relations),
     )
 

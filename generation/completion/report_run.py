@@ -10,6 +10,7 @@ from pathlib import Path
 
 from generation.completion.breakdown import Breakdown, Group, break_down
 from generation.completion.evaluation_log import EvaluationLog, log_evaluation, log_settings, read_evaluations
+from generation.completion.modalities import modality_masks
 from generation.completion.report_page import write_report
 from generation.completion.rules import FrequencyScorer, RuleScorer
 from generation.completion.runs import open_folder
@@ -55,7 +56,14 @@ def report_folder(
         if on_progress is not None:
             on_progress(done, total)
 
-    found = break_down(saved.model, graph, triples=triples, baselines=baselines, on_progress=advance)
+    found = break_down(
+        saved.model,
+        graph,
+        triples=triples,
+        baselines=baselines,
+        modalities=modality_masks(graph, folder),
+        on_progress=advance,
+    )
     plain = found.to_mapping()
     log_evaluation(model_dir, plain, split=split, settings=log_settings(saved), command="report")
     log = read_evaluations(model_dir)

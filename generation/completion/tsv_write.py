@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from generation.completion.modalities import SIDE_FILES
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
 __all__ = ["write_folder"]
 
 
-def write_folder(graph: TripleSet, folder: Path) -> None:
+def write_folder(graph: TripleSet, folder: Path, *, beside: Path | None = None) -> None:
     """Write a graph into a new folder, whole or not at all.
 
     Runs of white space in names and texts become one space, since a tab or a new line would end the cell. Triples for
@@ -28,6 +29,8 @@ def write_folder(graph: TripleSet, folder: Path) -> None:
 
     :param graph: The graph.
     :param folder: The folder; it must not exist yet, or be empty.
+    :param beside: The folder that the graph was read from; its types, numbers and image vectors are copied, since the
+        entities keep their ids and their order.
     :raises CompletionError: If the folder holds files, cannot be written, or an id holds white space that would go.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -39,6 +42,9 @@ def write_folder(graph: TripleSet, folder: Path) -> None:
     try:
         temporary.mkdir(parents=True)
         _write_all(graph, temporary)
+        if beside is not None:
+            for name in filter(lambda name: (beside / name).is_file(), SIDE_FILES):
+                shutil.copyfile(beside / name, temporary / name)
         if folder.exists():
             folder.rmdir()
         temporary.replace(folder)

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from generation.completion.modalities import modality_masks
 from generation.completion.splits import inductive_split, transductive_split
 from generation.completion.tsv_folder import read_folder
 from generation.completion.tsv_write import write_folder
@@ -128,3 +130,33 @@ def test_a_folder_that_holds_something_is_never_written_over(tmp_path):
     with pytest.raises(CompletionError, match="exists already"):
         write_folder(graph_of([(0, 0, 1)]), tmp_path / "mine")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+
+
+def test_a_split_folder_keeps_the_types_numbers_and_image_vectors_of_its_source(graph, tmp_path):
+    source = tmp_path / "source"
+    write_folder(graph, source)
+    (source / "types.tsv").write_text("e1\thuman\n")
+    (source / "numbers.tsv").write_text("e2\theight\t1.8\n")
+    save_file({"vectors": np.ones((2, 3), np.float32), "rows": np.array([5, 7])}, source / "image-vectors.safetensors")
+    original = read_folder(source)
+
+    made = inductive_split(original, unseen_fraction=0.2, seed=5)
+    write_folder(made, tmp_path / "new", beside=source)
+
+    back = read_folder(tmp_path / "new")
+    assert back.entity_ids == original.entity_ids
+    masks = modality_masks(back, tmp_path / "new")
+    assert {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()} == {"image": [5, 7], "number": [2]}
+    assert (tmp_path / "new" / "types.tsv").read_text() == "e1\thuman\n"
+
+
+def test_image_rows_of_another_graph_and_damaged_vectors_are_refused(tmp_path):
+    graph = graph_of([(0, 0, 1)])
+    file = tmp_path / "image-vectors.safetensors"
+    save_file({"vectors": np.ones((1, 3), np.float32), "rows": np.array([5])}, file)
+    with pytest.raises(CompletionError, match=r"outside 0\.\.1"):
+        modality_masks(graph, tmp_path)
+
+    file.write_bytes(b"not tensors")
+    with pytest.raises(CompletionError, match="cannot be read"):
+        modality_masks(graph, tmp_path)
