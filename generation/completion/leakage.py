@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from generation.completion.named_answers import NamedAnswers, answers_as_types, answers_in_texts
 from generation.completion.relation_kinds import RelationKinds
-from generation.completion.triples import TripleSet, distinct_triples
+from generation.completion.triples import TripleSet, are_among, distinct_triples, sorted_keys
 
 __all__ = ["LeakageReport", "Redundancy", "RelationPair", "find_leakage"]
 
@@ -143,9 +143,9 @@ def _pair_keys(graph: TripleSet, heads: NDArray[np.int64], tails: NDArray[np.int
 
 
 def _redundancy(graph: TripleSet, asked: NDArray[np.int64]) -> Redundancy:
-    linked = np.unique(_pair_keys(graph, graph.train[:, 0], graph.train[:, 2]))
-    same = np.isin(_pair_keys(graph, asked[:, 0], asked[:, 2]), linked)
-    other = np.isin(_pair_keys(graph, asked[:, 2], asked[:, 0]), linked)
+    linked = sorted_keys(_pair_keys(graph, graph.train[:, 0], graph.train[:, 2]))
+    same = are_among(_pair_keys(graph, asked[:, 0], asked[:, 2]), linked)
+    other = are_among(_pair_keys(graph, asked[:, 2], asked[:, 0]), linked)
     return Redundancy(
         n=len(asked),
         same_direction=int(same.sum()),
@@ -185,8 +185,8 @@ def _shares_a_pair(graph: TripleSet, rows: NDArray[np.int64]) -> NDArray[np.bool
     """Say which triples do not stand alone on their two entities; in large graphs nearly all stand alone."""
     keys = _pair_keys(graph, np.minimum(rows[:, 0], rows[:, 2]), np.maximum(rows[:, 0], rows[:, 2]))
     ordered = np.sort(keys)
-    several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    shares: NDArray[np.bool_] = np.isin(keys, several) | (rows[:, 0] == rows[:, 2])
+    several = sorted_keys(ordered[1:][ordered[1:] == ordered[:-1]])
+    shares: NDArray[np.bool_] = are_among(keys, several) | (rows[:, 0] == rows[:, 2])
     return shares
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from generation.completion.triples import TripleSet, distinct_triples
+from generation.completion.triples import TripleSet, distinct_triples, sorted_keys
 
 __all__ = ["KINDS", "RelationKinds"]
 
@@ -36,7 +36,7 @@ class RelationKinds:
         n_triples = np.bincount(rows[:, 1], minlength=graph.n_relations)
 
         def per_end(column: int) -> NDArray[np.float64]:
-            ends = np.unique(rows[:, 1] * graph.n_entities + rows[:, column]) // graph.n_entities
+            ends = sorted_keys(rows[:, 1] * graph.n_entities + rows[:, column]) // graph.n_entities
             n_ends = np.bincount(ends, minlength=graph.n_relations)
             ratio: NDArray[np.float64] = n_triples / np.maximum(1, n_ends)
             return ratio

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from kg.errors import CompletionError
 
-__all__ = ["TripleSet", "carve_validation", "distinct_triples", "empty_triples", "triple_keys"]
+__all__ = [
+    "TripleSet",
+    "are_among",
+    "carve_validation",
+    "distinct_triples",
+    "empty_triples",
+    "sorted_keys",
+    "triple_keys",
+]
 
 _MAX_CARVED = 5_000
 
@@ -42,6 +50,34 @@ def triple_keys(triples_M3: NDArray[np.int64], *, n_entities: int, n_relations: 
     return (triples_M3[:, 0] * n_relations + triples_M3[:, 1]) * n_entities + triples_M3[:, 2]
 
 
+def sorted_keys(keys_M: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sort keys and drop repeats.
+
+    ``np.unique`` does this by hashing since NumPy 2.3, which took half the time of a check of two million triples.
+
+    :param keys_M: Keys. *Shape:* ``(M,)``.
+    :returns: The distinct ones, rising. *Shape:* ``(K,)``, ``K <= M``.
+    """
+    ordered = np.sort(keys_M)
+    fresh = np.ones(len(ordered), dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=fresh[1:])
+    return ordered[fresh]
+
+
+def are_among(keys_M: NDArray[np.int64], known_K: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say which keys are among others.
+
+    :param keys_M: Keys to look up. *Shape:* ``(M,)``.
+    :param known_K: Keys as :func:`sorted_keys` returns them. *Shape:* ``(K,)``.
+    :returns: Whether each is there. *Shape:* ``(M,)``.
+    """
+    if not len(known_K):
+        return np.zeros(len(keys_M), dtype=np.bool_)
+    places = np.minimum(np.searchsorted(known_K, keys_M), len(known_K) - 1)
+    found: NDArray[np.bool_] = known_K[places] == keys_M
+    return found
+
+
 def distinct_triples(triples_M3: NDArray[np.int64], *, n_entities: int, n_relations: int) -> NDArray[np.int64]:
     """Sort triples by head, relation and tail and drop repeats: ``np.unique(…, axis=0)`` by their keys, much faster.
 
@@ -50,7 +86,7 @@ def distinct_triples(triples_M3: NDArray[np.int64], *, n_entities: int, n_relati
     :param n_relations: Number of relations.
     :returns: The distinct ones. *Shape:* ``(K, 3)``, ``K <= M``.
     """
-    keys = np.unique(triple_keys(triples_M3, n_entities=n_entities, n_relations=n_relations))
+    keys = sorted_keys(triple_keys(triples_M3, n_entities=n_entities, n_relations=n_relations))
     heads_relations, tails = np.divmod(keys, max(1, n_entities))
     heads, relations = np.divmod(heads_relations, max(1, n_relations))
     return np.stack([heads, relations, tails], axis=1)
@@ -151,12 +187,14 @@ class TripleSet:
     def overlaps(self) -> dict[str, int]:
         """Count the distinct triples that two splits share, for each pair that shares any."""
         keys = {
-            name: np.unique(triple_keys(getattr(self, name), n_entities=self.n_entities, n_relations=self.n_relations))
+            name: sorted_keys(
+                triple_keys(getattr(self, name), n_entities=self.n_entities, n_relations=self.n_relations)
+            )
             for name in ("train", "valid", "test")
         }
         found: dict[str, int] = {}
         for left, right in (("train", "valid"), ("train", "test"), ("valid", "test")):
-            shared = int(np.intersect1d(keys[left], keys[right], assume_unique=True).size)
+            shared = int(are_among(keys[right], keys[left]).sum())
             if shared:
                 found[f"{left}+{right}"] = shared
         return found

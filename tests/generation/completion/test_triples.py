@@ -3,7 +3,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from generation.completion.triples import carve_validation, distinct_triples
+from generation.completion.triples import are_among, carve_validation, distinct_triples, sorted_keys
 from generation.completion.tsv_folder import read_folder
 from kg.errors import CompletionError
 from tests.generation.completion.helpers import graph_of
@@ -193,3 +193,12 @@ def test_distinct_triples_equal_the_unique_rows(seed):
 
     np.testing.assert_array_equal(distinct_triples(rows, n_entities=5, n_relations=3), np.unique(rows, axis=0))
     assert distinct_triples(rows[:0], n_entities=0, n_relations=0).shape == (0, 3)
+
+
+def test_keys_are_sorted_without_repeats_and_looked_up():
+    known = sorted_keys(np.array([7, 3, 7, 3, 9]))
+
+    assert known.tolist() == [3, 7, 9]
+    assert are_among(np.array([9, 3, 4, 10, 2]), known).tolist() == [True, True, False, False, False]
+    assert are_among(np.array([1]), known[:0]).tolist() == [False]
+    assert sorted_keys(known[:0]).tolist() == []
