@@ -211,7 +211,7 @@ def _show_report(result: dict[str, Any]) -> None:
     title = f"{result['graph']}, {result['split']}: {result['n']} triples"
     print_table(title, ("", *_SCORE_COLUMNS), rows, right=_SCORE_COLUMNS)
     groups = [("By train degree of the answer", result["by_answer_degree"]), ("By kind", result["by_kind"])]
-    groups += [(f"By who has a value of modality {name}", parts) for name, parts in result["by_modality"].items()]
+    groups += [(f"By who has {name}", parts) for name, parts in result["by_modality"].items()]
     groups += [("The relations asked most", result["relations"][:_ROWS_SHOWN])]
     for title, parts in groups:
         others = tuple(result["baselines"])

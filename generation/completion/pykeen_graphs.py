@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from generation.completion.triples import TripleSet, empty_triples, triple_keys
+from generation.completion.triples import TripleSet, empty_triples, without_repeats
 from kg.errors import CompletionError, MissingExtraError
 from retrieval.encoders.torchvision_ops import declare_missing_operators
 
@@ -155,11 +155,9 @@ def graph_from_factories(
     counts: Counter[str] = Counter()
     kept: dict[str, NDArray[np.int64]] = {}
     for split, triples in rows.items():
-        keys = triple_keys(triples, n_entities=len(entities), n_relations=max(1, len(relations)))
-        first = np.sort(np.unique(keys, return_index=True)[1])
-        counts[f"duplicates_{split}"] = len(triples) - len(first)
-        counts[f"reflexive_{split}"] = int((triples[first, 0] == triples[first, 2]).sum())
-        kept[split] = triples[first]
+        kept[split] = without_repeats(triples, n_entities=len(entities), n_relations=len(relations))
+        counts[f"duplicates_{split}"] = len(triples) - len(kept[split])
+        counts[f"reflexive_{split}"] = int((kept[split][:, 0] == kept[split][:, 2]).sum())
     met = {key: value for key, value in counts.items() if value}
     return TripleSet(
         name=name,

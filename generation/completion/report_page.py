@@ -154,7 +154,7 @@ def _page(
         ("By train degree of the answer", "by-degree", found.answer_degree),
         ("By train degree of the anchor", None, found.anchor_degree),
         ("By kind of relation", "by-kind", found.kinds),
-        *((f"By who has a value of modality {name}", None, groups) for name, groups in found.modalities.items()),
+        *((f"By who has {name}", None, groups) for name, groups in found.modalities.items()),
         ("By relation", "by-relation", found.relations),
     ):
         parts += [f"<h2>{html.escape(heading)}</h2>", _inline(figures[name]["svg"]) if name else ""]

@@ -26,6 +26,7 @@ __all__ = [
     "empty_triples",
     "sorted_keys",
     "triple_keys",
+    "without_repeats",
 ]
 
 _MAX_CARVED = 5_000
@@ -90,6 +91,26 @@ def distinct_triples(triples_M3: NDArray[np.int64], *, n_entities: int, n_relati
     heads_relations, tails = np.divmod(keys, max(1, n_entities))
     heads, relations = np.divmod(heads_relations, max(1, n_relations))
     return np.stack([heads, relations, tails], axis=1)
+
+
+def without_repeats(triples_M3: NDArray[np.int64], *, n_entities: int, n_relations: int) -> NDArray[np.int64]:
+    """Keep the first of each triple, in the order given.
+
+    :param triples_M3: Triples. *Shape:* ``(M, 3)``.
+    :param n_entities: Number of entities.
+    :param n_relations: Number of relations.
+    :returns: The distinct ones; the array itself where none repeats. *Shape:* ``(K, 3)``, ``K <= M``.
+    """
+    keys = triple_keys(triples_M3, n_entities=n_entities, n_relations=max(1, n_relations))
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    later = order[1:][keys[1:] == keys[:-1]]
+    if not len(later):
+        return triples_M3
+    del keys, order  # 16 bytes a triple, at the moment when memory is at its peak
+    kept = np.ones(len(triples_M3), dtype=np.bool_)
+    kept[later] = False
+    return triples_M3[kept]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from generation.completion.triples import TripleSet, carve_validation, empty_triples, triple_keys
+from generation.completion.triples import TripleSet, carve_validation, empty_triples, without_repeats
 from kg.errors import CompletionError
 
 __all__ = ["read_folder", "read_types"]
@@ -149,11 +149,10 @@ def _read_split(path: Path, entities: _Vocabulary, relations: _Vocabulary, count
     if not path.is_file():
         return empty_triples()
     rows = _read_triples(path, entities, relations)
-    keys = triple_keys(rows, n_entities=len(entities.names), n_relations=max(1, len(relations.names)))
-    first = np.sort(np.unique(keys, return_index=True)[1])
-    counts[f"duplicates_{path.stem}"] = len(rows) - len(first)
-    counts[f"reflexive_{path.stem}"] = int((rows[first, 0] == rows[first, 2]).sum())
-    return rows if len(first) == len(rows) else rows[first]
+    kept = without_repeats(rows, n_entities=len(entities.names), n_relations=len(relations.names))
+    counts[f"duplicates_{path.stem}"] = len(rows) - len(kept)
+    counts[f"reflexive_{path.stem}"] = int((kept[:, 0] == kept[:, 2]).sum())
+    return kept
 
 
 def _read_extra(path: Path, entities: _Vocabulary, relations: _Vocabulary) -> NDArray[np.int64]:

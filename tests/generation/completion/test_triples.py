@@ -3,7 +3,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from generation.completion.triples import are_among, carve_validation, distinct_triples, sorted_keys
+from generation.completion.triples import are_among, carve_validation, distinct_triples, sorted_keys, without_repeats
 from generation.completion.tsv_folder import read_folder
 from kg.errors import CompletionError
 from tests.generation.completion.helpers import graph_of
@@ -202,3 +202,11 @@ def test_keys_are_sorted_without_repeats_and_looked_up():
     assert are_among(np.array([9, 3, 4, 10, 2]), known).tolist() == [True, True, False, False, False]
     assert are_among(np.array([1]), known[:0]).tolist() == [False]
     assert sorted_keys(known[:0]).tolist() == []
+
+
+def test_the_first_of_each_repeated_triple_is_kept_in_its_place():
+    rows = np.array([[2, 0, 1], [0, 0, 1], [2, 0, 1], [1, 0, 0], [0, 0, 1]])
+
+    assert without_repeats(rows, n_entities=3, n_relations=1).tolist() == [[2, 0, 1], [0, 0, 1], [1, 0, 0]]
+    assert without_repeats(rows[:2], n_entities=3, n_relations=1).tolist() == [[2, 0, 1], [0, 0, 1]]
+    assert without_repeats(rows[:0], n_entities=0, n_relations=0).shape == (0, 3)
