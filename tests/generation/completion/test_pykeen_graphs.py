@@ -1,12 +1,13 @@
 """Graphs that PyKEEN saved, read without it; and its own data sets where it is installed."""
 
 import gzip
+import sys
 
 import numpy as np
 import pytest
 
 from generation.completion.pykeen_graphs import graph_from_factories, read_pykeen
-from kg.errors import CompletionError
+from kg.errors import CompletionError, MissingExtraError
 from retrieval.encoders.torchvision_ops import declare_missing_operators
 
 
@@ -102,3 +103,11 @@ def test_pykeens_own_data_set_is_the_same_by_name_and_saved(tmp_path):
     assert by_name.train_fingerprint == saved.train_fingerprint
     with pytest.raises(CompletionError, match="no data set of that name"):
         read_pykeen("nothing-of-the-kind")
+
+
+def test_a_name_without_pykeen_names_the_extra_that_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pykeen.datasets", None)
+    monkeypatch.setitem(sys.modules, "pykeen", None)
+
+    with pytest.raises(MissingExtraError, match=r"pip install 'mmkgrag\[pykeen\]'"):
+        read_pykeen("nations")
