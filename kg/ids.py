@@ -19,6 +19,7 @@ __all__ = [
     "entity_id",
     "local_id",
     "mention_id",
+    "prediction_id",
     "relation_id",
     "sense_id",
     "sha256_hex",
@@ -94,6 +95,11 @@ def sense_id(name: str, local: str) -> str:
 def relation_id(head: str, name: str, tail: str) -> str:
     """Name a relation by its two entities' ids and its predicate."""
     return _make("r", head, name, tail)
+
+
+def prediction_id(head: str, relation: str, tail: str) -> str:
+    """Name a predicted link by its ends, as they were when it was first predicted, and its relation."""
+    return _make("p", head, relation, tail)
 
 
 def triple_id(chunk: str, head: str, name: str, tail: str, start: int, end: int) -> str:

@@ -46,6 +46,14 @@ from kg.ports.ingest import (
     Resolver,
     Tokenizer,
 )
+from kg.ports.predictions import (
+    NewPrediction,
+    PredictionKey,
+    PredictionStatus,
+    PredictionStore,
+    SavedPredictions,
+    StoredPrediction,
+)
 from kg.ports.record import RecordStore
 from kg.ports.record_rows import ChangeSet, ChunkRow, MentionRow, PictureRow, TripleRow
 from kg.ports.vectors import VectorStore
@@ -85,13 +93,19 @@ __all__ = [
     "MentionRow",
     "NameUse",
     "Neighbour",
+    "NewPrediction",
     "PictureEncoder",
     "PictureRow",
+    "PredictionKey",
+    "PredictionStatus",
+    "PredictionStore",
     "RecordStore",
     "RelationKey",
     "Resolver",
+    "SavedPredictions",
     "Sense",
     "Statement",
+    "StoredPrediction",
     "Subgraph",
     "Tokenizer",
     "TripleRow",

@@ -19,7 +19,7 @@ from kg.stores.queries import in_batches
 from kg.stores.schema import decisions, documents, locals_, senses
 from kg.stores.senses import SAMPLE
 
-__all__ = ["end_decision", "find_decision", "make_decision", "save_decision"]
+__all__ = ["end_decision", "find_decision", "find_sense", "make_decision", "save_decision", "side_of"]
 
 
 def make_decision(
@@ -37,16 +37,16 @@ def make_decision(
     :raises NotFoundError: If an id is not known.
     :raises InputError: If both sides are one sense, or the split would part nothing.
     """
-    left_name, left_sense = _sense(connection, left_id, where=where)
+    left_name, left_sense = find_sense(connection, left_id, where=where)
     if kind is DecisionKind.SPLIT:
         sources = _sources_of_split(connection, left_name, document_ids, where=where)
         return Decision(decision_id=0, kind=kind, left_id=left_name, right_id=left_name, left_sources=sources)
-    right_name, right_sense = _sense(connection, right_id, where=where)
+    right_name, right_sense = find_sense(connection, right_id, where=where)
     if left_sense == right_sense:
         raise InputError(
             f"{left_id} and {right_id} are one name already. To part the documents that use it, split the name."
         )
-    left, right = sorted((_side(connection, left_name, left_sense), _side(connection, right_name, right_sense)))
+    left, right = sorted((side_of(connection, left_name, left_sense), side_of(connection, right_name, right_sense)))
     if kind is DecisionKind.DIFFERENT and left_name == right_name:
         return Decision(
             decision_id=0, kind=DecisionKind.SPLIT, left_id=left_name, right_id=left_name, left_sources=right[1]
@@ -122,7 +122,7 @@ def end_decision(connection: Connection, decision: Decision, *, at: str) -> Deci
     return replace(decision, undone_at=at)
 
 
-def _sense(connection: Connection, wanted: str, *, where: str) -> tuple[str, str]:
+def find_sense(connection: Connection, wanted: str, *, where: str) -> tuple[str, str]:
     """Return the name and the sense behind the id of a sense, or of a name (then the sense most documents mean)."""
     s = senses.c
     row = connection.execute(select(s.name_id, s.sense_id).where(s.sense_id == wanted)).first()
@@ -134,7 +134,8 @@ def _sense(connection: Connection, wanted: str, *, where: str) -> tuple[str, str
     return row.name_id, row.sense_id
 
 
-def _side(connection: Connection, name_id: str, sense_id: str) -> Side:
+def side_of(connection: Connection, name_id: str, sense_id: str) -> Side:
+    """Say by stable ids which sense of a name is meant."""
     if name_id == sense_id:
         return name_id, ()
     c = locals_.c

@@ -21,6 +21,7 @@ from kg.ids import local_id, source_id
 from kg.stores import job_tables as _job_tables  # noqa: F401 - registers its tables, which create_all then makes
 from kg.stores.locals import Local, save_locals
 from kg.stores.matching import NamesOnlyMatcher
+from kg.stores.prediction_tables import prediction_chunks, predictions
 from kg.stores.profiles import make_profile, sense_row
 from kg.stores.schema import (
     SCHEMA_VERSION,
@@ -153,7 +154,13 @@ def _to_schema_4(connection: Connection) -> None:
         index.create(connection)
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _to_schema_2, 2: _to_schema_3, 3: _to_schema_4}
+def _to_schema_5(connection: Connection) -> None:
+    """Predicted links are kept, in tables of their own."""
+    for table in (predictions, prediction_chunks):
+        table.create(connection, checkfirst=True)
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _to_schema_2, 2: _to_schema_3, 3: _to_schema_4, 4: _to_schema_5}
 """The step from each older version to the next. Tables that are new since are made by ``metadata.create_all``."""
 
 

@@ -75,7 +75,7 @@ __all__ = [
     "vectors",
 ]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raise it with every change of a table, and add the step to :data:`kg.stores.migrations.MIGRATIONS`."""
 
 _ID = String(40)

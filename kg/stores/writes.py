@@ -15,6 +15,7 @@ from kg.stores.changes import count_change
 from kg.stores.contradictions import Fixed, Statement, questioned, recheck
 from kg.stores.entities import drop_entities
 from kg.stores.locals import Local, locals_of, locals_of_documents
+from kg.stores.prediction_upkeep import forget_lost
 from kg.stores.queries import among, run
 from kg.stores.rows import Values, asset_row, caption_row, chunk_row, document_row, mention_row, table_row, triple_row
 from kg.stores.schema import assets, captions, chunks, documents, mentions, tables, triples
@@ -48,6 +49,9 @@ def apply_delta(
     )
     added = locals_of(delta, matcher)
     settled = settle(connection, matcher, gone=gone, added=added)
+    if older is not None:
+        kept = {triple.name for triple in delta.extraction.triples}
+        forget_lost(connection, vanished=settled.empty, unsaid=[one for one in unsaid if one[1] not in kept])
     drop_entities(connection, settled.empty)
     said = _insert_parts(connection, delta, added)
     drop_vectors_of_lost_pictures(connection, pictures)
@@ -75,6 +79,7 @@ def remove_document(
     gone, unsaid = _delete(connection, document_id)
     drop_vectors_of_lost_pictures(connection, pictures)
     settled = settle(connection, matcher, gone=gone)
+    forget_lost(connection, vanished=settled.empty, unsaid=unsaid)
     drop_entities(connection, settled.empty)
     recheck(connection, questioned((*unsaid, *settled.moved), functional), functional)
     count_change(connection, document_ids=[document_id], entity_ids=settled.touched)

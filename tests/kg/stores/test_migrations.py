@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 
 from kg.errors import SchemaVersionError, StoreError
 from kg.ids import entity_id
-from kg.ports import DecisionKind
+from kg.ports import DecisionKind, NewPrediction
 from kg.stores.migrations import MIGRATIONS
+from kg.stores.predictions import SqlPredictionStore
 from kg.stores.record import open_record
 from kg.stores.schema import SCHEMA_VERSION
 from kg.testing import CompanyMatcher, canonical_dump, make_delta
@@ -26,6 +27,8 @@ SCHEMA_2 = SCHEMA_1.with_name("schema_2.sql")
 """A record of :data:`TEXTS_2` as the last version with schema 2 wrote it, with a vector and a decision."""
 SCHEMA_3 = SCHEMA_1.with_name("schema_3.sql")
 """The same as the last version with schema 3 wrote it."""
+SCHEMA_4 = SCHEMA_1.with_name("schema_4.sql")
+"""The same as the last version with schema 4 wrote it."""
 TEXTS_2 = {
     "a.txt": "Bob. Ann born_in Oslo",
     "b.txt": "Bob. Ann born_in Rome",
@@ -184,6 +187,15 @@ def schema_3(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def schema_4(tmp_path: Path) -> Path:
+    path = tmp_path / "record_4.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(SCHEMA_4.read_text("utf-8"))
+    connection.close()
+    return path
+
+
 def test_record_of_schema_1_reads_as_if_this_version_had_written_it(schema_1: Path, tmp_path: Path):
     deltas = [make_delta(CURIE, name="curie.txt"), make_delta(EULER, name="euler.txt")]
     migrated, fresh = open_record(schema_1), open_record(tmp_path / "fresh.db")
@@ -204,7 +216,7 @@ def test_record_of_schema_1_reads_as_if_this_version_had_written_it(schema_1: Pa
 
 
 def test_migrated_tables_have_the_columns_and_indexes_of_new_ones(
-    schema_1: Path, schema_2: Path, schema_3: Path, tmp_path: Path
+    schema_1: Path, schema_2: Path, schema_3: Path, schema_4: Path, tmp_path: Path
 ):
     def columns_and_indexes(path: Path) -> tuple[set[tuple[str, ...]], set[str]]:
         connection = sqlite3.connect(path)
@@ -217,12 +229,12 @@ def test_migrated_tables_have_the_columns_and_indexes_of_new_ones(
         return columns, indexes
 
     open_record(tmp_path / "fresh.db").close()
-    for older in (schema_1, schema_2, schema_3):
+    for older in (schema_1, schema_2, schema_3, schema_4):
         open_record(older).close()
         assert columns_and_indexes(older) == columns_and_indexes(tmp_path / "fresh.db")
 
 
-@pytest.mark.parametrize("older", ["schema_2", "schema_3"])
+@pytest.mark.parametrize("older", ["schema_2", "schema_3", "schema_4"])
 def test_older_record_reads_as_if_this_version_had_written_it(
     older: str, request: pytest.FixtureRequest, tmp_path: Path
 ):
@@ -258,4 +270,17 @@ def test_vectors_of_an_older_record_stay_and_its_pictures_can_have_some(schema_3
     assert store.pictures_without_vector(encoder="eye") == [picture.sha256]
     store.put_picture_vectors(encoder="eye", rows=[(picture.sha256, vector)])
     assert store.picture_vector_counts() == {"eye": 1}
+    store.close()
+
+
+def test_a_record_of_schema_4_can_keep_predictions(schema_4: Path):
+    store = open_record(schema_4)
+    kept = SqlPredictionStore(store)
+    assert kept.predictions() == []
+
+    link = NewPrediction(
+        head_id=entity_id("ann"), relation="likes", tail_id=entity_id("babbage"), score=1.0, probability=0.5
+    )
+    assert kept.save([link], model="m", run="j1").n_new == 1
+    assert [one.relation for one in kept.predictions()] == ["likes"]
     store.close()
