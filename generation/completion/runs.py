@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluation_log import log_evaluation, log_settings
 from generation.completion.evaluator import evaluate
@@ -26,6 +27,7 @@ from generation.completion.support import SupportIndex
 from generation.completion.trainer import train_complex
 from generation.completion.triples import TripleSet, carve_validation
 from generation.completion.tsv_folder import read_folder
+from generation.completion.warm_start import begin_with
 from generation.completion.workspace_graph import graph_from_store
 from kg.errors import CompletionError
 from kg.ports import RecordStore
@@ -150,6 +152,7 @@ def train_store(
     seed: int = 0,
     on_progress: ProgressCallback | None = None,
     name: str = "workspace",
+    incremental: bool = False,
 ) -> TrainReport:
     """Train on a workspace's own graph and write a model folder that remembers the record's version.
 
@@ -161,9 +164,11 @@ def train_store(
     :param seed: Seed of everything random.
     :param on_progress: Called after each epoch.
     :param name: What the graph is called in messages.
+    :param incremental: Begin with the tables of the model in ``out_dir``, where there is one that fits.
     :returns: The report.
     """
-    return _train_read(_read_store(store, config=config, seed=seed, name=name), out_dir, seed, on_progress)
+    read = _read_store(store, config=config, seed=seed, name=name)
+    return _train_read(read, out_dir, seed, on_progress, incremental=incremental)
 
 
 def open_store(
@@ -174,6 +179,7 @@ def open_store(
     seed: int = 0,
     on_progress: ProgressCallback | None = None,
     name: str = "workspace",
+    incremental: bool = False,
 ) -> LinkPredictor:
     """Load the model of a workspace's graph, training it first if the record has changed since, or if there is none.
 
@@ -183,12 +189,13 @@ def open_store(
     :param seed: Seed of everything random.
     :param on_progress: Called after each epoch, if it trains.
     :param name: What the graph is called in messages.
+    :param incremental: If it trains, begin with the tables of the model in ``out_dir``, where there is one that fits.
     :returns: A predictor whose links carry the chunk ids that support them.
     """
     read = _read_store(store, config=config, seed=seed, name=name)
     saved = _cached(out_dir, read, seed=seed)
     if saved is None:
-        _train_read(read, out_dir, seed, on_progress)
+        _train_read(read, out_dir, seed, on_progress, incremental=incremental)
         saved = load_model(out_dir)
     return LinkPredictor(saved, read.graph, support=SupportIndex(store))
 
@@ -227,8 +234,12 @@ def _cached(out_dir: Path, read: _StoreRead, *, seed: int) -> SavedModel | None:
     return saved if saved.config == wanted else None
 
 
-def _train_read(read: _StoreRead, out_dir: Path, seed: int, on_progress: ProgressCallback | None) -> TrainReport:
-    how = _Fitting(metadata={"record_version": read.version})
+def _train_read(
+    read: _StoreRead, out_dir: Path, seed: int, on_progress: ProgressCallback | None, *, incremental: bool
+) -> TrainReport:
+    begun = begin_with(out_dir, read.graph, config=read.config, seed=seed) if incremental else None
+    kept = {} if begun is None else {"warm_start": begun.to_mapping()}
+    how = _Fitting(metadata={"record_version": read.version, **kept}, initial=None if begun is None else begun.model)
     return _train(read.graph, out_dir, config=read.config, seed=seed, on_progress=on_progress, how=how)
 
 
@@ -239,6 +250,7 @@ class _Fitting:
     metadata: dict[str, object]
     checkpoint: Path | None = None
     resume: bool = False
+    initial: ComplExModel | None = None
 
 
 def _train(
@@ -256,7 +268,13 @@ def _train(
     if out.exists() and not out.is_dir():
         raise CompletionError(f"{out} is a file. Name a folder for the model.")
     fit = train_complex(
-        graph, config=config, seed=seed, checkpoint=how.checkpoint, resume=how.resume, on_progress=on_progress
+        graph,
+        config=config,
+        seed=seed,
+        checkpoint=how.checkpoint,
+        resume=how.resume,
+        on_progress=on_progress,
+        initial=how.initial,
     )
     save_model(
         out,

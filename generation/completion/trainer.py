@@ -68,6 +68,7 @@ def train_complex(
     checkpoint: Path | None = None,
     resume: bool = False,
     on_progress: ProgressCallback | None = None,
+    initial: ComplExModel | None = None,
 ) -> Fit:
     """Train on the train split, choose the epoch by MRR on the validation split, and return that epoch's model.
 
@@ -77,6 +78,8 @@ def train_complex(
     :param checkpoint: Folder for checkpoints, one an epoch; ``None`` writes none.
     :param resume: Whether to go on from ``checkpoint`` if it holds a state of the same graph, settings and seed.
     :param on_progress: Called after each epoch.
+    :param initial: Tables to begin with, of the same shapes (:mod:`generation.completion.warm_start`); ``None`` begins
+        with small random rows. A resumed training ignores it.
     :returns: The best model (the last where there is no validation split) and the history.
     :raises CompletionError: If train is empty, the loss is not finite, or the checkpoint is of another training.
     """
@@ -84,7 +87,10 @@ def train_complex(
         raise CompletionError(f"{triples.name}: there are no train triples, so nothing can be learnt.")
     config = config.resolve(n_entities=triples.n_entities, n_train=len(triples.train))
     with _threads(config.threads):
-        return _Training(triples, config, seed, checkpoint).run(resume=resume, on_progress=on_progress)
+        training = _Training(triples, config, seed, checkpoint)
+        if initial is not None:
+            training._set_tables(initial.entities_NW, initial.relations_RW)
+        return training.run(resume=resume, on_progress=on_progress)
 
 
 @contextmanager
