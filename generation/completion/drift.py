@@ -78,10 +78,8 @@ def measure_drift(
     :returns: The comparison.
     """
     given = list(links)
-    old_of = {one: row for row, one in enumerate(before.entity_ids)}
-    old_relation = {one: row for row, one in enumerate(before.relation_ids)}
-    new_of = {one: row for row, one in enumerate(after.entity_ids)}
-    new_relation = {one: row for row, one in enumerate(after.relation_ids)}
+    old_of, old_relation = _rows(before.entity_ids), _rows(before.relation_ids)
+    new_of, new_relation = _rows(after.entity_ids), _rows(after.relation_ids)
     entities, relations = old_of.keys() & new_of.keys(), old_relation.keys() & new_relation.keys()
     usable = [one for one in given if one[0] in entities and one[2] in entities and one[1] in relations]
     n_left_out = len(given) - len(usable)
@@ -94,10 +92,13 @@ def measure_drift(
     places = {one: place for place, one in enumerate(shared)}
     old_rows, new_rows = (np.array([of[one] for one in shared], dtype=np.int64) for of in (old_of, new_of))
     known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    own_of, own_relation = _rows(graph.entity_ids), _rows(graph.relation_ids)
     ranks: list[tuple[float, float]] = []
     shares: list[tuple[float, float]] = []
     for head, relation, tail in usable:
-        others = [places.get(graph.entity_ids[row], -1) for row in known.answers(new_of[head], new_relation[relation])]
+        is_known = head in own_of and relation in own_relation
+        answers = known.answers(own_of[head], own_relation[relation]) if is_known else ()
+        others = [places.get(graph.entity_ids[row], -1) for row in answers]
         hidden = [place for place in (*others, places[head]) if place >= 0 and place != places[tail]]
         old = _row(before.model, old_of[head], old_relation[relation])[old_rows]
         new = _row(after.model, new_of[head], new_relation[relation])[new_rows]
@@ -105,6 +106,10 @@ def measure_drift(
         ranks.append((pair[0][0], pair[1][0]))
         shares.append((pair[0][1], pair[1][1]))
     return _summed(np.array(ranks), np.array(shares), n_left_out=n_left_out)
+
+
+def _rows(ids: Sequence[str]) -> dict[str, int]:
+    return {one: row for row, one in enumerate(ids)}
 
 
 def _row(model: _Scores, anchor: int, relation: int) -> NDArray[np.float64]:
