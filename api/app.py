@@ -15,9 +15,11 @@ from fastapi import FastAPI, Request, Response
 
 from api.background import BackgroundJobs
 from api.problems import install_problem_handlers, problem
+from api.retraining import RetrainClock
 from api.routes.entities import entity_router
 from api.routes.graph import graph_router
 from api.routes.jobs import job_router
+from api.routes.predictions import prediction_router
 from api.routes.workspaces import workspace_router
 from api.schemas import HealthOut
 from api.service import Service
@@ -34,11 +36,19 @@ def create_app(service: Service) -> FastAPI:
     :returns: The application, with its documentation at ``/docs`` and ``/openapi.json``.
     """
     background = BackgroundJobs(service.jobs)
+    completion = service.settings.completion
+    clock = None
+    if completion.retrain == "interval":
+        clock = RetrainClock(service.workspaces, service.completion.retrainer, interval_s=completion.interval_s)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         background.start()
+        if clock is not None:
+            clock.start()
         yield
+        if clock is not None:
+            clock.stop()
         background.stop()
         service.close()
 
@@ -60,6 +70,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(entity_router(service.curation))
     app.include_router(job_router(service, background))
     app.include_router(graph_router(service))
+    app.include_router(prediction_router(service, background))
     return app
 
 

@@ -17,7 +17,7 @@ from kg.ports import Contribution, Decision, DecisionKind, EntityLink, LinkStatu
 from kg.resolution import entity_key
 from kg.types import DocumentInfo, Entity
 
-__all__ = ["ContradictionView", "Curation", "EntityView", "LinkView", "SideView", "Source"]
+__all__ = ["ContradictionView", "Curation", "EntityView", "LinkView", "SideView", "Source", "find_entity"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +111,12 @@ class Curation:
         :raises NotFoundError: If there is none.
         :raises InputError: If several bear the name.
         """
-        return _find(self._store(workspace), reference)
+        return find_entity(self._store(workspace), reference)
 
     def show(self, workspace: str, reference: str) -> EntityView:
         """Return an entity with each source's contribution apart; raises as :meth:`find` does."""
         store = self._store(workspace)
-        entity = _find(store, reference)
+        entity = find_entity(store, reference)
         infos = {info.document_id: info for info in store.documents()}
         names = Names(store)
         sources = [
@@ -172,7 +172,7 @@ class Curation:
         """
         store = self._store(workspace)
         quotes, names = Quotes(store), Names(store)
-        about = None if reference is None else _find(store, reference).entity_id
+        about = None if reference is None else find_entity(store, reference).entity_id
         return [
             ContradictionView(
                 entity_id=one.entity_id,
@@ -210,7 +210,7 @@ class Curation:
         :returns: The decision.
         """
         store = self._store(workspace)
-        ids = [_find(store, one).entity_id for one in (left, right)]
+        ids = [find_entity(store, one).entity_id for one in (left, right)]
         return store.decide(DecisionKind.SAME, *ids, by=by, note=note, force=force)
 
     def split(
@@ -240,7 +240,7 @@ class Curation:
         if bool(names) == bool(documents):
             raise InputError("Say what to set apart: names of the entity, or documents (--document), one of the two.")
         store = self._store(workspace)
-        entity = _find(store, reference)
+        entity = find_entity(store, reference)
 
         def decide(kind: DecisionKind, left: str, right: str = "", ids: Sequence[str] = ()) -> Decision:
             return store.decide(kind, left, right, document_ids=ids, by=by, note=note, force=force)
@@ -262,7 +262,8 @@ class Curation:
         return self._store(workspace).undo(decision_id)
 
 
-def _find(store: RecordStore, reference: str) -> Entity:
+def find_entity(store: RecordStore, reference: str) -> Entity:
+    """Return the one entity of that id or name; raises as :meth:`Curation.find` does."""
     try:
         return store.entities([reference])[0]
     except NotFoundError:

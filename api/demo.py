@@ -13,7 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from api.payloads import answer_payload, completion_payload
+from api.completion_payloads import completion_payload
+from api.payloads import answer_payload
 from api.service import Service
 from generation.render import render_answer
 from generation.types import Answer, AnswerStatus

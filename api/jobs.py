@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from kg.jobs import JobStore
     from kg.ports import RecordStore
 
-__all__ = ["Found", "JobParts", "Jobs"]
+__all__ = ["Found", "JobParts", "Jobs", "KindRunner"]
 
+KindRunner = Callable[[str, str, "Cancellation | None"], IngestReport]
+"""Runs a job of a workspace by id, until it ends or the end is asked for."""
 _TO_RESUME = (JobState.QUEUED, JobState.RUNNING)
 
 
@@ -88,6 +90,11 @@ class Jobs:
         self._follow = follow
         self._progress: dict[tuple[str, str], dict[str, IngestProgress]] = {}
         self._live: dict[str, Sequence[Found]] = {}
+        self._kinds: dict[str, KindRunner] = {}
+
+    def add_kind(self, kind: str, run: KindRunner) -> None:
+        """Say who runs the jobs of a kind that is no ingest."""
+        self._kinds[kind] = run
 
     # ------------------------------------------------------------------ making
 
@@ -159,6 +166,9 @@ class Jobs:
 
         opened = self._workspaces.get(workspace, create=False)
         jobs = self._parts.jobs(opened.store)
+        run_kind = self._kinds.get(jobs.get(job_id).kind)
+        if run_kind is not None:
+            return run_kind(workspace, job_id, cancellation)
         if not jobs.claim(job_id, this_process(), is_alive=is_alive):
             owner = jobs.get(job_id).owner
             raise InputError(

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 from api.jobs import Found
 from api.settings import Settings
 from api.workspaces import Workspace
-from kg.ports import RecordStore, Tokenizer, WritableGraphStore
+from kg.ports import PredictionStore, RecordStore, SavedPredictions, Tokenizer, WritableGraphStore
 from kg.types import FileOutcome, RawFile
 
 if TYPE_CHECKING:  # named in signatures only; their packages are loaded by what uses them
     from generation.answerer import Answerer
-    from generation.completion.predict import Prediction
+    from generation.completion.predict import LinkPredictor, Prediction
     from kg.ingest import IngestPipeline
     from kg.jobs import JobStore
 
@@ -27,12 +27,16 @@ __all__ = ["CompletionResult", "Parts"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionResult:
-    """Predicted links with what calls for caution about them, and the size of what the model learned from."""
+    """Predicted links with what calls for caution about them, and the size of what the model learned from.
+
+    ``saved`` says what became of them where they were to be kept.
+    """
 
     prediction: Prediction
     n_train: int
     n_entities: int
     n_relations: int
+    saved: SavedPredictions | None = None
 
 
 class Parts(Protocol):
@@ -73,10 +77,12 @@ class Parts(Protocol):
         """Return what can write with ``generator``."""
         ...
 
-    def complete(
-        self, workspace: Workspace, *, head: str | None, relation: str, tail: str | None, k: int
-    ) -> CompletionResult:
-        """Predict links of a workspace's own graph."""
+    def predictor(self, workspace: Workspace) -> LinkPredictor:
+        """Return what predicts links of a workspace's own graph, trained if the record has changed."""
+        ...
+
+    def predictions(self, store: RecordStore) -> PredictionStore:
+        """Return the predictions that are kept in a record."""
         ...
 
     def graph_copy(self, workspace: str) -> WritableGraphStore | None:

@@ -9,7 +9,7 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
-from api.service import CompletionResult, SearchResult
+from api.service import SearchResult
 from generation.render import answer_to_json
 from generation.types import Answer
 from kg.jobs.model import Job, JobItem
@@ -20,7 +20,6 @@ from retrieval.verdicts import GateVerdict
 
 __all__ = [
     "answer_payload",
-    "completion_payload",
     "document_payload",
     "evidence_payload",
     "gate_payload",
@@ -165,26 +164,4 @@ def search_payload(found: SearchResult, *, question: str) -> dict[str, Any]:
         "evidence": [evidence_payload(item) for item in found.evidence],
         "trace": trace_payload(found.trace),
         "gate": gate_payload(found.trace.gate),
-    }
-
-
-def completion_payload(result: CompletionResult) -> dict[str, Any]:
-    """Return predicted links as plain values.
-
-    :param result: What completion predicted.
-    :returns: ``{"predictions": [{"head", "relation", "tail", "score", "probability", "rank", "origin", …}], "relation",
-        "n_examples", "n_known", "anchor_seen", "notes", "graph": {"triples", "entities", "relations"}}``.
-    """
-    prediction = result.prediction
-    return {
-        "predictions": [
-            {**dataclasses.asdict(link), "origin": str(link.origin), "support": list(link.support)}
-            for link in prediction.links
-        ],
-        "relation": prediction.relation,
-        "n_examples": prediction.n_examples,
-        "n_known": prediction.n_known,
-        "anchor_seen": prediction.anchor_seen,
-        "notes": list(prediction.notes),
-        "graph": {"triples": result.n_train, "entities": result.n_entities, "relations": result.n_relations},
     }

@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "AnswerOut",
     "CitationOut",
-    "CompleteRequest",
-    "CompleteResponse",
     "DocumentOut",
     "EvidenceOut",
     "HealthOut",
@@ -21,22 +19,21 @@ __all__ = [
     "JobOut",
     "JobsOut",
     "PathsRequest",
-    "PredictionOut",
     "QueryRequest",
     "RetrieveRequest",
     "RetrieveResponse",
 ]
 
 
-class _In(BaseModel):
+class In(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _Out(BaseModel):
+class Out(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class _SearchRequest(_In):
+class _SearchRequest(In):
     question: str = Field(min_length=1, max_length=100_000, description="What to look for.")
     k: int | None = Field(default=None, ge=1, le=200, description="The most pieces of evidence.")
     mode: str = Field(default="auto", description="auto, naive, local, global, hybrid, mix or bm25.")
@@ -77,18 +74,13 @@ class QueryRequest(_SearchRequest):
     """A question."""
 
     generator: str | None = Field(default=None, description="extractive, lm, moe or openai; default: the setting.")
+    with_predictions: bool = Field(
+        default=False, description="Whether open predictions may be used; what rests on one is marked."
+    )
+    min_probability: float = Field(default=0.5, ge=0, le=1, description="The least likelihood of such a prediction.")
 
 
-class CompleteRequest(_In):
-    """A link with one end missing."""
-
-    head: str | None = Field(default=None, description="The entity on the left, or null to predict it.")
-    relation: str = Field(min_length=1)
-    tail: str | None = Field(default=None, description="The entity on the right, or null to predict it.")
-    k: int = Field(default=10, ge=1, le=1000)
-
-
-class EvidenceOut(_Out):
+class EvidenceOut(Out):
     """A chunk that was found, and where it stands."""
 
     rank: int
@@ -102,7 +94,7 @@ class EvidenceOut(_Out):
     document_id: str
 
 
-class RetrieveResponse(_Out):
+class RetrieveResponse(Out):
     """Ranked evidence."""
 
     question: str
@@ -111,7 +103,7 @@ class RetrieveResponse(_Out):
     gate: dict[str, Any] | None = Field(default=None, description="What the gate said, where one was asked.")
 
 
-class CitationOut(_Out):
+class CitationOut(Out):
     """A verified citation: exactly these words stand there, or were read off this picture."""
 
     number: int
@@ -126,11 +118,11 @@ class CitationOut(_Out):
     document_id: str
 
 
-class AnswerOut(_Out):
+class AnswerOut(Out):
     """An answer."""
 
     question: str
-    status: str = Field(description="answered, insufficient or retrieval_not_needed.")
+    status: str = Field(description="answered, insufficient, predicted or retrieval_not_needed.")
     answer: str
     short_answer: str
     generator: str
@@ -138,29 +130,7 @@ class AnswerOut(_Out):
     gate: dict[str, Any] | None = Field(default=None, description="What the gate said, where one was asked.")
 
 
-class PredictionOut(_Out):
-    """A link that the model expects and no document states."""
-
-    head: str
-    relation: str
-    tail: str
-    score: float
-    probability: float
-    rank: int
-    origin: str
-
-
-class CompleteResponse(_Out):
-    """Predicted links, best first."""
-
-    predictions: list[PredictionOut]
-    relation: str
-    n_examples: int
-    n_known: int
-    notes: list[str]
-
-
-class DocumentOut(_Out):
+class DocumentOut(Out):
     """A document as it is listed."""
 
     document_id: str
@@ -173,7 +143,7 @@ class DocumentOut(_Out):
     added_at: str
 
 
-class FileOut(_Out):
+class FileOut(Out):
     """What happened to one uploaded file."""
 
     name: str
@@ -183,7 +153,7 @@ class FileOut(_Out):
     message: str
 
 
-class IngestResponse(_Out):
+class IngestResponse(Out):
     """What happened to every uploaded file."""
 
     n_files: int
@@ -193,13 +163,13 @@ class IngestResponse(_Out):
     files: list[FileOut]
 
 
-class PathsRequest(_In):
+class PathsRequest(In):
     """Files of the server to ingest."""
 
     paths: list[str] = Field(min_length=1, max_length=10_000, description="Files, folders or patterns.")
 
 
-class JobOut(_Out):
+class JobOut(Out):
     """A job; asked for by its id, with its progress and a page of its items."""
 
     job_id: str
@@ -212,13 +182,13 @@ class JobOut(_Out):
     message: str
 
 
-class JobsOut(_Out):
+class JobsOut(Out):
     """Jobs, the newest first."""
 
     jobs: list[JobOut]
 
 
-class HealthOut(_Out):
+class HealthOut(Out):
     """Whether the service is up."""
 
     status: str

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from api.after_search import with_steps
 from api.asking import complete
+from api.completing import Completion
+from api.completion_jobs import CompletionJobs
 from api.curation import Curation
 from api.exact import Answered, try_exact
 from api.extraction import forget_replies
@@ -21,6 +23,7 @@ from api.graph import GraphService
 from api.jobs import Found, Jobs
 from api.parts import CompletionResult, Parts
 from api.pictures import require_picture_fits
+from api.predicted_answers import PredictedLinks
 from api.scope import Scope, filter_of, find_document
 from api.settings import Settings
 from api.vectors import Reindexed, describe_vectors, reindex
@@ -28,7 +31,6 @@ from api.workspaces import Workspace, Workspaces
 from generation.events import AnswerEvent, EventKind
 from generation.gated import write_gated
 from generation.types import Answer
-from kg.errors import InputError
 from kg.types import Asset, DocumentInfo, FileOutcome, IngestReport, RawFile
 from retrieval.options import Refinement
 from retrieval.types import Evidence, Query, Trace
@@ -65,7 +67,14 @@ class Service:
         """The graph, and its copy in a graph database."""
         self.curation = Curation(self.workspaces)
         """Entities, a person's decisions on them, and contradictions."""
-        self.jobs = Jobs(self.workspaces, wiring, follow=self.graph.follow)
+        self.completion = Completion(self.workspaces, wiring, follow=self.graph.follow)
+        """Predicted links, and a person's word on them."""
+        self.jobs = Jobs(self.workspaces, wiring, follow=self._follow)
+        self.completion_jobs = CompletionJobs(self.workspaces, wiring, self.completion, self.jobs)
+        """Predictions over a whole graph, as jobs."""
+
+    def _follow(self, opened: Workspace) -> list[str]:
+        return [*self.graph.follow(opened), *self.completion.retrainer.follow_ingest(opened)]
 
     # ------------------------------------------------------------------ ingest
 
@@ -134,7 +143,7 @@ class Service:
         opened = self.workspaces.get(workspace, create=True)
         report = self._wiring.pipeline(opened.store, opened.folder).ingest(files, on_outcome=on_outcome)
         notes = opened.engine.refresh()
-        return replace(report, warnings=(*report.warnings, *notes, *self.graph.follow(opened)))
+        return replace(report, warnings=(*report.warnings, *notes, *self._follow(opened)))
 
     def reindex(
         self,
@@ -207,6 +216,7 @@ class Service:
         generator: str | None = None,
         scope: Scope | None = None,
         refinement: Refinement | None = None,
+        min_probability: float | None = None,
     ) -> Answer:
         """Answer a question with verified citations.
 
@@ -218,6 +228,7 @@ class Service:
         :param generator: Who writes; ``None`` takes the setting.
         :param scope: Which documents and kinds of evidence to use.
         :param refinement: The steps around the search; ``None`` takes those of the settings.
+        :param min_probability: Use open predictions of at least this likelihood too, marked; ``None`` uses none.
         :returns: The answer; its status says whether the evidence carried one.
         :raises NotFoundError: If the workspace does not exist.
         """
@@ -230,6 +241,7 @@ class Service:
             generator=generator,
             scope=scope,
             refinement=refinement,
+            min_probability=min_probability,
         )
         return next(event.answer for event in events if isinstance(event, AnswerEvent) and event.answer is not None)
 
@@ -244,6 +256,7 @@ class Service:
         generator: str | None = None,
         scope: Scope | None = None,
         refinement: Refinement | None = None,
+        min_probability: float | None = None,
     ) -> Iterator[SearchResult | AnswerEvent]:
         """Answer a question, handing on each stage as it is ready: first the evidence, then pieces, last the answer.
 
@@ -258,6 +271,7 @@ class Service:
         :param generator: Who writes; ``None`` takes the setting.
         :param scope: Which documents and kinds of evidence to use.
         :param refinement: The steps around the search; ``None`` takes those of the settings.
+        :param min_probability: Use open predictions of at least this likelihood too, marked; ``None`` uses none.
         :yields: One :class:`SearchResult`, then answer events; the last one carries the :class:`Answer`.
         """
         opened = self.workspaces.get(workspace, create=False)
@@ -275,13 +289,16 @@ class Service:
         query = Query(text=asked.text, image=image)
         evidence, trace = self._search(opened, query, k=k, mode=mode, within=within, refinement=asked.refinement)
         trace = asked.before(exact.before(trace))
+        predicted = PredictedLinks.of(opened, self._wiring, asked.text, least=min_probability, scope=scope)
+        evidence, trace = predicted.beside(evidence), predicted.noted(trace)
         yield SearchResult(evidence=tuple(evidence), trace=trace)
-        gated = write_gated(asked.text, evidence, trace)
+        gated = None if predicted.links else write_gated(asked.text, evidence, trace)
         if gated is not None:
             yield AnswerEvent(kind=EventKind.FINAL, answer=asked.shown(gated))
             return
-        events = answerer.stream(asked.text, evidence, generator=chosen, mentions=opened.store.mentions, trace=trace)
-        for event in events:
+        mentions = predicted.mentions(opened.store.mentions)
+        events = answerer.stream(asked.text, evidence, generator=chosen, mentions=mentions, trace=trace)
+        for event in predicted.marked(events):
             yield event if event.answer is None else replace(event, answer=asked.shown(event.answer))
 
     def _search(
@@ -303,25 +320,10 @@ class Service:
     # ------------------------------------------------------------------ complete
 
     def complete(
-        self, workspace: str, *, head: str | None, relation: str, tail: str | None, k: int = 10
+        self, workspace: str, *, head: str | None, relation: str, tail: str | None, k: int = 10, save: bool = False
     ) -> CompletionResult:
-        """Predict the missing end of a link of the workspace's own graph.
-
-        The model is trained on the graph when it has changed since the last time, which takes seconds on the graphs of
-        ordinary workspaces.
-
-        :param workspace: Its name.
-        :param head: The entity on the left, or ``None`` to predict it.
-        :param relation: The relation's name.
-        :param tail: The entity on the right, or ``None`` to predict it.
-        :param k: The most links to return.
-        :returns: Predicted links, none of which the graph states already.
-        :raises InputError: Unless exactly one of ``head`` and ``tail`` is given.
-        """
-        if (head is None) == (tail is None):
-            raise InputError("Give exactly one end of the link: the head, or the tail (--tail).")
-        opened = self.workspaces.get(workspace, create=False)
-        return self._wiring.complete(opened, head=head, relation=relation, tail=tail, k=k)
+        """Predict the missing end of a link; see :meth:`api.completing.Completion.complete`."""
+        return self.completion.complete(workspace, head=head, relation=relation, tail=tail, k=k, save=save)
 
     # ------------------------------------------------------------------ documents
 

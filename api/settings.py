@@ -29,6 +29,7 @@ from retrieval.config import RetrievalConfig
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "CompletionSettings",
     "EncoderSettings",
     "GraphDatabase",
     "ImageEncoderSettings",
@@ -196,6 +197,21 @@ class RerankSettings(BaseModel):
     """The most memory for the token states of passages that ``maxsim`` keeps."""
 
 
+class CompletionSettings(BaseModel):
+    """How missing links are predicted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    retrain: Literal["manual", "after_ingest", "interval"] = "manual"
+    """When the model is trained by itself: never (``mmkg predictions retrain`` and any request for predictions train it
+    where the graph has changed), after each ingest, or in a server each ``interval_s`` where the graph has changed."""
+    interval_s: float = Field(default=3600.0, gt=0)
+    warm_start: bool = True
+    """Whether a training begins with the rows of the last model; false starts afresh each time."""
+    recipe: Path | None = None
+    """A YAML file of training settings, as for ``mmkg kgc train``; unset suits the size of the graph."""
+
+
 class GraphDatabase(BaseModel):
     """A graph database over Bolt (Neo4j and its kin) that holds a copy of each workspace's graph; no ``uri``: none."""
 
@@ -253,6 +269,7 @@ class Settings(BaseModel):
     image_encoder: ImageEncoderSettings = ImageEncoderSettings()
     vision: VisionSettings = VisionSettings()
     rerank: RerankSettings = RerankSettings()
+    completion: CompletionSettings = CompletionSettings()
     neo4j: GraphDatabase = GraphDatabase()
     limits: Annotated[LoadLimits, BeforeValidator(_section(LoadLimits))] = LoadLimits()
     fetch: Annotated[FetchLimits, BeforeValidator(_section(FetchLimits))] = FetchLimits()

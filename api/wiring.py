@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from api.models.cache import ModelCache
 from api.question_models import question_model
 from api.reading import read_mapping
-from api.service import CompletionResult, Service
+from api.service import Service
 from api.settings import Settings
 from api.workspaces import RECORD_FILE, Workspace
 from kg.errors import ConfigError, InputError, LoadError
@@ -29,12 +29,14 @@ from kg.types import FileOutcome, RawFile
 if TYPE_CHECKING:
     from api.rerankers import Rerankers
     from generation.answerer import Answerer
+    from generation.completion.predict import LinkPredictor
     from generation.types import LanguageModel
     from kg.extraction.ontology import Ontology
     from kg.ingest import IngestPipeline
     from kg.jobs import JobStore
     from kg.loaders.discover import Candidate
     from kg.loaders.raw import FileFailure
+    from kg.ports import PredictionStore
     from retrieval.types import ImageEncoder, TextEncoder
 
 __all__ = ["GENERATORS", "Wiring", "build_service"]
@@ -145,6 +147,15 @@ class Wiring:
         if not isinstance(store, RecordSession):
             raise ConfigError(f"{type(store).__name__} cannot keep jobs: they are kept in an SQL record.")
         return SqlJobStore(store)
+
+    def predictions(self, store: RecordStore) -> PredictionStore:
+        """Return the predictions that are kept in a record."""
+        from kg.stores.predictions import SqlPredictionStore
+        from kg.stores.record import SqlRecordStore
+
+        if not isinstance(store, SqlRecordStore):
+            raise ConfigError(f"{type(store).__name__} cannot keep predictions: they are kept in an SQL record.")
+        return SqlPredictionStore(store)
 
     def uploaded(self, name: str, data: bytes) -> list[RawFile | FileOutcome]:
         """Turn an upload into files (an archive holds several), or into the outcome that says why it cannot be read."""
@@ -307,29 +318,11 @@ class Wiring:
 
         return self._once(f"answerer:{generator}", make)
 
-    def complete(
-        self, workspace: Workspace, *, head: str | None, relation: str, tail: str | None, k: int
-    ) -> CompletionResult:
-        """Predict links of a workspace's graph, with the model of its folder, trained anew if the record has changed.
+    def predictor(self, workspace: Workspace) -> LinkPredictor:
+        """Return what predicts links of a workspace's graph, trained if the record has changed."""
+        from api.predictors import open_predictor
 
-        :param workspace: The workspace.
-        :param head: The head, or ``None`` to predict it.
-        :param relation: The relation.
-        :param tail: The tail, or ``None`` to predict it.
-        :param k: The most links.
-        :returns: The prediction and the size of the graph.
-        """
-        from generation.completion.runs import open_store
-
-        with self._lock:
-            predictor = open_store(workspace.store, workspace.folder / "completion", name=workspace.name)
-        graph = predictor.graph
-        return CompletionResult(
-            prediction=predictor.ask(head=head, relation=relation, tail=tail, k=k),
-            n_train=len(graph.train),
-            n_entities=graph.n_entities,
-            n_relations=graph.n_relations,
-        )
+        return open_predictor(self.settings.completion, workspace)
 
     def language_model(self, generator: str) -> LanguageModel:
         """Return the model behind ``lm``, ``moe`` or ``openai``; its weights are loaded when it first writes."""

@@ -4,10 +4,11 @@ Layer: ``generation``; the standard library only.
 
 JSON of an answer (version 1; fields are added, never renamed or dropped)::
 
-    question, status ("answered" | "insufficient" | "retrieval_not_needed"), answer (text with [n] marks),
+    question, status ("answered" | "insufficient" | "predicted" | "retrieval_not_needed"), answer (text with [n] marks),
     short_answer ("" = none), generator,
     citations: [{number, source, name, page, is_paged, row (of a table) or null, quote, asset (asset id or null),
-                 modality, span: [start, end], box: [x0, y0, x1, y1] or null, chunk_id, document_id}],
+                 modality, span: [start, end], box: [x0, y0, x1, y1] or null, chunk_id, document_id,
+                 and of a predicted link prediction: {prediction_id, likelihood, chunk_ids, passages}}],
     sentences: [{text, citations: [n], support, is_supported}], dropped: the same, notes: [text],
     trace: {stages: [{stage, seconds}], notes: [text]},
     exact: null, or for an answer that was worked out {kind, short, source, notes: [text],
@@ -63,6 +64,8 @@ def citation_line(citation: Citation) -> str:
     if len(quote) > _QUOTE_CHARS:
         quote = quote[:_QUOTE_CHARS].rsplit(" ", 1)[0] + " …"
     row = f", row {citation.row}" if citation.row else ""
+    leans = citation.prediction.passages if citation.prediction is not None else ()
+    row += f", leaning on {'; '.join(leans)}" if leans else ""
     return f"[{citation.number}] {citation.name}{page}{picture}{row}: “{quote}”"
 
 
@@ -92,8 +95,8 @@ def answer_to_json(answer: Answer) -> dict[str, object]:
 
 def citation_to_json(citation: Citation) -> dict[str, object]:
     """Return a citation as plain values, as in :func:`answer_to_json`."""
-    box = citation.box
-    return {
+    box, predicted = citation.box, citation.prediction
+    values: dict[str, object] = {
         "number": citation.number,
         "source": citation.source,
         "name": citation.name,
@@ -108,6 +111,14 @@ def citation_to_json(citation: Citation) -> dict[str, object]:
         "chunk_id": citation.chunk_id,
         "document_id": citation.document_id,
     }
+    if predicted is not None:
+        values["prediction"] = {
+            "prediction_id": predicted.prediction_id,
+            "likelihood": predicted.likelihood,
+            "chunk_ids": list(predicted.chunk_ids),
+            "passages": list(predicted.passages),
+        }
+    return values
 
 
 def _exact(found: ExactAnswer) -> dict[str, object]:

@@ -24,6 +24,7 @@ __all__ = [
     "LanguageModel",
     "Message",
     "PredictedLink",
+    "PredictionCited",
     "ReplyCache",
 ]
 
@@ -33,6 +34,8 @@ class AnswerStatus(StrEnum):
 
     ANSWERED = "answered"
     INSUFFICIENT = "insufficient"
+    PREDICTED = "predicted"
+    """It rests on predicted links alone, which no document states; only where they were asked for."""
     NOT_NEEDED = "retrieval_not_needed"
     """A gate said that the request asks nothing of the documents; the text is a plain reply."""
 
@@ -90,12 +93,23 @@ class ReplyCache(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionCited:
+    """A predicted link as a citation names it: how likely it is, and the passages that it leans on (none states it)."""
+
+    prediction_id: str
+    likelihood: float
+    chunk_ids: tuple[str, ...] = ()
+    passages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Citation:
     """Where a sentence's support stands: a verified quote in a file, or the picture it was read off.
 
     ``quote`` is exactly the characters at ``span`` of the document's text or, for a picture (``asset_id`` set), of its
     caption or, for a table, of its words. ``page`` counts from 1 and is 1 in a format without pages; ``row`` is the
-    first row of a table that is quoted, counted from 1 below the header, and 0 for everything else.
+    first row of a table that is quoted, counted from 1 below the header, and 0 for everything else. ``prediction`` is
+    set where no document says this, but a predicted link.
     """
 
     number: int
@@ -111,6 +125,7 @@ class Citation:
     asset_id: str | None = None
     box: Box | None = None
     row: int = 0
+    prediction: PredictionCited | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

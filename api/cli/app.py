@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli import completion, documents, entities, evaluation, graph, jobs, models, operations, questions
+from api.cli import completing, completion, documents, entities, evaluation, graph, jobs, models, operations, questions
 from api.cli.moe import app as moe
 from api.cli.options import ConfigOption, GlobalOptions, HomeOption
 
@@ -52,7 +52,7 @@ def root(
 app.command("ingest")(documents.ingest)
 app.command("ask")(questions.ask)
 app.command("search")(questions.search)
-app.command("complete")(questions.complete)
+app.command("complete")(completing.complete)
 app.command("info")(documents.info)
 app.command("rm")(documents.rm)
 app.command("reindex")(documents.reindex)
@@ -61,6 +61,7 @@ app.command("serve")(operations.serve)
 app.command("demo")(operations.demo)
 app.command("doctor")(operations.doctor)
 app.add_typer(entities.app, name="entities")
+app.add_typer(completing.app, name="predictions")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(graph.app, name="graph")
 app.add_typer(models.app, name="models")

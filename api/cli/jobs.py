@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api.cli.completing import finish_job
 from api.cli.ingesting import Interruptible, report_ingest, shown_progress
 from api.cli.options import HomeOption, JsonOption, WorkspaceOption, service_of
 from api.cli.output import console, failures_explained, print_json, print_table
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "cancel", "dead", "forget", "list_jobs", "resume", "retry", "show"]
 
-app = typer.Typer(help="Watch, cancel, resume and try again what `mmkg ingest` and the server read.")
+app = typer.Typer(help="Watch, cancel, resume and try again ingests, and predictions over a whole graph.")
 
+COMPLETION = "complete"
+"""The kind of the jobs of `mmkg complete --all` (``api.completion_jobs.KIND``, whose module loads more)."""
 JobArgument = Annotated[str, typer.Argument(help="The job's id, or 'last'.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="The most rows.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")]
@@ -170,6 +173,9 @@ def _run(
         service, settings = service_of(context, home=home, workspace=workspace)
         name = settings.workspace
         found = service.jobs.retry(name, job) if is_retry else service.jobs.get(name, job)
+        if found.kind == COMPLETION:
+            finish_job(service, found, workspace=name, as_json=as_json)
+            return
         n_left = found.n_items - found.counts.get("done", 0) - found.counts.get("dead", 0)  # type: ignore[call-overload]
         with (
             Interruptible(found.job_id, workspace=name) as wish,

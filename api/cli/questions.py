@@ -1,4 +1,4 @@
-"""``mmkg ask``, ``mmkg search`` and ``mmkg complete``: what a workspace knows, and what it expects.
+"""``mmkg ask`` and ``mmkg search``: what a workspace knows.
 
 Layer: ``api.cli``.
 """
@@ -26,7 +26,7 @@ from api.cli.asking import (
 )
 from api.cli.explained import print_explanation
 from api.cli.options import HomeOption, JsonOption, WorkspaceOption, service_of
-from api.cli.output import console, failures_explained, print_json, print_table
+from api.cli.output import console, failures_explained, print_json
 from api.cli.refining import CandidatesOption, DiversityOption, GateOption, RerankOption
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from generation.events import AnswerEvent
     from generation.types import Answer
 
-__all__ = ["ask", "complete", "search"]
+__all__ = ["ask", "search"]
 
 SNIPPET_CHARACTERS = 240
 
@@ -88,6 +88,14 @@ def ask(
     no_generate: Annotated[
         bool, typer.Option("--no-generate", help="Show the evidence only, write no answer.")
     ] = False,
+    with_predictions: Annotated[
+        bool,
+        typer.Option("--with-predictions", help="Use open predictions too; what rests on one is marked as predicted."),
+    ] = False,
+    min_probability: Annotated[
+        float,
+        typer.Option("--min-probability", min=0, max=1, help="The least likelihood of a prediction that is used."),
+    ] = 0.5,
     as_json: JsonOption = False,
 ) -> None:
     """Answer a question, with numbered citations that were checked against their source."""
@@ -140,6 +148,7 @@ def ask(
             generator=generator,
             scope=scope,
             refinement=refinement,
+            min_probability=min_probability if with_predictions else None,
         )
         answer = _show_events(events, show_evidence=show_evidence, as_json=as_json)
         service.close()
@@ -293,34 +302,3 @@ def _snippet(text: str) -> str:
 
 def _indented(text: str) -> str:
     return textwrap.indent(textwrap.fill(text, max(40, console().width - 6), break_on_hyphens=False), " " * 5)
-
-
-def complete(
-    context: typer.Context,
-    entity: Annotated[str, typer.Argument(help="The entity on the left of the link (on the right with --tail).")],
-    relation: Annotated[str, typer.Argument(help="The relation's name.")],
-    tail: Annotated[bool, typer.Option("--tail", help="ENTITY is the right end; predict the left one.")] = False,
-    workspace: WorkspaceOption = None,
-    home: HomeOption = None,
-    k: Annotated[int, typer.Option("--k", help="How many predictions to list.", min=1)] = 10,
-    as_json: JsonOption = False,
-) -> None:
-    """Predict the missing end of a link of the workspace's graph. A prediction is never stored or shown as a fact."""
-    with failures_explained(as_json=as_json):
-        service, settings = service_of(context, home=home, workspace=workspace)
-        head_name, tail_name = (None, entity) if tail else (entity, None)
-        result = service.complete(settings.workspace, head=head_name, relation=relation, tail=tail_name, k=k)
-        service.close()
-    if as_json:
-        from api.payloads import completion_payload
-
-        print_json(completion_payload(result))
-        return
-    prediction = result.prediction
-    rows = [(p.rank, p.head, p.relation, p.tail, f"{p.probability:.4f}", f"{p.score:.3f}") for p in prediction.links]
-    print_table("predicted, not stated by any document", ("#", "head", "relation", "tail", "p", "score"), rows)
-    # Links, not statements: that two things are named together counts as well, as "related to".
-    sizes = f"{result.n_train} links between {result.n_entities} entities, {prediction.n_examples} of this relation"
-    console().print(f"learned from {sizes}; {prediction.n_known} answers are stated already and left out", markup=False)
-    for note in prediction.notes:
-        console().print(f"note: {note}", markup=False, soft_wrap=True)

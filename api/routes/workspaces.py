@@ -1,4 +1,4 @@
-"""The routes of one workspace: documents, query, retrieve, complete, pictures.
+"""The routes of one workspace: documents, query, retrieve, pictures.
 
 Layer: ``api.routes``. Handlers are plain functions: FastAPI runs them in its thread pool; the service is thread-safe.
 """
@@ -14,13 +14,11 @@ from fastapi.responses import StreamingResponse
 
 from api.after_search import with_steps
 from api.explain import explain_search, explanation_payload
-from api.payloads import answer_payload, completion_payload, document_payload, report_payload, search_payload
+from api.payloads import answer_payload, document_payload, report_payload, search_payload
 from api.pictures import picture_from_base64
 from api.refinement import refinement_of
 from api.schemas import (
     AnswerOut,
-    CompleteRequest,
-    CompleteResponse,
     DocumentOut,
     IngestResponse,
     QueryRequest,
@@ -89,6 +87,7 @@ def _add_questions(router: APIRouter, service: Service) -> None:
             generator=request.generator,
             scope=_scope(request),
             refinement=_refinement(request, service),
+            min_probability=_min_probability(request),
         )
         return answer_payload(answer)
 
@@ -108,14 +107,6 @@ def _add_questions(router: APIRouter, service: Service) -> None:
             explanation = explain_search(service, workspace, request.question, found, scope=scope)
             body["explanation"] = explanation_payload(explanation)
         return body
-
-    @router.post("/complete", response_model=CompleteResponse, summary="Predict links")
-    def complete(workspace: str, request: CompleteRequest) -> dict[str, Any]:
-        """Predict the missing end of a link. Nothing predicted is ever stored as a fact."""
-        result = service.complete(
-            workspace, head=request.head, relation=request.relation, tail=request.tail, k=request.k
-        )
-        return completion_payload(result)
 
 
 def _scope(request: RetrieveRequest | QueryRequest) -> Scope:
@@ -140,6 +131,10 @@ def _refinement(request: RetrieveRequest | QueryRequest, service: Service) -> Re
         diversity=request.diversity,
         gate=request.gate,
     )
+
+
+def _min_probability(request: QueryRequest) -> float | None:
+    return request.min_probability if request.with_predictions else None
 
 
 def _image(request: RetrieveRequest | QueryRequest, service: Service) -> bytes | None:
@@ -167,6 +162,7 @@ def _events(service: Service, workspace: str, request: QueryRequest) -> Iterator
             generator=request.generator,
             scope=_scope(request),
             refinement=_refinement(request, service),
+            min_probability=_min_probability(request),
         ):
             if isinstance(event, SearchResult):
                 yield _sse("evidence", search_payload(event, question=request.question))

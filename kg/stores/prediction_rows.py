@@ -6,7 +6,7 @@ Layer: ``kg``; SQLAlchemy Core, inside a transaction.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -20,7 +20,7 @@ from kg.stores.queries import in_batches
 from kg.stores.schema import senses, triples
 from kg.types import Origin
 
-__all__ = ["by_link", "is_stated", "read_predictions", "relation_words", "sides_of_link"]
+__all__ = ["by_link", "read_predictions", "relation_words", "sides_of_link", "stated_links"]
 
 _ORDER = {PredictionStatus.ACCEPTED: 0, PredictionStatus.REJECTED: 0, PredictionStatus.OPEN: 1}
 
@@ -36,11 +36,14 @@ def sides_of_link(connection: Connection, link: PredictionKey, *, where: str) ->
     return head, tail
 
 
-def is_stated(connection: Connection, link: PredictionKey) -> bool:
-    """Tell whether a document (or a person) states a link."""
+def stated_links(connection: Connection, head_ids: Collection[str]) -> set[PredictionKey]:
+    """Return the links from these entities that a document (or a person) states."""
     t = triples.c
-    query = select(t.name).where(t.head_id == link[0], t.tail_id == link[2], t.origin != Origin.PREDICTED.value)
-    return any(relation_words(name) == link[1] for name in connection.execute(query).scalars())
+    found: set[PredictionKey] = set()
+    for batch in in_batches(sorted(head_ids)):
+        query = select(t.head_id, t.name, t.tail_id).where(t.head_id.in_(batch), t.origin != Origin.PREDICTED.value)
+        found |= {(row.head_id, relation_words(row.name), row.tail_id) for row in connection.execute(query.distinct())}
+    return found
 
 
 def read_predictions(connection: Connection, ids: Sequence[str] | None = None) -> list[StoredPrediction]:

@@ -25,7 +25,7 @@ from kg.ports import (
 from kg.stores import writes
 from kg.stores.deciding import end_decision, make_decision, save_decision
 from kg.stores.decisions import read_decisions
-from kg.stores.prediction_rows import by_link, is_stated, read_predictions, relation_words, sides_of_link
+from kg.stores.prediction_rows import by_link, read_predictions, relation_words, sides_of_link, stated_links
 from kg.stores.prediction_tables import prediction_chunks, predictions
 from kg.stores.queries import in_batches
 from kg.stores.record import SqlRecordStore
@@ -62,13 +62,14 @@ class SqlPredictionStore:
         counts = dict.fromkeys(("n_new", "n_refreshed", "n_rejected", "n_accepted", "n_stated"), 0)
         with self._record._write("store predictions") as connection:
             known = by_link(read_predictions(connection))
+            stated = stated_links(connection, {one.head_id for one in found})
             for one in found:
                 relation = relation_words(one.relation)
                 older = known.get((one.head_id, content_id(relation), one.tail_id))
                 if older is not None and older.status is not PredictionStatus.OPEN:
                     counts[f"n_{older.status}"] += 1
                     continue
-                if is_stated(connection, (one.head_id, relation, one.tail_id)):
+                if (one.head_id, relation, one.tail_id) in stated:
                     counts["n_stated"] += 1
                     continue
                 counts["n_new" if older is None else "n_refreshed"] += 1

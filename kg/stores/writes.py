@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
+from kg.accepted import SOURCE_PREFIX
 from kg.errors import NotFoundError
 from kg.ports import EntityMatcher
 from kg.stores.changes import count_change
@@ -73,13 +74,15 @@ def remove_document(
     :param where: The record as a user knows it, for the message.
     :raises NotFoundError: If there is no such document.
     """
-    if connection.execute(_BY_ID, {"id": document_id}).first() is None:
+    source = connection.execute(_SOURCE_OF, {"id": document_id}).scalar_one_or_none()
+    if source is None:
         raise NotFoundError(f"There is no document {document_id!r} in {where}. List the documents to see their ids.")
     pictures = pictures_of(connection, document_id)
     gone, unsaid = _delete(connection, document_id)
     drop_vectors_of_lost_pictures(connection, pictures)
     settled = settle(connection, matcher, gone=gone)
-    forget_lost(connection, vanished=settled.empty, unsaid=unsaid)
+    is_note = source.startswith(SOURCE_PREFIX)  # the words of its statement are the prediction's own
+    forget_lost(connection, vanished=settled.empty, unsaid=() if is_note else unsaid)
     drop_entities(connection, settled.empty)
     recheck(connection, questioned((*unsaid, *settled.moved), functional), functional)
     count_change(connection, document_ids=[document_id], entity_ids=settled.touched)
@@ -95,6 +98,7 @@ def _delete(connection: Connection, document_id: str) -> tuple[list[Local], list
 
 _D, _T = documents.c, triples.c
 _BY_ID = select(_D.document_id).where(_D.document_id == bindparam("id"))
+_SOURCE_OF = select(_D.source).where(_D.document_id == bindparam("id"))
 _BY_SOURCE = select(_D.document_id).where(_D.source == bindparam("source"))
 _SAID = (
     select(_T.head_id, _T.name, _T.tail_id)
