@@ -103,7 +103,7 @@ class Completion:
             notes = (*notes, f"{n_left_out} links that were rejected are left out.")
         saved = SavedPredictions()
         if save:
-            saved = kept.save([as_new(link) for link in links], model=model_tag(predictor.saved), run="")
+            saved = kept.save([as_new(link) for link in links], model=model_tag(predictor.saved.metadata), run="")
         graph = predictor.graph
         return CompletionResult(
             prediction=replace(prediction, links=links, notes=notes),

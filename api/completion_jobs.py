@@ -210,7 +210,7 @@ class _Run:
     ) -> None:
         self.predictor, self.jobs, self.job, self.cancellation = predictor, jobs, job, cancellation
         self.kept = parts.predictions(opened.store)
-        self.model = model_tag(predictor.saved)
+        self.model = model_tag(predictor.saved.metadata)
         self.types = {one.entity_id: one.type for one in opened.store.entities()}
         self.is_ended = False
         self._looked = time.monotonic()

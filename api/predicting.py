@@ -10,14 +10,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from generation.types import PredictedLink
 from kg.ids import content_id
 from kg.ports import NewPrediction, PredictionKey, PredictionStatus, PredictionStore
-
-if TYPE_CHECKING:
-    from generation.completion.saved import SavedModel
 
 __all__ = ["SYMMETRIC", "as_new", "calibrated_of", "link_evidence", "model_tag", "rejected_links", "without"]
 
@@ -34,6 +31,8 @@ def calibrated_of(link: PredictedLink) -> float | None:
     """Return the calibrated probability that the link holds, where the model gives one."""
     for name in _CALIBRATED:
         value = getattr(link, name, None)
+        if isinstance(value, bool):  # a model that says whether its probability is one
+            return link.probability if value else None
         if value is not None:
             return float(value)
     return None
@@ -86,9 +85,13 @@ def as_new(link: PredictedLink) -> NewPrediction:
     )
 
 
-def model_tag(saved: SavedModel) -> str:
-    """Name a model by the digest in its files' names: of its weights and of the graph it was trained on."""
-    files = saved.metadata.get("files")
+def model_tag(metadata: Mapping[str, object]) -> str:
+    """Name a model by the digest in its files' names: of its weights and of the graph it was trained on.
+
+    :param metadata: What the model's folder says of it (``SavedModel.metadata``).
+    :returns: The digest; empty where there is none.
+    """
+    files = metadata.get("files")
     name = str(files.get("entities", "")) if isinstance(files, Mapping) else ""
     return name.removeprefix("entities-").removesuffix(".tsv")
 

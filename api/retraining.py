@@ -82,11 +82,14 @@ class Retrainer:
         folder = opened.folder / FOLDER
         with self._lock:
             started = time.perf_counter()
-            before = _last_model(folder)
-            if is_forced:
-                _set_out_of_date(folder)
+            known = _metadata(folder)
+            is_due = is_forced or known.get("record_version") != opened.store.version()
+            before = _last_model(folder) if is_due and known else None
+            if is_forced and known:
+                _set_out_of_date(folder, known)
             predictor = self._parts.predictor(opened)
-            if before is not None and model_tag(before) == model_tag(predictor.saved):
+            tag = model_tag(known)
+            if tag and tag == model_tag(predictor.saved.metadata):
                 return predictor, _read_report(folder)
             return predictor, self._follow(opened, before, predictor, started=started)
 
@@ -105,12 +108,12 @@ class Retrainer:
         keys = {(one.head_id, one.relation, one.tail_id) for one in stay}
         gone = [one.prediction_id for one in old if (one.head_id, one.relation, one.tail_id) not in keys]
         n_dropped = kept.drop(gone)
-        n_refreshed = kept.save(stay, model=model_tag(predictor.saved), run="").n_refreshed
+        n_refreshed = kept.save(stay, model=model_tag(predictor.saved.metadata), run="").n_refreshed
         metadata = predictor.saved.metadata
         warm = metadata.get("warm_start")
         report = Retrained(
             was_trained=True,
-            model=model_tag(predictor.saved),
+            model=model_tag(predictor.saved.metadata),
             record_version=_as_int(metadata.get("record_version")),
             seconds=round(time.perf_counter() - started, 3),
             warm_start=dict(warm) if isinstance(warm, Mapping) else {},
@@ -209,14 +212,18 @@ def _last_model(folder: Path) -> SavedModel | None:
         return None
 
 
-def _set_out_of_date(folder: Path) -> None:
-    from generation.completion.files import write_json_atomically
+def _metadata(folder: Path) -> Mapping[str, object]:
     from generation.completion.model_io import read_metadata
 
     try:
-        metadata = read_metadata(folder)
+        return read_metadata(folder)
     except CompletionError:
-        return
+        return {}
+
+
+def _set_out_of_date(folder: Path, metadata: Mapping[str, object]) -> None:
+    from generation.completion.files import write_json_atomically
+
     write_json_atomically(folder / "config.json", {**metadata, "record_version": -1})
 
 

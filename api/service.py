@@ -6,6 +6,7 @@ what :mod:`api.wiring` made thread-safe.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -350,6 +351,7 @@ class Service:
         opened.store.remove(found.document_id)
         self.jobs.forget_document(workspace, found.document_id)
         forget_replies(opened.folder, opened.store)
+        shutil.rmtree(opened.folder / "completion", ignore_errors=True)  # it names entities; it is trained anew
         opened.engine.refresh()
         self.graph.follow(opened)
         return found

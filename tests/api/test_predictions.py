@@ -210,6 +210,8 @@ def test_what_a_model_says_for_a_link_is_kept_under_its_own_names():
     assert link_evidence(link) == {"contributions": [["text", 0.75]], "rules": [{"chunk": "c_2"}]}
     assert as_new(link).chunk_ids == ("c_1", "c_2")
     assert as_new(link).calibrated == 0.25
+    assert as_new(replace(link, calibrated=True)).calibrated == 0.5  # its probability is calibrated
+    assert as_new(replace(link, calibrated=False)).calibrated is None
 
 
 # ------------------------------------------------------------------ jobs
@@ -323,6 +325,19 @@ def test_retraining_refreshes_what_is_open_and_drops_what_the_graph_states_by_no
     assert all(one.model == done.model for one in left.values())
     assert done.n_dropped >= 2
     assert replace(done, was_trained=False) == service.completion.retrain("crew")
+
+
+def test_deleting_a_document_deletes_the_model_that_names_its_entities(service):
+    folder = service.workspaces.get("crew", create=False).folder / "completion"
+    this = keep(service, "Egil Moe", "lives in", "Karsund")
+    assert "Egil Moe" in next(folder.glob("entities-*.tsv")).read_text("utf-8")
+
+    service.remove("crew", "Egil Moe.txt")
+
+    assert not folder.exists()
+    assert service.completion.show("crew", this).prediction.stale
+    service.completion.retrain("crew")
+    assert service.completion.predictions("crew") == []  # what lost its entity is dropped
 
 
 def test_an_ingest_trains_where_the_settings_say_so(make):
