@@ -179,12 +179,14 @@ class Completion:
         """
         opened = self._workspaces.get(workspace, create=False)
         kept = self._parts.predictions(opened.store)
-        for one in [kept.prediction(prediction_id) for prediction_id in prediction_ids]:
-            if one.status is PredictionStatus.ACCEPTED:
-                continue
-            at = datetime.now(UTC).isoformat(timespec="seconds")
-            kept.accept(one.prediction_id, accepted_delta(opened.store, one, by=by, at=at), by=by, note=note)
-        self._refresh(opened)
+        known = [kept.prediction(prediction_id) for prediction_id in prediction_ids]
+        try:
+            for one in known:
+                if one.status is not PredictionStatus.ACCEPTED:
+                    at = datetime.now(UTC).isoformat(timespec="seconds")
+                    kept.accept(one.prediction_id, accepted_delta(opened.store, one, by=by, at=at), by=by, note=note)
+        finally:  # what was accepted before one was refused is found, too
+            self._refresh(opened)
         return [self._view(opened, kept.prediction(prediction_id)) for prediction_id in prediction_ids]
 
     def reject(

@@ -41,7 +41,7 @@ class SqlJobStore:
     def create(self, *, kind: str, request: Mapping[str, Any], items: Iterable[JobItem]) -> Job:
         """Write a new job down, ``queued``, and forget the oldest finished ones beyond :data:`KEPT_JOBS`.
 
-        :param kind: What it does, ``ingest``.
+        :param kind: What it does, ``ingest`` or ``complete``.
         :param request: How its items are read.
         :param items: What is to be read; their ordinals must differ.
         :returns: The job.
