@@ -97,54 +97,6 @@ def facts(service):
     }
 
 
-# ------------------------------------------------------------------ the whole road, on the packaged samples
-
-
-def test_the_whole_road_on_the_samples(samples_home, tmp_path, model_cache, recipe):
-    shutil.copytree(samples_home, tmp_path / "home")
-    overrides = {"home": tmp_path / "home", "cache": model_cache, "completion": {"recipe": recipe}}
-    service = build_service(load_settings(environ={}, overrides=overrides))
-    store = service.workspaces.get("demo", create=False).store
-    version, stated = store.version(), store.statistics()
-
-    job = service.completion_jobs.create("demo", min_score=0.0, relations=["daughter of", "has"], limit=6, by="cli")
-    report = service.completion_jobs.run("demo", job.job_id)
-
-    assert (report.state, report.n_relations) == (JobState.DONE, 2)
-    found = service.completion.predictions("demo")
-    assert len(found) == 6
-    assert {one.prediction.status for one in found} == {OPEN}
-    assert (store.version(), store.statistics()) == (version, stated)  # nothing predicted is a fact
-
-    first, second = found[:2]
-    accepted = service.completion.accept("demo", [first.prediction.prediction_id], by="Eve", note="I was there")[0]
-    question = f"Who is {first.head} {first.prediction.relation}?"
-    evidence = service.search("demo", _query(question), k=3).evidence
-    cited = next(one for one in evidence if one.chunk.document_id == accepted.prediction.document_id)
-    assert cited.document.source == f"prediction:{first.prediction.prediction_id}"
-    assert cited.document.metadata["accepted_by"] == "Eve"
-    answer = service.ask("demo", question)
-    assert any(one.source == cited.document.source and one.prediction is None for one in answer.citations)
-
-    one = second.prediction
-    service.completion.reject("demo", [one.prediction_id], by="Eve")
-    again = service.complete("demo", head=one.head_id, relation=one.relation, tail=None, k=300)
-    assert one.tail_id not in {link.tail_id for link in again.prediction.links}
-    assert any("rejected" in note for note in again.prediction.notes)
-    service.completion.retrain("demo", is_forced=True)
-    job = service.completion_jobs.create("demo", min_score=0.0, relations=[one.relation], per_entity=500, by="cli")
-    service.completion_jobs.run("demo", job.job_id)
-    links = {(p.head_id, p.relation, p.tail_id): p.status for p in service.completion.store("demo").predictions()}
-    assert links[one.head_id, one.relation, one.tail_id] is REJECTED
-    service.close()
-
-
-def _query(text):
-    from retrieval.types import Query
-
-    return Query(text=text)
-
-
 # ------------------------------------------------------------------ asking for links
 
 
