@@ -60,6 +60,8 @@ def test_removing_the_last_document_leaves_no_row_in_any_table(tmp_path: Path):
         "job_items",
         "jobs",
         "picture_vectors",
+        "prediction_chunks",
+        "predictions",
         "vectors",
     }
 
