@@ -43,9 +43,7 @@ class RuleExpert:
 
     name = "rules"
 
-    def __init__(
-        self, graph: TripleSet, *, rules: Sequence[PathRule] | None = None, combine: str = "noisy_or"
-    ) -> None:
+    def __init__(self, graph: TripleSet, *, rules: Sequence[PathRule] | None = None, combine: str = "noisy_or") -> None:
         if combine not in ("noisy_or", "max"):
             raise CompletionError(f"combine: got {combine!r}. Use noisy_or or max.")
         self.n_entities, self.n_relations, self.combine = graph.n_entities, graph.n_relations, combine
