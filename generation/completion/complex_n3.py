@@ -89,6 +89,16 @@ class ComplExModel:
         return self.entities_NW.numel() + self.relations_RW.numel()
 
     @property
+    def n_constant_parameters(self) -> int:
+        """Count the learnt numbers that do not grow with the entities."""
+        return self.relations_RW.numel()
+
+    @property
+    def n_entity_parameters(self) -> int:
+        """Count the numbers learnt per entity, over all entities."""
+        return self.entities_NW.numel()
+
+    @property
     def n_relations(self) -> int:
         """Count the relations, without their inverses."""
         return len(self.relations_RW) // 2
