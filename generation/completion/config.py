@@ -40,7 +40,9 @@ class CompletionConfig:
 
     ``experts`` are the ones to train and blend, where the graph has what they need. The ``feature_`` settings are of
     the experts over frozen vectors (text, image, numbers): ``feature_rank`` as ``rank``, ``feature_hidden`` the width
-    of the hidden layer beside the linear map (0: none), ``feature_dropout`` the share of numbers dropped, and
+    of the hidden layer beside the linear map (0: none), ``feature_candidates`` the most entities that one batch
+    compares its answers with (beyond it a random sample stands for all), ``feature_dropout`` the share of numbers
+    dropped, and
     ``modality_dropout`` that of whole blocks (a name, a text), while they are trained.
 
     :raises ConfigError: If a number is out of its range or a word unknown.
@@ -67,6 +69,7 @@ class CompletionConfig:
     feature_epochs: int = 40
     feature_learning_rate: float = 1e-3
     feature_dropout: float = 0.3
+    feature_candidates: int = 20_000
     modality_dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -81,22 +84,19 @@ class CompletionConfig:
             "softmax_bytes",
             "feature_rank",
             "feature_epochs",
+            "feature_candidates",
         ):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ConfigError(f"completion.{name}: got {value!r}. Give a whole number from 1.")
         for name in ("learning_rate", "init_scale", "feature_learning_rate"):
             _require_number(name, getattr(self, name), positive=True)
-        fractions = ("valid_fraction", "feature_dropout", "modality_dropout")
-        for name in ("regularisation", "relation_weight", *fractions):
+        for name in ("regularisation", "relation_weight"):
             if getattr(self, name) is not None:
                 _require_number(name, getattr(self, name), positive=False)
-        for name in fractions:
-            if getattr(self, name) >= 1.0:
-                raise ConfigError(f"completion.{name}: got {getattr(self, name)!r}. Give a fraction below 1.")
-        hidden = self.feature_hidden
-        if hidden is not None and (not isinstance(hidden, int) or isinstance(hidden, bool) or hidden < 0):
-            raise ConfigError(f"completion.feature_hidden: got {hidden!r}. Give a whole number, 0 for a linear map.")
+        for name in ("valid_fraction", "feature_dropout", "modality_dropout"):
+            _require_fraction(name, getattr(self, name))
+        _require_hidden(self.feature_hidden)
         unknown = [name for name in self.experts if name not in EXPERTS]
         if unknown or not self.experts or len(set(self.experts)) != len(self.experts):
             raise ConfigError(f"completion.experts: got {list(self.experts)}. Name each once, out of {list(EXPERTS)}.")
@@ -155,6 +155,17 @@ class CompletionConfig:
             batch_size=self.batch_size or batch,
             regularisation=sparse_weight if self.regularisation is None else self.regularisation,
         )
+
+
+def _require_hidden(width: object) -> None:
+    if width is not None and (not isinstance(width, int) or isinstance(width, bool) or width < 0):
+        raise ConfigError(f"completion.feature_hidden: got {width!r}. Give a whole number, 0 for a linear map.")
+
+
+def _require_fraction(name: str, value: float) -> None:
+    _require_number(name, value, positive=False)
+    if value >= 1.0:
+        raise ConfigError(f"completion.{name}: got {value!r}. Give a fraction below 1.")
 
 
 def _rank(*, n_entities: int, n_train: int) -> int:

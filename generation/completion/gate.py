@@ -2,8 +2,8 @@
 
 Layer: ``generation``; imports torch. ``score(e) = sum_k w_k(q) m_k(e) log p_k(e | q) + b(e)``, where ``p_k`` is the
 softmax of expert k. The weight ``w_k(q) = exp(base_k + relation_k[r] + traits(anchor) · a_k)`` knows the relation and
-the anchor; ``m_k(e) = exp(traits(e) · c_k)`` and ``b(e) = traits(e) · b`` know the candidate. Traits say whether an entity
-was seen in train, how rarely, and which modalities it lacks. All deviations are drawn towards one global weight an
+the anchor; ``m_k(e) = exp(traits(e) · c_k)`` and ``b(e) = traits(e) · b`` know the candidate. Traits say whether an
+entity was seen in train, how rarely, and which modalities it lacks. All deviations are drawn towards one global weight an
 expert, so a small graph gets that.
 Source: logarithmic opinion pool, Heskes 1998 (NeurIPS 10); the gate of a mixture of experts, Jacobs et al. 1991.
 
@@ -13,7 +13,8 @@ Shape suffixes: B questions, N entities or candidates, K experts, F traits, R re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ _NEVER = -60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """The learnt weights. ``kind`` says how much it may tell apart: ``single``, ``global``, ``traits``, ``relations``."""
+    """The learnt weights. ``kind`` is how much it may tell apart: ``single``, ``global``, ``traits``, ``relations``."""
 
     experts: tuple[str, ...]
     traits: tuple[str, ...]
@@ -85,6 +86,10 @@ class Gate:
         gate.base_K[experts.index(expert)] = 0.0
         return gate
 
+    def with_tables(self, tables: Mapping[str, Tensor]) -> Gate:
+        """Return the gate with other values of the named tables."""
+        return replace(self, **dict[str, Any](tables))
+
     @property
     def n_parameters(self) -> int:
         """Count the learnt numbers that are not 0."""
@@ -133,8 +138,8 @@ def entity_traits(
 
     :param graph: The graph; only train is read.
     :param features: The vectors of each feature expert.
-    :returns: Names of the traits: ``unseen``, ``rare`` (``1 / (1 + degree)``, 0 for unseen ones), and ``lacks BLOCK`` for
-        each block that some have and some lack; and their values in ``[0, 1]``. *Shape:* ``(N, F)``.
+    :returns: Names of the traits: ``unseen``, ``rare`` (``1 / (1 + degree)``, 0 for unseen ones), and ``lacks BLOCK``
+        for each block that some have and some lack; and their values in ``[0, 1]``. *Shape:* ``(N, F)``.
     """
     degree = np.bincount(graph.train[:, [0, 2]].ravel(), minlength=graph.n_entities)
     names, columns = ["unseen", "rare"], [degree == 0, np.where(degree > 0, 1.0 / (1.0 + degree), 0.0)]

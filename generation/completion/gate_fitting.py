@@ -1,12 +1,12 @@
 """Fit the gate on validation and choose, by cross-validation, how much it may tell apart.
 
 Layer: ``generation``; imports torch. Each kind of gate is fitted on one half of the validation triples and ranks the
-other, both ways. From the best single expert upwards (``global``, ``traits``, ``relations``) a richer gate is taken only
-if it is better by more than one standard error of the paired difference (Breiman et al. 1984, section 3.4.3), and the
-gate fitted on all of validation is kept only if it is there no worse than the best single expert.
+other, both ways. From the best single expert upwards (``global``, ``traits``, ``relations``) a richer gate is taken
+only if it is better by more than one standard error of the paired difference (Breiman et al. 1984, section 3.4.3), and
+the gate fitted on all of validation is kept only if it is there no worse than the best single expert.
 
-The loss is cross entropy over a shortlist a question: the answer, the best 32 of each expert and 64 random entities that
-stand for the rest. Other known answers are left out. Validation triples are in neither train nor the rules.
+The loss is cross entropy over a shortlist a question: the answer, the best 32 of each expert and 64 random entities
+that stand for the rest. Other known answers are left out. Validation triples are in neither train nor the rules.
 
 Shape suffixes: Q questions, C candidates on a shortlist, K experts, F traits, B questions at a time, N entities.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,6 +35,11 @@ _TOP, _RANDOM, _CALIBRATED = 32, 64, 10
 _CHUNK_BYTES = 64 * 2**20
 _SPREAD = {"relation": 0.3, "anchor": 1.0, "candidate": 0.5, "bias": 2.0}
 _KINDS = ("global", "traits", "relations")
+_LEARNT: dict[str, tuple[str, ...]] = {
+    "global": (),
+    "traits": ("anchor_FK", "candidate_FK", "bias_F"),
+    "relations": ("anchor_FK", "candidate_FK", "bias_F", "relation_RK"),
+}
 _FEWEST = 100
 
 
@@ -210,15 +215,13 @@ class _Fitting:
             self.mixture.gate.experts, self.mixture.gate.traits, n_relations=self.mixture.n_relations, kind=kind
         )
         learnt = {"base_K": prior.base_K.clone().requires_grad_()}
-        names = {"traits": ("anchor_FK", "candidate_FK", "bias_F")}
-        names["relations"] = (*names["traits"], "relation_RK")
-        for name in names.get(kind, ()):
+        for name in _LEARNT[kind]:
             learnt[name] = getattr(prior, name).clone().requires_grad_()
         optimiser = torch.optim.LBFGS(list(learnt.values()), max_iter=40, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             optimiser.zero_grad()
-            gate = replace(prior, **learnt)
+            gate = prior.with_tables(learnt)
             scores_QC = gate.blend(logs, lists.relations_Q, anchor_traits_QF, candidate_traits_QCF)
             entropy = ((scores_QC + lists.offsets_QC).logsumexp(dim=1) - scores_QC[:, 0]).mean()
             pull = torch.zeros(())
@@ -231,7 +234,7 @@ class _Fitting:
             return total
 
         optimiser.step(loss)  # type: ignore[no-untyped-call]
-        return replace(prior, **{name: value.detach() for name, value in learnt.items()})
+        return prior.with_tables({name: value.detach() for name, value in learnt.items()})
 
     def calibrate(self, gate: Gate) -> Calibration | None:
         """Fit the chance that a candidate is right on the best candidates of each question."""

@@ -1,7 +1,7 @@
 """Turn experts and gate into named tensors and plain values, and back.
 
-Layer: ``generation``; torch, NumPy. Names: ``rules`` (int64, a row a rule: both steps, the second -1 for one step, head,
-support, body count), ``map/EXPERT/PARAMETER``, ``features/EXPERT/values`` and ``/has``, ``gate/TABLE``.
+Layer: ``generation``; torch, NumPy. Names: ``rules`` (int64, a row a rule: both steps, the second -1 for one
+step, head, support, body count), ``map/EXPERT/PARAMETER``, ``features/EXPERT/values`` and ``/has``, ``gate/TABLE``.
 """
 
 from __future__ import annotations

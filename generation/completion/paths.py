@@ -150,10 +150,9 @@ def _paths(adjacency: Adjacency, *, max_paths: int, seed: int) -> Iterator[tuple
     chunks = np.cumsum(per_anchor[anchors]) // _CHUNK_PATHS
     wide = 2 * adjacency.n_relations
     for group in np.split(anchors, np.flatnonzero(np.diff(chunks)) + 1):
-        edges = np.concatenate(
-            [np.arange(adjacency.starts[x], adjacency.starts[x + 1]) for x in group.tolist()] or [[]]
-        )
-        edges = edges.astype(np.int64)
+        if not len(group):
+            continue
+        edges = np.concatenate([np.arange(adjacency.starts[x], adjacency.starts[x + 1]) for x in group.tolist()])
         origin, second, end = adjacency.second_steps(adjacency.ends_E[edges])
         x = adjacency.heads_E[edges[origin]]
         apart = end != x

@@ -8,13 +8,22 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluator import evaluate
+from generation.completion.experts.features import (
+    FeatureMatrix,
+    PassageEncoder,
+    image_features,
+    number_features,
+    text_features,
+)
 from generation.completion.known import KnownEnds
+from generation.completion.mixture import ExpertMixture
 from generation.completion.model_io import load_model, read_metadata, save_model
 from generation.completion.predict import LinkPredictor
 from generation.completion.progress import ProgressCallback
@@ -22,7 +31,7 @@ from generation.completion.report import TrainReport
 from generation.completion.rules import FrequencyScorer, RuleScorer
 from generation.completion.saved import SavedModel, check_same_graph
 from generation.completion.support import SupportIndex
-from generation.completion.trainer import train_complex
+from generation.completion.training import train_experts
 from generation.completion.triples import TripleSet, carve_validation
 from generation.completion.tsv_folder import read_folder
 from generation.completion.workspace_graph import graph_from_store
@@ -33,10 +42,13 @@ __all__ = ["TrainReport", "evaluate_folder", "open_folder", "open_store", "train
 
 _LOG = logging.getLogger(__name__)
 _CARVE_FROM = 10_000
-_SMALL_WORKSPACE = CompletionConfig(max_epochs=20, regularisation=0.01, threads=1)
+_SMALL_WORKSPACE = CompletionConfig(
+    max_epochs=20, regularisation=0.01, relation_weight=0.0, threads=1, experts=("structure", "rules")
+)
 """For graphs of up to 10,000 edges, mostly mentions close to each other. With whole pairs of entities held out of such
 a graph (198 entities, 2,835 edges), MRR peaked between epochs 12 and 20, was flat for penalties up to 0.05, and fell at
-0.1; more threads than one only wait for each other."""
+0.1; more threads than one only wait for each other. Without validation no gate can be fitted: structure alone ranks,
+and the rules explain."""
 
 
 def train_folder(
@@ -49,6 +61,7 @@ def train_folder(
     resume: bool = False,
     filter_only: Sequence[str] | None = None,
     allow_overlap: bool = False,
+    encoder: PassageEncoder | None = None,
 ) -> TrainReport:
     """Train on a folder of TSV files and write a model folder.
 
@@ -62,7 +75,8 @@ def train_folder(
     :param resume: Whether to go on from a checkpoint of the same training, if there is one.
     :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
     :param allow_overlap: Whether splits may share triples.
-    :returns: The report.
+    :param encoder: Turns names and texts into vectors; without one there is no text expert.
+    :returns: The report; its notes say what each expert and each kind of gate reached on validation.
     """
     config = config or CompletionConfig()
     graph = read_folder(
@@ -75,7 +89,10 @@ def train_folder(
     checkpoint = out / "checkpoint"
     if not resume and checkpoint.is_dir():
         shutil.rmtree(checkpoint)
-    fit = _Fitting(checkpoint=checkpoint, resume=resume, metadata={})
+    if out.exists() and not out.is_dir():
+        raise CompletionError(f"{out} is a file. Name a folder for the model.")
+    features = _folder_features(graph, folder, out, config=config, encoder=encoder)
+    fit = _Fitting(checkpoint=checkpoint, resume=resume, metadata={}, features=features)
     report = _train(graph, out, config=config, seed=seed, on_progress=on_progress, how=fit)
     shutil.rmtree(checkpoint, ignore_errors=True)
     return report
@@ -110,6 +127,7 @@ def evaluate_folder(
     filter_only: Sequence[str] | None = None,
     allow_overlap: bool = False,
     baselines: bool = True,
+    ablation: bool = True,
 ) -> dict[str, object]:
     """Rank a split with a trained model, and beside it with what needs no training.
 
@@ -119,25 +137,59 @@ def evaluate_folder(
     :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
     :param allow_overlap: Whether splits may share triples.
     :param baselines: Whether to rank with rules of length 1 and with relation frequencies too.
+    :param ablation: Whether to rank with parts of the mixture too.
     :returns: Fractions: ``mrr``, ``hits@1``, ``hits@3``, ``hits@10``; the same in ``head``, ``tail`` and ``unseen``;
-        ``n`` triples, ``params``, ``seconds``, ``split``, ``graph``, ``protocol``, and ``baselines`` by name.
+        ``n`` triples, ``params`` (``constant``, ``per_entity`` and ``total``), ``seconds``, ``split``, ``graph``,
+        ``protocol``, ``baselines`` by name, ``gate`` (its kind), and ``ablation``: each expert alone, and all but each.
     """
     predictor = open_folder(model_dir, folder, filter_only=filter_only, allow_overlap=allow_overlap)
-    graph, model = predictor.graph, predictor.saved.model
+    graph, scorer = predictor.graph, predictor.scorer
     triples = graph.split(split)
     known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
-    result = evaluate(model, graph, triples=triples, known=known).to_mapping()
+    result = evaluate(scorer, graph, triples=triples, known=known).to_mapping()
     result |= {
         "graph": graph.name,
         "split": split,
+        "params": _parameters(scorer),
         "protocol": "all entities, filtered by all known triples, both directions, realistic ties, unseen included",
     }
+    if ablation and isinstance(scorer, ExpertMixture):
+        arms = {name: scorer.without(*(other for other in scorer.experts if other != name)) for name in scorer.experts}
+        if len(arms) > 1 and scorer.gate.kind != "single":
+            arms |= {f"all but {name}": scorer.without(name) for name in scorer.experts}
+        result["ablation"] = {
+            name: evaluate(arm, graph, triples=triples, known=known).to_mapping() | {"params": _parameters(arm)}
+            for name, arm in arms.items()
+        }
+        result["gate"] = scorer.gate.kind
     if baselines:
         scorers = {"rules-1": RuleScorer(graph), "frequency": FrequencyScorer(graph)}
         result["baselines"] = {
             name: evaluate(scorer, graph, triples=triples, known=known).to_mapping() for name, scorer in scorers.items()
         }
     return result
+
+
+def _parameters(scorer: ExpertMixture | ComplExModel) -> dict[str, int]:
+    return {
+        "constant": scorer.n_constant_parameters,
+        "per_entity": scorer.n_entity_parameters,
+        "total": scorer.n_parameters,
+    }
+
+
+def _folder_features(
+    graph: TripleSet, folder: Path, out: Path, *, config: CompletionConfig, encoder: PassageEncoder | None
+) -> dict[str, FeatureMatrix]:
+    """Make the vectors that the wanted experts need and the folder has."""
+    found: dict[str, FeatureMatrix | None] = {}
+    if "text" in config.experts:
+        found["text"] = None if encoder is None else text_features(graph, encoder, cache=out)
+    if "image" in config.experts:
+        found["image"] = image_features(graph, folder)
+    if "numbers" in config.experts:
+        found["numbers"] = number_features(graph, folder)
+    return {name: matrix for name, matrix in found.items() if matrix is not None}
 
 
 def train_store(
@@ -237,6 +289,7 @@ class _Fitting:
     metadata: dict[str, object]
     checkpoint: Path | None = None
     resume: bool = False
+    features: Mapping[str, FeatureMatrix] = field(default_factory=dict)
 
 
 def _train(
@@ -253,23 +306,34 @@ def _train(
         _LOG.info("%s: %s", graph.name, note)
     if out.exists() and not out.is_dir():
         raise CompletionError(f"{out} is a file. Name a folder for the model.")
-    fit = train_complex(
-        graph, config=config, seed=seed, checkpoint=how.checkpoint, resume=how.resume, on_progress=on_progress
+    trained = train_experts(
+        graph,
+        config=config,
+        seed=seed,
+        features=how.features,
+        checkpoint=how.checkpoint,
+        resume=how.resume,
+        on_progress=on_progress,
     )
+    reached = trained.parts.validation
+    best_epoch = 0 if trained.fit is None else trained.fit.best_epoch
+    notes = [*graph.notes, *(f"validation MRR, {name}: {mrr:.4f}" for name, mrr in reached.items())]
+    notes.append(f"gate: {trained.parts.gate.kind} over {', '.join(trained.parts.gate.experts)}")
     save_model(
         out,
-        fit.model,
+        trained.model,
         graph,
-        config=fit.config,
+        config=trained.config,
         metadata={
             **how.metadata,
             "seed": seed,
-            "best_epoch": fit.best_epoch,
-            "best_valid_mrr": fit.best_valid_mrr,
+            "best_epoch": best_epoch,
+            "best_valid_mrr": reached.get("chosen"),
             "n_valid": len(graph.valid),
             "notes": list(graph.notes),
             "counts": dict(graph.counts),
         },
+        parts=trained.parts,
     )
     return TrainReport(
         model_dir=out,
@@ -277,11 +341,11 @@ def _train(
         n_relations=graph.n_relations,
         n_train=len(graph.train),
         n_valid=len(graph.valid),
-        n_parameters=fit.model.n_parameters,
-        best_epoch=fit.best_epoch,
-        best_valid_mrr=fit.best_valid_mrr,
+        n_parameters=trained.mixture.n_parameters,
+        best_epoch=best_epoch,
+        best_valid_mrr=reached.get("chosen"),
         seconds=time.perf_counter() - start,
-        config=fit.config,
-        history=fit.history,
-        notes=graph.notes,
+        config=trained.config,
+        history=trained.history,
+        notes=tuple(notes),
     )

@@ -95,8 +95,8 @@ def train_experts(
             )
     if not experts:
         raise CompletionError(
-            f"{graph.name}: none of the experts {list(config.experts)} can be trained: the graph has no texts, vectors or "
-            "numbers for them, or no validation part. Add structure or rules to the setting experts."
+            f"{graph.name}: none of the experts {list(config.experts)} can be trained: the graph has no texts, "
+            "vectors or numbers for them, or no validation part. Add structure or rules to the setting experts."
         )
     return _gated(graph, config, seed, experts, fit, tuple(history))
 

@@ -1,7 +1,7 @@
 """The feature expert: a ComplEx of its own whose entity rows are a learnt map of frozen vectors.
 
 Layer: ``generation``; imports torch. An entity needs no row of its own, so one that train never saw is scored from its
-name, texts and pictures like any other, with no retraining. ``row = W x + V gelu(U x)``; relations have rows of their own.
+name, texts and pictures like any other, with no retraining. ``row = W x + V gelu(U x)``; relations have their own rows.
 
 Shape suffixes: B questions, N entities, R relations and their inverses, D feature width, H hidden width, W row width.
 """
@@ -76,7 +76,7 @@ class FeatureExpert:
         self.n_relations = model.n_relations
         device = model.relations_RW.device
         with torch.inference_mode():
-            parts = torch.from_numpy(features.values_ND).split(4096)
+            parts = torch.split(torch.from_numpy(features.values_ND), 4096)
             self.rows_NW = torch.cat([model.rows(part.to(device)) for part in parts])
 
     def with_features(self, features: FeatureMatrix) -> FeatureExpert:

@@ -125,17 +125,33 @@ class _FeatureTraining:
             self.model.load_state_dict(self.best)
         return FeatureExpert(self.name, self.model, self.features)
 
-    def _dropped(self, generator: torch.Generator) -> Tensor:
-        """Return the vectors with single numbers and whole blocks dropped."""
-        shape = (len(self.values_ND), len(self.features.blocks))
-        keeps_NK = torch.rand(shape, generator=generator) >= self.config.modality_dropout
-        if shape[1] > 1:
-            keeps_NK[~keeps_NK.any(dim=1), 0] = True
-        else:
-            keeps_NK[:] = True
-        widths = torch.tensor([size for _, size in self.features.blocks])
-        mask_ND = keeps_NK.repeat_interleave(widths, dim=1).to(self.device)
-        return functional.dropout(self.values_ND, self.config.feature_dropout) * mask_ND
+    def _dropped(self, entities_C: Tensor | slice, generator: torch.Generator) -> Tensor:
+        """Return the vectors of some entities with single numbers and whole blocks dropped."""
+        values_CD = self.values_ND[entities_C]
+        shape = (len(values_CD), len(self.features.blocks))
+        if shape[1] > 1 and self.config.modality_dropout:
+            keeps_CK = torch.rand(shape, generator=generator) >= self.config.modality_dropout
+            keeps_CK[~keeps_CK.any(dim=1), 0] = True
+            widths = torch.tensor([size for _, size in self.features.blocks])
+            values_CD = values_CD * keeps_CK.repeat_interleave(widths, dim=1).to(self.device)
+        return functional.dropout(values_CD, self.config.feature_dropout)
+
+    def _candidates(self, batch_B3: Tensor, generator: torch.Generator) -> tuple[Tensor | slice, Tensor, Tensor, float]:
+        """Return the entities of a batch, the places of heads and tails among them, and the weight of the others.
+
+        All entities where they are few; else the batch's own and a random sample of the rest, each of which stands for
+        several: the logarithm of that number is added to its score.
+        """
+        heads_B, _, tails_B = batch_B3.unbind(1)
+        n_entities, most = self.graph.n_entities, self.config.feature_candidates
+        if n_entities <= most:
+            return slice(None), heads_B, tails_B, 0.0
+        own = torch.unique(torch.cat([heads_B, tails_B]))
+        drawn = torch.randint(n_entities, (most,), generator=generator).to(self.device)
+        rest = torch.unique(drawn[~torch.isin(drawn, own)])
+        places = torch.searchsorted(own, torch.cat([heads_B, tails_B]))
+        weight = math.log(max(1.0, (n_entities - len(own)) / max(1, len(rest))))
+        return torch.cat([own, rest]), places[: len(heads_B)], places[len(heads_B) :], weight
 
     def _epoch(self) -> EpochProgress:
         start = time.perf_counter()
@@ -166,15 +182,19 @@ class _FeatureTraining:
         return progress
 
     def _step(self, batch_B3: Tensor, generator: torch.Generator) -> float:
-        heads_B, relations_B, tails_B = batch_B3.unbind(1)
-        rows_NW = self.model.rows(self._dropped(generator), dropout=self.config.feature_dropout)
-        queries_BW = multiply(rows_NW[heads_B], self.model.relations_RW[relations_B])
+        entities_C, heads_B, tails_B, weight = self._candidates(batch_B3, generator)
+        rows_CW = self.model.rows(self._dropped(entities_C, generator), dropout=self.config.feature_dropout)
+        queries_BW = multiply(rows_CW[heads_B], self.model.relations_RW[batch_B3[:, 1]])
         queries_BW = functional.dropout(queries_BW, self.config.feature_dropout)
-        loss = functional.cross_entropy(queries_BW @ rows_NW.T, tails_B)
+        scores_BC = queries_BW @ rows_CW.T
+        if weight:
+            n_own = len(torch.unique(torch.cat([heads_B, tails_B])))
+            scores_BC = torch.cat([scores_BC[:, :n_own], scores_BC[:, n_own:] + weight], dim=1)
+        loss = functional.cross_entropy(scores_BC, tails_B)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        return float(loss)
+        return float(loss.detach())
 
     def _validate(self) -> float | None:
         if not len(self.validation):

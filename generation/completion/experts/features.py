@@ -3,7 +3,7 @@
 Layer: ``generation``; NumPy, safetensors, and the text encoder's type from ``retrieval``.
 
 ============================  ======================================================================================
-``name``, ``text``            encoded by the text encoder: the name alone, and name with the text of the entity's pictures
+``name``, ``text``            encoded by the text encoder: the name alone, and the name with the text
 ``image``                     ``image-vectors.safetensors`` of the folder: ``vectors`` (M, D) and ``rows`` (M,), int64,
                               the places in ``entities.tsv`` (from 0) that they are of
 ``number``                    ``numbers.tsv`` of the folder: entity id, attribute, value
@@ -219,7 +219,7 @@ def number_features(graph: TripleSet, folder: Path) -> FeatureMatrix | None:
     spread = np.sqrt(np.where(given, (values - mean) ** 2, 0.0).sum(axis=0) / n_given)
     scaled = np.where(given, (values - mean) / np.where(spread > 0.0, spread, 1.0), 0.0)
     both = np.concatenate([scaled, given], axis=1).astype(np.float32)
-    return FeatureMatrix.joined([("number", both, given.any(axis=1))])
+    return FeatureMatrix.joined([("number", both, np.asarray(given.any(axis=1), dtype=np.bool_))])
 
 
 def _number(text: str, *, where: str) -> float:
