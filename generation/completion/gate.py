@@ -3,8 +3,8 @@
 Layer: ``generation``; imports torch. ``score(e) = sum_k w_k(q) m_k(e) log p_k(e | q) + b(e)``, where ``p_k`` is the
 softmax of expert k. The weight ``w_k(q) = exp(base_k + relation_k[r] + traits(anchor) · a_k)`` knows the relation and
 the anchor; ``m_k(e) = exp(traits(e) · c_k)`` and ``b(e) = traits(e) · b`` know the candidate. Traits say whether an
-entity was seen in train, how rarely, and which modalities it lacks. All deviations are drawn towards one global weight an
-expert, so a small graph gets that.
+entity was seen in train, how rarely, and which modalities it lacks. All deviations are drawn towards one global weight
+an expert, so a small graph gets that.
 Source: logarithmic opinion pool, Heskes 1998 (NeurIPS 10); the gate of a mixture of experts, Jacobs et al. 1991.
 
 Shape suffixes: B questions, N entities or candidates, K experts, F traits, R relations and their inverses.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from generation.completion.evaluator import evaluate
 from generation.completion.experts.features import (
     FeatureMatrix,
     PassageEncoder,
+    has_texts,
     image_features,
     number_features,
     text_features,
@@ -61,7 +62,7 @@ def train_folder(
     resume: bool = False,
     filter_only: Sequence[str] | None = None,
     allow_overlap: bool = False,
-    encoder: PassageEncoder | None = None,
+    make_encoder: Callable[[], PassageEncoder] | None = None,
 ) -> TrainReport:
     """Train on a folder of TSV files and write a model folder.
 
@@ -75,7 +76,8 @@ def train_folder(
     :param resume: Whether to go on from a checkpoint of the same training, if there is one.
     :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
     :param allow_overlap: Whether splits may share triples.
-    :param encoder: Turns names and texts into vectors; without one there is no text expert.
+    :param make_encoder: Makes what turns names and texts into vectors, called only where there are any; without it
+        there is no text expert.
     :returns: The report; its notes say what each expert and each kind of gate reached on validation.
     """
     config = config or CompletionConfig()
@@ -91,7 +93,7 @@ def train_folder(
         shutil.rmtree(checkpoint)
     if out.exists() and not out.is_dir():
         raise CompletionError(f"{out} is a file. Name a folder for the model.")
-    features = _folder_features(graph, folder, out, config=config, encoder=encoder)
+    features = _folder_features(graph, folder, out, config=config, make_encoder=make_encoder)
     fit = _Fitting(checkpoint=checkpoint, resume=resume, metadata={}, features=features)
     report = _train(graph, out, config=config, seed=seed, on_progress=on_progress, how=fit)
     shutil.rmtree(checkpoint, ignore_errors=True)
@@ -179,12 +181,17 @@ def _parameters(scorer: ExpertMixture | ComplExModel) -> dict[str, int]:
 
 
 def _folder_features(
-    graph: TripleSet, folder: Path, out: Path, *, config: CompletionConfig, encoder: PassageEncoder | None
+    graph: TripleSet,
+    folder: Path,
+    out: Path,
+    *,
+    config: CompletionConfig,
+    make_encoder: Callable[[], PassageEncoder] | None,
 ) -> dict[str, FeatureMatrix]:
     """Make the vectors that the wanted experts need and the folder has."""
     found: dict[str, FeatureMatrix | None] = {}
-    if "text" in config.experts:
-        found["text"] = None if encoder is None else text_features(graph, encoder, cache=out)
+    if "text" in config.experts and make_encoder is not None and has_texts(graph):
+        found["text"] = text_features(graph, make_encoder(), cache=out)
     if "image" in config.experts:
         found["image"] = image_features(graph, folder)
     if "numbers" in config.experts:

@@ -32,7 +32,7 @@ from generation.completion.files import write_tensors_atomically
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
-__all__ = ["FeatureMatrix", "PassageEncoder", "image_features", "number_features", "text_features"]
+__all__ = ["FeatureMatrix", "PassageEncoder", "has_texts", "image_features", "number_features", "text_features"]
 
 _MOST_ATTRIBUTES = 200
 
@@ -94,6 +94,11 @@ class FeatureMatrix:
             has_NK=np.stack([has for _, _, has in parts], axis=1),
             blocks=tuple((name, values.shape[1]) for name, values, _ in parts),
         )
+
+
+def has_texts(graph: TripleSet) -> bool:
+    """Say whether any entity has a text, or a name that is not its id."""
+    return any(graph.entity_texts) or graph.entity_names != graph.entity_ids
 
 
 def text_features(graph: TripleSet, encoder: PassageEncoder, *, cache: Path | None = None) -> FeatureMatrix | None:

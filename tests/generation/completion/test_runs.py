@@ -29,11 +29,15 @@ def test_a_folder_is_trained_and_evaluated_with_its_baselines_beside_it(folder, 
     assert seen == [1, 2, 3, 4]
     assert report.n_train + report.n_valid == 54
     assert report.n_valid == 3  # 5 % of train, carved
-    assert report.n_parameters == (30 + 2 * 2) * 2 * 8
+    assert result["params"]["per_entity"] == 30 * 2 * 8
+    n_rules = len(open_folder(tmp_path / "model", folder).saved.parts.rules)
+    assert result["params"]["constant"] == 2 * 2 * 2 * 8 + n_rules  # relation rows; this gate has learnt nothing
     assert not (tmp_path / "model" / "checkpoint").exists()
     assert json.loads(json.dumps(report.to_mapping()))["valid"] == 3
     assert result["n"] == 6
-    assert result["params"] == report.n_parameters
+    assert result["params"]["total"] == report.n_parameters
+    assert result["gate"] == "single"  # three validation triples cannot say how to weigh experts
+    assert set(result["ablation"]) == {"structure", "rules"}
     assert set(result["baselines"]) == {"rules-1", "frequency"}
     assert 0.0 < result["mrr"] <= 1.0
     assert result["hits@1"] <= result["hits@3"] <= result["hits@10"]
