@@ -69,7 +69,7 @@ class CompletionConfig:
     feature_epochs: int = 40
     feature_learning_rate: float = 1e-3
     feature_dropout: float = 0.3
-    feature_candidates: int = 20_000
+    feature_candidates: int = 5_000
     modality_dropout: float = 0.1
 
     def __post_init__(self) -> None:

@@ -28,6 +28,8 @@ __all__ = ["Gate", "entity_traits"]
 
 _UNSEEN_STRUCTURE = -1.5
 _NEVER = -60.0
+_MOST = 4.0
+"""The largest logarithm of a weight: a step of the fitting must not overflow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +107,12 @@ class Gate:
         :param anchor_traits_BF: Traits of the anchors. *Shape:* ``(B, F)``.
         :returns: Weights, at least 0. *Shape:* ``(B, K)``.
         """
-        return torch.exp(self.base_K + self.relation_RK[relations_B] + anchor_traits_BF @ self.anchor_FK)
+        logs_BK = self.base_K + self.relation_RK[relations_B] + anchor_traits_BF @ self.anchor_FK
+        return torch.exp(logs_BK.clamp(max=_MOST))
 
     def multipliers(self, candidate_traits_NF: Tensor) -> Tensor:
         """Weigh the experts for candidates. *Shape:* ``(..., F)`` → ``(..., K)``."""
-        return torch.exp(candidate_traits_NF @ self.candidate_FK)
+        return torch.exp((candidate_traits_NF @ self.candidate_FK).clamp(max=_MOST))
 
     def blend(
         self, log_probabilities: Sequence[Tensor], relations_B: Tensor, anchor_traits_BF: Tensor, traits_NF: Tensor
@@ -132,17 +135,19 @@ class Gate:
 
 
 def entity_traits(
-    graph: TripleSet, features: Mapping[str, FeatureMatrix]
+    graph: TripleSet, features: Mapping[str, FeatureMatrix], *, seen: NDArray[np.bool_] | None = None
 ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
     """Say of each entity what the gate may know.
 
     :param graph: The graph; only train is read.
     :param features: The vectors of each feature expert.
+    :param seen: Which entities the experts have seen; ``None`` takes those of train. *Shape:* ``(N,)``.
     :returns: Names of the traits: ``unseen``, ``rare`` (``1 / (1 + degree)``, 0 for unseen ones), and ``lacks BLOCK``
         for each block that some have and some lack; and their values in ``[0, 1]``. *Shape:* ``(N, F)``.
     """
     degree = np.bincount(graph.train[:, [0, 2]].ravel(), minlength=graph.n_entities)
-    names, columns = ["unseen", "rare"], [degree == 0, np.where(degree > 0, 1.0 / (1.0 + degree), 0.0)]
+    known = degree > 0 if seen is None else seen
+    names, columns = ["unseen", "rare"], [~known, np.where(known, 1.0 / (1.0 + degree), 0.0)]
     for matrix in features.values():
         for number, (block, _) in enumerate(matrix.blocks):
             has = matrix.has_NK[:, number]

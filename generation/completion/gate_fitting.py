@@ -33,7 +33,7 @@ __all__ = ["FittedGate", "fit_gate"]
 
 _TOP, _RANDOM, _CALIBRATED = 32, 64, 10
 _CHUNK_BYTES = 64 * 2**20
-_SPREAD = {"relation": 0.3, "anchor": 1.0, "candidate": 0.5, "bias": 2.0}
+_SPREAD = {"base": 2.0, "relation": 0.3, "anchor": 1.0, "candidate": 0.5, "bias": 2.0}
 _KINDS = ("global", "traits", "relations")
 _LEARNT: dict[str, tuple[str, ...]] = {
     "global": (),
@@ -234,7 +234,9 @@ class _Fitting:
             return total
 
         optimiser.step(loss)  # type: ignore[no-untyped-call]
-        return prior.with_tables({name: value.detach() for name, value in learnt.items()})
+        found = {name: value.detach() for name, value in learnt.items()}
+        is_sound = all(bool(torch.isfinite(value).all()) for value in found.values())
+        return prior.with_tables(found) if is_sound else prior
 
     def calibrate(self, gate: Gate) -> Calibration | None:
         """Fit the chance that a candidate is right on the best candidates of each question."""

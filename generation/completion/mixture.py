@@ -179,7 +179,10 @@ def make_mixture(saved: SavedModel, graph: TripleSet) -> ExpertMixture | None:
             experts[name] = RuleExpert(graph, rules=parts.rules or ())
         elif name in parts.maps:
             experts[name] = FeatureExpert(name, parts.maps[name], parts.features[name])
-    names, traits_NF = entity_traits(graph, parts.features)
-    if names != parts.gate.traits:
-        raise CompletionError(f"The gate knows the traits {parts.gate.traits}, the graph has {names}. Train again.")
+    seen = None if saved.model is None else saved.model.seen_N.cpu().numpy()
+    names, found_NF = entity_traits(graph, parts.features, seen=seen)
+    traits_NF = np.zeros((graph.n_entities, len(parts.gate.traits)), dtype=np.float32)
+    for number, name in enumerate(parts.gate.traits):
+        if name in names:
+            traits_NF[:, number] = found_NF[:, names.index(name)]
     return ExpertMixture(experts, parts.gate, traits_NF, n_relations=graph.n_relations)
