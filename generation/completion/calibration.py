@@ -35,7 +35,7 @@ class Calibration:
 
 
 def fit_calibration(shares: NDArray[np.float64], right: NDArray[np.bool_]) -> Calibration | None:
-    """Fit the scale by Newton's method.
+    """Fit the scale by Newton's method with a line search.
 
     :param shares: Softmax shares of candidates. *Shape:* ``(n,)``.
     :param right: Whether each was right. *Shape:* ``(n,)``.
@@ -47,16 +47,25 @@ def fit_calibration(shares: NDArray[np.float64], right: NDArray[np.bool_]) -> Ca
     targets = np.where(right, (n_right + 1.0) / (n_right + 2.0), 1.0 / (len(right) - n_right + 2.0))
     inputs = np.stack([_logit(shares), np.ones(len(shares))], axis=1)
     slope_offset = np.array([1.0, 0.0])
-    for _ in range(50):
+    loss = _loss(inputs @ slope_offset, targets)
+    for _ in range(100):
         chances = _sigmoid(inputs @ slope_offset)
-        spread = np.maximum(chances * (1.0 - chances), 1e-9)
-        step = np.linalg.solve((inputs * spread[:, None]).T @ inputs + 1e-6 * np.eye(2), inputs.T @ (targets - chances))
-        slope_offset = slope_offset + np.clip(step, -2.0, 2.0)
-        if np.abs(step).max() < 1e-9:
+        spread = chances * (1.0 - chances)
+        curvature = (inputs * spread[:, None]).T @ inputs + 1e-6 * np.eye(2)
+        step = np.linalg.solve(curvature, inputs.T @ (targets - chances))
+        trials = [slope_offset + step * 0.5**halvings for halvings in range(30)]
+        losses = [_loss(inputs @ trial, targets) for trial in trials]
+        best = int(np.argmin(losses))
+        if losses[best] >= loss - 1e-10:
             break
+        slope_offset, loss = trials[best], losses[best]
     slope = max(0.0, float(slope_offset[0]))
     offset = float(slope_offset[1]) if slope else float(np.log((n_right + 1.0) / (len(right) - n_right + 1.0)))
     return Calibration(slope=slope, offset=offset, n=len(shares), n_right=n_right)
+
+
+def _loss(logits: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
+    return float((np.logaddexp(0.0, logits) - targets * logits).sum())
 
 
 def _logit(shares: NDArray[np.float64]) -> NDArray[np.float64]:

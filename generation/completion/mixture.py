@@ -142,7 +142,7 @@ class ExpertMixture:
     def without(self, *names: str) -> ExpertMixture:
         """Return the mixture without some experts, the gate's other weights unchanged: an ablation.
 
-        :param names: Names of experts to leave out.
+        :param *names: Names of experts to leave out.
         :returns: The smaller mixture.
         :raises CompletionError: If no expert would be left.
         """

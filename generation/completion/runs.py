@@ -191,7 +191,7 @@ def _folder_features(
     """Make the vectors that the wanted experts need and the folder has."""
     found: dict[str, FeatureMatrix | None] = {}
     if "text" in config.experts and make_encoder is not None and has_texts(graph):
-        found["text"] = text_features(graph, make_encoder(), cache=out)
+        found["text"] = text_features(graph, make_encoder(), blocks=config.text_blocks, cache=out)
     if "image" in config.experts:
         found["image"] = image_features(graph, folder)
     if "numbers" in config.experts:
@@ -207,6 +207,7 @@ def train_store(
     seed: int = 0,
     on_progress: ProgressCallback | None = None,
     name: str = "workspace",
+    make_encoder: Callable[[], PassageEncoder] | None = None,
 ) -> TrainReport:
     """Train on a workspace's own graph and write a model folder that remembers the record's version.
 
@@ -218,9 +219,12 @@ def train_store(
     :param seed: Seed of everything random.
     :param on_progress: Called after each epoch.
     :param name: What the graph is called in messages.
+    :param make_encoder: Makes the encoder of the text expert; without it, or without validation, there is none.
     :returns: The report.
     """
-    return _train_read(_read_store(store, config=config, seed=seed, name=name), out_dir, seed, on_progress)
+    return _train_read(
+        _read_store(store, config=config, seed=seed, name=name), out_dir, seed, on_progress, make_encoder
+    )
 
 
 def open_store(
@@ -231,6 +235,7 @@ def open_store(
     seed: int = 0,
     on_progress: ProgressCallback | None = None,
     name: str = "workspace",
+    make_encoder: Callable[[], PassageEncoder] | None = None,
 ) -> LinkPredictor:
     """Load the model of a workspace's graph, training it first if the record has changed since, or if there is none.
 
@@ -240,12 +245,14 @@ def open_store(
     :param seed: Seed of everything random.
     :param on_progress: Called after each epoch, if it trains.
     :param name: What the graph is called in messages.
+    :param make_encoder: Makes the encoder of the text expert, if it trains; without it, or without validation, there is
+        none.
     :returns: A predictor whose links carry the chunk ids that support them.
     """
     read = _read_store(store, config=config, seed=seed, name=name)
     saved = _cached(out_dir, read, seed=seed)
     if saved is None:
-        _train_read(read, out_dir, seed, on_progress)
+        _train_read(read, out_dir, seed, on_progress, make_encoder)
         saved = load_model(out_dir)
     return LinkPredictor(saved, read.graph, support=SupportIndex(store))
 
@@ -284,8 +291,18 @@ def _cached(out_dir: Path, read: _StoreRead, *, seed: int) -> SavedModel | None:
     return saved if saved.config == wanted else None
 
 
-def _train_read(read: _StoreRead, out_dir: Path, seed: int, on_progress: ProgressCallback | None) -> TrainReport:
-    how = _Fitting(metadata={"record_version": read.version})
+def _train_read(
+    read: _StoreRead,
+    out_dir: Path,
+    seed: int,
+    on_progress: ProgressCallback | None,
+    make_encoder: Callable[[], PassageEncoder] | None,
+) -> TrainReport:
+    features = {}
+    if make_encoder is not None and "text" in read.config.experts and len(read.graph.valid) and has_texts(read.graph):
+        matrix = text_features(read.graph, make_encoder(), blocks=read.config.text_blocks, cache=out_dir)
+        features = {} if matrix is None else {"text": matrix}
+    how = _Fitting(metadata={"record_version": read.version}, features=features)
     return _train(read.graph, out_dir, config=read.config, seed=seed, on_progress=on_progress, how=how)
 
 

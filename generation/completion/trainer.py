@@ -38,7 +38,16 @@ __all__ = ["Fit", "choose_device", "threads_set_to", "train_complex", "validatio
 
 _LOG = logging.getLogger(__name__)
 _LARGE_TABLE = 2_000_000
-_RUN_SETTINGS = ("max_epochs", "patience", "threads", "device", "experts", "modality_dropout", "softmax_bytes")
+_RUN_SETTINGS = (
+    "max_epochs",
+    "patience",
+    "threads",
+    "device",
+    "experts",
+    "text_blocks",
+    "modality_dropout",
+    "softmax_bytes",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,20 +101,27 @@ def has_texts(graph: TripleSet) -> bool:
     return any(graph.entity_texts) or graph.entity_names != graph.entity_ids
 
 
-def text_features(graph: TripleSet, encoder: PassageEncoder, *, cache: Path | None = None) -> FeatureMatrix | None:
+def text_features(
+    graph: TripleSet,
+    encoder: PassageEncoder,
+    *,
+    blocks: Sequence[str] = ("name", "text"),
+    cache: Path | None = None,
+) -> FeatureMatrix | None:
     """Encode names, and names with texts, of all entities; what was encoded before is read from the cache.
 
     A name that only repeats the id says nothing and counts as lacking. No triple is read, so no vector can hold one.
 
     :param graph: The graph.
     :param encoder: Turns texts into vectors.
+    :param blocks: Which of ``name`` and ``text`` to use.
     :param cache: Folder for the vectors, kept by a digest of encoder and texts; ``None`` keeps none.
     :returns: The matrix, or ``None`` if no entity has a name or a text.
     """
     names = [name if name != ident else "" for name, ident in zip(graph.entity_names, graph.entity_ids, strict=True)]
     texts = graph.entity_texts or ("",) * graph.n_entities
     both = [f"{name}. {text}" if text else "" for name, text in zip(graph.entity_names, texts, strict=True)]
-    parts = [(kind, rows) for kind, rows in (("name", names), ("text", both)) if any(rows)]
+    parts = [(kind, rows) for kind, rows in (("name", names), ("text", both)) if kind in blocks and any(rows)]
     if not parts:
         return None
     return FeatureMatrix.joined([(kind, *_encoded(rows, encoder, cache)) for kind, rows in parts])

@@ -38,3 +38,15 @@ def test_shares_of_nothing_and_of_all_stay_finite():
     calibration = fit_calibration(np.linspace(0, 1, 200), np.linspace(0, 1, 200) > 0.6)
 
     assert np.isfinite(calibration(np.array([0.0, 1.0]))).all()
+
+
+def test_shares_that_are_nearly_all_or_nothing_are_fitted_too():
+    rng = np.random.default_rng(1)
+    shares = np.where(np.arange(1_600) < 160, 1 - 1e-9, 1e-11)
+    right = np.where(np.arange(1_600) < 160, rng.uniform(size=1_600) < 0.9, rng.uniform(size=1_600) < 0.02)
+
+    calibration = fit_calibration(shares, right)
+
+    high, low = calibration(np.array([1 - 1e-9, 1e-11]))
+    assert high == pytest.approx(right[:160].mean(), abs=0.02)
+    assert low == pytest.approx(right[160:].mean(), abs=0.02)
