@@ -70,6 +70,7 @@ class CompletionConfig:
     feature_rank: int | None = None
     feature_hidden: int | None = None
     feature_epochs: int = 40
+    feature_batch_size: int = 500
     feature_learning_rate: float = 1e-3
     feature_dropout: float = 0.3
     feature_candidates: int = 5_000
@@ -87,6 +88,7 @@ class CompletionConfig:
             "softmax_bytes",
             "feature_rank",
             "feature_epochs",
+            "feature_batch_size",
             "feature_candidates",
         ):
             value = getattr(self, name)

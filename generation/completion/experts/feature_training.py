@@ -158,10 +158,11 @@ class _FeatureTraining:
         epoch = self.state.epoch + 1
         order = np.random.default_rng([self.seed, 0xFE, epoch]).permutation(len(self.examples))
         generator = torch.Generator().manual_seed(int(np.random.default_rng([self.seed, 0xD0, epoch]).integers(2**62)))
+        n_batch = min(self.config.feature_batch_size, self.config.batch_size or 1)
         total = 0.0
         with torch.random.fork_rng(devices=[self.device] if self.device.startswith("cuda") else []):
             torch.manual_seed(generator.initial_seed())
-            for indices in torch.split(torch.from_numpy(order).to(self.device), self.config.batch_size or 1):
+            for indices in torch.split(torch.from_numpy(order).to(self.device), n_batch):
                 loss = self._step(self.examples[indices], generator)
                 if not math.isfinite(loss):
                     raise CompletionError(

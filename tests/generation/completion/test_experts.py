@@ -266,3 +266,18 @@ def test_an_entity_added_later_is_scored_from_its_text_with_no_retraining(traine
     assert np.argsort(-before)[:5].tolist() == np.argsort(-after)[:5].tolist()
     with pytest.raises(CompletionError, match="other relations"):
         extend_model(saved, replace(grown, relation_ids=("r0", "r9", "r2", "r3")))
+
+
+def test_a_graph_of_one_entity_is_trained_and_offers_nothing(tmp_path):
+    graph = graph_of([(0, 0, 0)])
+    done = train_experts(graph, config=replace(_CONFIG, max_epochs=1), seed=0)
+    save_model(tmp_path, done.model, graph, config=done.config, metadata={}, parts=done.parts)
+
+    assert LinkPredictor(load_model(tmp_path), graph).predict(head="e0", relation="r0") == []
+
+
+def test_a_relation_that_train_never_shows_is_still_scored(trained):
+    graph = replace(_clubs(), relation_ids=("r0", "r1", "r2", "r3", "r4"), relation_names=("a", "b", "c", "d", "e"))
+    done = train_experts(graph, config=replace(_CONFIG, max_epochs=1), seed=0)
+
+    assert np.isfinite(done.mixture.score_all(np.array([5, 5]), np.array([4, 9]))).all()

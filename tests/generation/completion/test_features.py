@@ -64,6 +64,21 @@ def test_another_text_or_a_torn_cache_is_encoded_anew(tmp_path):
     assert text_features(_GRAPH, encoder, cache=tmp_path).values_ND.any()
 
 
+def test_no_vector_depends_on_any_triple():
+    other = graph_of(
+        [(2, 0, 0)],
+        test=[(0, 0, 1), (1, 0, 2)],
+        entity_names=_GRAPH.entity_names,
+        entity_texts=_GRAPH.entity_texts,
+    )
+
+    assert text_features(other, LetterEncoder()).digest == text_features(_GRAPH, LetterEncoder()).digest
+
+
+def test_names_alone_can_be_asked_for():
+    assert [name for name, _ in text_features(_GRAPH, LetterEncoder(), blocks=("name",)).blocks] == ["name"]
+
+
 def test_image_vectors_are_read_by_row_and_wrong_rows_are_refused(tmp_path):
     vectors = np.array([[3.0, 4.0], [0.0, 2.0]], dtype=np.float32)
     save_file({"vectors": vectors, "rows": np.array([2, 0])}, tmp_path / "image-vectors.safetensors")

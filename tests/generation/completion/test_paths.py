@@ -102,3 +102,19 @@ def test_a_rule_never_steps_through_its_own_ends():
     graph = graph_of([(0, 0, 1), (1, 1, 1), (2, 0, 3), (3, 1, 3)])
 
     assert mine_path_rules(graph, min_support=1, min_confidence=0.0) == []
+
+
+def test_neither_rules_nor_their_use_see_validation_test_or_filter_triples():
+    held = {"valid": [(2, 2, 6)], "test": [(2, 1, 5)], "filter_only": [(0, 1, 6)]}
+    graph = graph_of(_PEOPLE.train.tolist(), n_entities=8, **held)
+    questions = (np.array([2, 2, 0]), np.array([2, 1, 1]))
+
+    assert mine_path_rules(graph) == mine_path_rules(_PEOPLE)
+    np.testing.assert_array_equal(RuleExpert(graph).score_all(*questions), RuleExpert(_PEOPLE).score_all(*questions))
+
+
+def test_a_graph_of_one_entity_or_of_loops_alone_has_no_rules():
+    graph = graph_of([(0, 0, 0)])
+
+    assert mine_path_rules(graph, min_support=1) == []
+    assert np.isfinite(RuleExpert(graph).score_all(np.array([0]), np.array([1]))).all()
