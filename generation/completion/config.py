@@ -146,13 +146,14 @@ class CompletionConfig:
         degree = 2.0 * n_train / max(1, n_entities)
         small = n_train < _SMALL_GRAPH
         batch = min(1_000, max(32, 2 * n_train // _STEPS_PER_EPOCH))
+        rank = self.rank or _rank(n_entities=n_entities, n_train=n_train)
         relation_weight = 4.0 if degree >= _VERY_DENSE_DEGREE and not small else 0.0
         sparse_weight = 0.1 if degree < _DENSE_DEGREE else 0.05
         return replace(
             self,
-            rank=self.rank or _rank(n_entities=n_entities, n_train=n_train),
+            rank=rank,
             relation_weight=relation_weight if self.relation_weight is None else self.relation_weight,
-            feature_rank=self.feature_rank or (64 if small else 256),
+            feature_rank=self.feature_rank or (64 if small else max(1, min(256, rank // 2))),
             feature_hidden=(0 if small else 1024) if self.feature_hidden is None else self.feature_hidden,
             batch_size=self.batch_size or batch,
             regularisation=sparse_weight if self.regularisation is None else self.regularisation,
