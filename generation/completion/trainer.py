@@ -34,7 +34,7 @@ from generation.completion.progress import EpochProgress, ProgressCallback
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
-__all__ = ["Fit", "choose_device", "threads_set_to", "train_complex", "validation_part"]
+__all__ = ["Fit", "choose_device", "choose_half", "threads_set_to", "train_complex", "validation_part"]
 
 _LOG = logging.getLogger(__name__)
 _LARGE_TABLE = 2_000_000
@@ -125,15 +125,23 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
-def _choose_half(config: CompletionConfig, *, device: str, n_values: int) -> bool:
+def choose_half(config: CompletionConfig, *, device: str, n_values: int) -> bool:
+    """Say whether large products run in bfloat16.
+
+    :param config: Settings; ``precision`` counts.
+    :param device: Where it trains.
+    :param n_values: Numbers of the entity table; small ones gain nothing.
+    :returns: The answer; for ``auto`` it is yes where the table is large and the processor multiplies bfloat16 (AMX,
+        AVX-512 BF16, or a GPU).
+    """
     if config.precision != "auto":
         return config.precision == "bfloat16"
     if n_values < _LARGE_TABLE:
         return False
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported())
-    multiplies_half = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(multiplies_half is not None and multiplies_half())
+    asked = (getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in ("amx_tile", "avx512_bf16"))
+    return any(ask is not None and ask() for ask in asked)
 
 
 def validation_part(triples: TripleSet, config: CompletionConfig, seed: int) -> NDArray[np.int64]:
@@ -158,7 +166,7 @@ class _Training:
         rank = config.rank or 1
         self.triples, self.config, self.seed, self.checkpoint = triples, config, seed, checkpoint
         self.device = choose_device(config.device)
-        self.half = _choose_half(config, device=self.device, n_values=triples.n_entities * 2 * rank)
+        self.half = choose_half(config, device=self.device, n_values=triples.n_entities * 2 * rank)
         self.model = ComplExModel.fresh(
             n_entities=triples.n_entities,
             n_relations=triples.n_relations,

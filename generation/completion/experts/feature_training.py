@@ -30,7 +30,7 @@ from generation.completion.experts.features import FeatureMatrix
 from generation.completion.files import write_json_atomically, write_tensors_atomically
 from generation.completion.known import KnownEnds
 from generation.completion.progress import EpochProgress, ProgressCallback
-from generation.completion.trainer import choose_device, threads_set_to, validation_part
+from generation.completion.trainer import choose_device, choose_half, threads_set_to, validation_part
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
@@ -96,6 +96,8 @@ class _FeatureTraining:
         self.name, self.graph, self.features, self.config = name, graph, features, config
         self.seed, self.checkpoint = seed, checkpoint
         self.device = choose_device(config.device)
+        n_values = graph.n_entities * 2 * (config.feature_rank or 1)
+        self.half = choose_half(config, device=self.device, n_values=n_values)
         self.model = FeatureMap(
             features.blocks,
             n_relations=graph.n_relations,
@@ -184,10 +186,12 @@ class _FeatureTraining:
 
     def _step(self, batch_B3: Tensor, generator: torch.Generator) -> float:
         entities_C, heads_B, tails_B, weight = self._candidates(batch_B3, generator)
-        rows_CW = self.model.rows(self._dropped(entities_C, generator), dropout=self.config.feature_dropout)
-        queries_BW = multiply(rows_CW[heads_B], self.model.relations_RW[batch_B3[:, 1]])
-        queries_BW = functional.dropout(queries_BW, self.config.feature_dropout)
-        scores_BC = queries_BW @ rows_CW.T
+        features_CD = self._dropped(entities_C, generator)
+        with torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=self.half):
+            rows_CW = self.model.rows(features_CD, dropout=self.config.feature_dropout)
+            queries_BW = multiply(rows_CW[heads_B], self.model.relations_RW[batch_B3[:, 1]])
+            queries_BW = functional.dropout(queries_BW, self.config.feature_dropout)
+            scores_BC = (queries_BW @ rows_CW.T).float()
         if weight:
             n_own = len(torch.unique(torch.cat([heads_B, tails_B])))
             scores_BC = torch.cat([scores_BC[:, :n_own], scores_BC[:, n_own:] + weight], dim=1)
@@ -219,6 +223,7 @@ class _FeatureTraining:
             "seed": self.seed,
             "config": settings,
             "features": self.features.digest,
+            "half": self.half,
         }
 
     def _save(self, folder: Path) -> None:
