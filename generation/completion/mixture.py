@@ -8,7 +8,7 @@ Shape suffixes: B questions, N entities, K experts, C candidates.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -96,14 +96,18 @@ class ExpertMixture:
         :param relations: Relation indices, inverses from ``n_relations``. *Shape:* ``(B,)``.
         :returns: Scores, higher is better. *Shape:* ``(B, N)``, float32.
         """
-        mixture = self._listening() if self.gate.kind == "single" else self
+        is_single = self.gate.kind == "single" and len(self.experts) > 1
+        mixture = self.alone(self.gate.experts[int(self.gate.base_K.argmax())]) if is_single else self
         asked = mixture.log_probabilities(anchors, relations)
         scores: NDArray[np.float32] = mixture.blend(asked, anchors, relations).numpy()
         return scores
 
-    def _listening(self) -> ExpertMixture:
-        number = int(self.gate.base_K.argmax())
-        name = self.gate.experts[number]
+    def alone(self, name: str) -> ExpertMixture:
+        """Return the mixture of one expert, without what the gate has learnt.
+
+        :param name: Name of the expert.
+        :returns: A mixture that ranks as the expert does.
+        """
         gate = Gate.only(name, (name,), self.gate.traits, n_relations=self.n_relations)
         return ExpertMixture({name: self.experts[name]}, gate, self.traits_NF.numpy(), n_relations=self.n_relations)
 
@@ -140,23 +144,25 @@ class ExpertMixture:
         )
 
     def without(self, *names: str) -> ExpertMixture:
-        """Return the mixture without some experts, the gate's other weights unchanged: an ablation.
+        """Return the mixture without some experts, with a gate that has learnt nothing: fit it before use.
+
+        What a gate has learnt of candidates holds for its own experts together, so it says nothing of fewer.
 
         :param *names: Names of experts to leave out.
         :returns: The smaller mixture.
         :raises CompletionError: If no expert would be left.
         """
-        kept = [number for number, name in enumerate(self.gate.experts) if name not in names]
+        kept = tuple(name for name in self.gate.experts if name not in names)
         if not kept:
             raise CompletionError(f"Leaving out {names} leaves no expert of {self.gate.experts}.")
-        gate = replace(
-            self.gate,
-            experts=tuple(self.gate.experts[number] for number in kept),
-            base_K=self.gate.base_K[kept],
-            relation_RK=self.gate.relation_RK[:, kept],
-            anchor_FK=self.gate.anchor_FK[:, kept],
-            candidate_FK=self.gate.candidate_FK[:, kept],
-        )
+        return self.with_gate(Gate.fresh(kept, self.gate.traits, n_relations=self.n_relations))
+
+    def with_gate(self, gate: Gate) -> ExpertMixture:
+        """Return a mixture of the experts that a gate names, weighed by it.
+
+        :param gate: A gate over some of the experts.
+        :returns: The mixture.
+        """
         experts = {name: self.experts[name] for name in gate.experts}
         return ExpertMixture(experts, gate, self.traits_NF.numpy(), n_relations=self.n_relations)
 

@@ -32,7 +32,7 @@ from generation.completion.report import TrainReport
 from generation.completion.rules import FrequencyScorer, RuleScorer
 from generation.completion.saved import SavedModel, check_same_graph
 from generation.completion.support import SupportIndex
-from generation.completion.training import train_experts
+from generation.completion.training import ablation_arms, train_experts
 from generation.completion.triples import TripleSet, carve_validation
 from generation.completion.tsv_folder import read_folder
 from generation.completion.workspace_graph import graph_from_store
@@ -139,7 +139,7 @@ def evaluate_folder(
     :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
     :param allow_overlap: Whether splits may share triples.
     :param baselines: Whether to rank with rules of length 1 and with relation frequencies too.
-    :param ablation: Whether to rank with parts of the mixture too.
+    :param ablation: Whether to rank with parts of the mixture too; their gates are fitted on validation anew.
     :returns: Fractions: ``mrr``, ``hits@1``, ``hits@3``, ``hits@10``; the same in ``head``, ``tail`` and ``unseen``;
         ``n`` triples, ``params`` (``constant``, ``per_entity`` and ``total``), ``seconds``, ``split``, ``graph``,
         ``protocol``, ``baselines`` by name, ``gate`` (its kind), and ``ablation``: each expert alone, and all but each.
@@ -156,9 +156,7 @@ def evaluate_folder(
         "protocol": "all entities, filtered by all known triples, both directions, realistic ties, unseen included",
     }
     if ablation and isinstance(scorer, ExpertMixture):
-        arms = {name: scorer.without(*(other for other in scorer.experts if other != name)) for name in scorer.experts}
-        if len(arms) > 1 and scorer.gate.kind != "single":
-            arms |= {f"all but {name}": scorer.without(name) for name in scorer.experts}
+        arms = ablation_arms(scorer, graph, config=predictor.saved.config, seed=_seed(predictor.saved), known=known)
         result["ablation"] = {
             name: evaluate(arm, graph, triples=triples, known=known).to_mapping() | {"params": _parameters(arm)}
             for name, arm in arms.items()
@@ -170,6 +168,11 @@ def evaluate_folder(
             name: evaluate(scorer, graph, triples=triples, known=known).to_mapping() for name, scorer in scorers.items()
         }
     return result
+
+
+def _seed(saved: SavedModel) -> int:
+    seed = saved.metadata.get("seed")
+    return seed if isinstance(seed, int) else 0
 
 
 def _parameters(scorer: ExpertMixture | ComplExModel) -> dict[str, int]:

@@ -27,7 +27,7 @@ from generation.completion.trainer import Fit, threads_set_to, train_complex, va
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
-__all__ = ["Trained", "train_experts"]
+__all__ = ["Trained", "ablation_arms", "train_experts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,3 +134,26 @@ def _gated(
         fit=fit,
         history=history,
     )
+
+
+def ablation_arms(
+    mixture: ExpertMixture, graph: TripleSet, *, config: CompletionConfig, seed: int, known: KnownEnds
+) -> dict[str, ExpertMixture]:
+    """Make the arms that say what each expert gives: each alone, and all but each with a gate fitted anew.
+
+    :param mixture: The trained mixture.
+    :param graph: Its graph; gates are fitted on its validation part.
+    :param config: The settings of the training.
+    :param seed: The seed of the training.
+    :param known: All known answers.
+    :returns: Mixtures by the name of the arm.
+    """
+    arms = {name: mixture.alone(name) for name in mixture.experts}
+    if len(arms) < 3 or mixture.gate.kind == "single":
+        return arms
+    triples = validation_part(graph, config, seed)
+    for name in mixture.experts:
+        rest = mixture.without(name)
+        fitted = fit_gate(rest, graph, triples=triples, known=known, seed=seed)
+        arms[f"all but {name}"] = rest.with_gate(fitted.gate)
+    return arms

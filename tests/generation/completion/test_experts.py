@@ -15,10 +15,11 @@ from generation.completion.evaluator import evaluate
 from generation.completion.experts.features import text_features
 from generation.completion.extension import extend_model
 from generation.completion.gate import Gate, entity_traits
+from generation.completion.known import KnownEnds
 from generation.completion.mixture import ExpertMixture, make_mixture
 from generation.completion.model_io import load_model, save_model
 from generation.completion.predict import LinkPredictor
-from generation.completion.training import train_experts
+from generation.completion.training import ablation_arms, train_experts
 from kg.errors import CompletionError
 from tests.generation.completion.helpers import graph_of
 
@@ -124,6 +125,20 @@ def test_the_same_seed_gives_the_same_experts_and_the_same_gate(trained):
     assert again.parts.validation == trained.parts.validation
     assert torch.equal(again.parts.gate.base_K, trained.parts.gate.base_K)
     assert torch.equal(again.parts.maps["text"].linear_WD, trained.parts.maps["text"].linear_WD)
+
+
+def test_the_ablation_shows_what_each_expert_gives(trained):
+    graph = _clubs()
+    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+
+    arms = ablation_arms(trained.mixture, graph, config=trained.config, seed=0, known=known)
+
+    assert set(arms) == {*trained.mixture.experts, *(f"all but {name}" for name in trained.mixture.experts)}
+    for name, expert in trained.mixture.experts.items():
+        alone = evaluate(expert, graph, triples=graph.test).mrr
+        assert evaluate(arms[name], graph, triples=graph.test).mrr == pytest.approx(alone, abs=1e-3)
+    assert _tail_mrr(arms["all but text"], graph) < 0.7
+    assert _tail_mrr(arms["all but rules"], graph) > 0.9
 
 
 class _StopError(Exception):
