@@ -322,7 +322,7 @@ class Wiring:
         """Return what predicts links of a workspace's graph, trained if the record has changed."""
         from api.predictors import open_predictor
 
-        return open_predictor(self.settings.completion, workspace)
+        return open_predictor(self.settings.completion, workspace, make_encoder=self.encoder)
 
     def language_model(self, generator: str) -> LanguageModel:
         """Return the model behind ``lm``, ``moe`` or ``openai``; its weights are loaded when it first writes."""

@@ -162,12 +162,52 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertContribution:
+    """What one expert says of a predicted link.
+
+    ``log_probability`` is in nats, over all entities; ``weight`` is the gate's for this question and candidate. The
+    expert adds their product to the score.
+    """
+
+    expert: str
+    weight: float
+    log_probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathStep:
+    """A known link that is a step of a path."""
+
+    head_id: str
+    head: str
+    relation: str
+    tail_id: str
+    tail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleEvidence:
+    """A rule that leads to a predicted link, and one path of known links that grounds it.
+
+    ``support`` counts the pairs of entities for which the rule was right, ``n_body`` those that it speaks of, and
+    ``confidence`` is ``support / (n_body + 5)``.
+    """
+
+    text: str
+    support: int
+    n_body: int
+    confidence: float
+    path: tuple[PathStep, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PredictedLink:
     """A link the model expects and the graph does not hold. Never stored or shown as an extracted one.
 
-    ``score`` is the model's raw score (higher is better); ``probability`` its softmax over all candidates of the query;
-    ``rank`` counts from 1 among the candidates that are not known already. ``support`` lists chunk ids of the known
-    statements that the prediction leans on.
+    ``score`` is the model's raw score (higher is better). ``probability`` is the chance that the link is right, where
+    ``calibrated``; else the softmax of the scores over all candidates of the query. ``rank`` counts from 1 among the
+    candidates that are not known already. ``support`` lists chunk ids of the known statements that the prediction leans
+    on, ``contributions`` what each expert says, ``rules`` the rules that lead to it, the most confident first.
     """
 
     head_id: str
@@ -180,3 +220,6 @@ class PredictedLink:
     rank: int
     origin: Origin = Origin.PREDICTED
     support: tuple[str, ...] = ()
+    calibrated: bool = False
+    contributions: tuple[ExpertContribution, ...] = ()
+    rules: tuple[RuleEvidence, ...] = ()

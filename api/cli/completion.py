@@ -12,11 +12,12 @@ import typer
 
 from api.cli import completion_data
 from api.cli.completion_data import FolderArgument, OverlapOption, score_row
-from api.cli.options import JsonOption
+from api.cli.options import JsonOption, settings_of
 from api.cli.output import console, failures_explained, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from generation.completion.config import CompletionConfig
+    from retrieval.types import TextEncoder
 
 __all__ = ["app"]
 
@@ -29,6 +30,7 @@ app.command("report")(completion_data.report)
 
 @app.command("train")
 def train(
+    context: typer.Context,
     folder: FolderArgument,
     out: Annotated[Path, typer.Option("--out", help="The folder of the model.")],
     recipe: Annotated[Path | None, typer.Option("--recipe", help="YAML with training settings.")] = None,
@@ -37,12 +39,16 @@ def train(
     allow_overlap: OverlapOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train ComplEx-N3 on a folder of triples; the best epoch is chosen on a clean validation part, never on test."""
+    """Train the experts on a folder of triples, and the gate that weighs them.
+
+    The experts are ComplEx-N3 (structure), rules of length 1 and 2, and where the folder has what they need: names and
+    texts, image vectors, numbers. Epochs and weights are chosen on a clean validation part, never on test.
+    """
     with failures_explained(as_json=as_json):
         from generation.completion.runs import train_folder
 
         config = _read_recipe(recipe)
-        with progress("training", total=config.max_epochs, quiet=as_json) as bar:
+        with progress("training", quiet=as_json) as bar:
             report = train_folder(
                 folder,
                 out,
@@ -51,6 +57,7 @@ def train(
                 resume=resume,
                 allow_overlap=allow_overlap,
                 on_progress=lambda epoch: bar.advance(_epoch_line(epoch)),
+                make_encoder=lambda: _encoder(context),
             )
     if as_json:
         print_json(report.to_mapping())
@@ -70,6 +77,10 @@ def evaluate(
         bool,
         typer.Option("--baselines/--no-baselines", help="Rank with rules of length 1 and with frequencies as well."),
     ] = True,
+    ablation: Annotated[
+        bool,
+        typer.Option("--ablation/--no-ablation", help="Rank with each expert alone and with all but each as well."),
+    ] = True,
     allow_overlap: OverlapOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,18 +88,32 @@ def evaluate(
     with failures_explained(as_json=as_json):
         from generation.completion.runs import evaluate_folder
 
-        result = evaluate_folder(model, folder, split, allow_overlap=allow_overlap, baselines=baselines)
+        result = evaluate_folder(
+            model, folder, split, allow_overlap=allow_overlap, baselines=baselines, ablation=ablation
+        )
     if as_json:
         print_json(result)
         return
     rows: list[tuple[Any, ...]] = [score_row("both", result)]
     rows += [score_row(part, result[part]) for part in ("head", "tail", "unseen") if result.get(part)]
-    others = result.get("baselines")
-    if isinstance(others, dict):
-        rows += [score_row(name, scores) for name, scores in others.items()]
+    for kind in ("ablation", "baselines"):
+        others = result.get(kind)
+        if isinstance(others, dict):
+            rows += [score_row(name, scores) for name, scores in others.items()]
     columns = ("", "MRR", "Hits@1", "Hits@3", "Hits@10")
     print_table(f"{result['graph']}, {split}: {result['n']} triples", columns, rows, right=columns[1:])
     console().print(str(result["protocol"]), markup=False)
+    params = result["params"]
+    if isinstance(params, dict):
+        console().print(f"parameters: {params['constant']} constant, {params['per_entity']} per entity", markup=False)
+
+
+def _encoder(context: typer.Context) -> TextEncoder:
+    from api.encoders import make_encoder
+    from api.models.cache import ModelCache
+
+    settings = settings_of(context)
+    return make_encoder(settings.encoder, ModelCache(settings.cache))
 
 
 def _read_recipe(file: Path | None) -> CompletionConfig:
@@ -100,4 +125,4 @@ def _read_recipe(file: Path | None) -> CompletionConfig:
 
 def _epoch_line(epoch: Any) -> str:
     mrr = "" if epoch.valid_mrr is None else f", valid MRR {epoch.valid_mrr:.3f}"
-    return f"loss {epoch.loss:.3f}{mrr}"
+    return f"{epoch.expert} {epoch.epoch}: loss {epoch.loss:.3f}{mrr}"

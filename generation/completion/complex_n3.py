@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["BatchLoss", "ComplExModel", "FullSoftmax", "accumulate_gradients", "with_inverses"]
+__all__ = ["BatchLoss", "ComplExModel", "FullSoftmax", "accumulate_gradients", "multiply", "with_inverses"]
 
 
 def with_inverses(triples_M3: NDArray[np.int64], n_relations: int) -> NDArray[np.int64]:
@@ -31,8 +31,8 @@ def with_inverses(triples_M3: NDArray[np.int64], n_relations: int) -> NDArray[np
     return np.concatenate([triples_M3, inverses])
 
 
-def _multiply(left_BW: Tensor, right_BW: Tensor) -> Tensor:
-    """Multiply rows of complex numbers element by element."""
+def multiply(left_BW: Tensor, right_BW: Tensor) -> Tensor:
+    """Multiply rows of complex numbers, real parts first, element by element. *Shape:* ``(B, W)`` thrice."""
     a, b = left_BW.chunk(2, dim=-1)
     c, d = right_BW.chunk(2, dim=-1)
     return torch.cat([a * c - b * d, a * d + b * c], dim=-1)
@@ -89,6 +89,16 @@ class ComplExModel:
         return self.entities_NW.numel() + self.relations_RW.numel()
 
     @property
+    def n_constant_parameters(self) -> int:
+        """Count the learnt numbers that do not grow with the entities."""
+        return self.relations_RW.numel()
+
+    @property
+    def n_entity_parameters(self) -> int:
+        """Count the numbers learnt per entity, over all entities."""
+        return self.entities_NW.numel()
+
+    @property
     def n_relations(self) -> int:
         """Count the relations, without their inverses."""
         return len(self.relations_RW) // 2
@@ -117,7 +127,7 @@ class ComplExModel:
         anchor_B = torch.from_numpy(anchors).to(device)
         relation_B = torch.from_numpy(relations).to(device)
         rows_BW = torch.where(self.seen_N[anchor_B][:, None], self.entities_NW[anchor_B], self.anchors_RW[relation_B])
-        scores_BN = _multiply(rows_BW, self.relations_RW[relation_B]) @ self.entities_NW.T
+        scores_BN = multiply(rows_BW, self.relations_RW[relation_B]) @ self.entities_NW.T
         scores: NDArray[np.float32] = scores_BN.cpu().numpy()
         return scores
 
@@ -149,12 +159,17 @@ class FullSoftmax:
     :param entities_NW: Entity rows, float32; read at each call. *Shape:* ``(N, W)``.
     :param n_batch: The most queries of one call.
     :param half: Whether the three products run in bfloat16; sums inside a product and the results stay float32.
+    :param chunk_bytes: The most bytes of scores to hold at once; a batch that needs more is taken in parts, at least
+        one query each.
     """
 
-    def __init__(self, entities_NW: Tensor, *, n_batch: int, half: bool = False) -> None:
+    def __init__(
+        self, entities_NW: Tensor, *, n_batch: int, half: bool = False, chunk_bytes: int = 256 * 2**20
+    ) -> None:
         kind = torch.bfloat16 if half else torch.float32
         self.entities_NW, self.half = entities_NW, half
-        self.weights_BN = torch.empty(n_batch, len(entities_NW), dtype=kind, device=entities_NW.device)
+        self.n_rows = min(n_batch, max(1, chunk_bytes // (kind.itemsize * max(1, len(entities_NW)))))
+        self.weights_BN = torch.empty(self.n_rows, len(entities_NW), dtype=kind, device=entities_NW.device)
         self.cast_NW = torch.empty_like(entities_NW, dtype=kind) if half else entities_NW
         self.product_NW = torch.empty_like(entities_NW, dtype=kind) if half else None
 
@@ -167,24 +182,40 @@ class FullSoftmax:
         :param gradient_NW: Overwritten with the gradient for the entity rows. *Shape:* ``(N, W)``.
         :returns: The mean loss in nats, and the gradient for ``queries_BW``. *Shape:* ``(B, W)``.
         """
-        n_batch = len(targets_B)
         if self.half:
             self.cast_NW.copy_(self.entities_NW)
+        n_batch = len(targets_B)
+        gradient_BW = torch.empty_like(queries_BW)
+        loss = 0.0
+        for first in range(0, n_batch, self.n_rows):
+            part = slice(first, min(first + self.n_rows, n_batch))
+            loss += self._add_part(
+                queries_BW[part], targets_B[part], n_batch=n_batch, gradient_NW=gradient_NW, is_first=first == 0
+            )
+            gradient_BW[part] = self.weights_BN[: part.stop - part.start] @ self.cast_NW
+        return loss / n_batch, gradient_BW.div_(n_batch)
+
+    def _add_part(
+        self, queries_BW: Tensor, targets_B: Tensor, *, n_batch: int, gradient_NW: Tensor, is_first: bool
+    ) -> float:
+        """Leave the gradient of the scores in the buffer, add that of the entity rows, and return the summed loss."""
         queries = queries_BW.to(self.cast_NW.dtype)
-        weights_BN = self.weights_BN[:n_batch]
+        weights_BN = self.weights_BN[: len(targets_B)]
         torch.mm(queries, self.cast_NW.T, out=weights_BN)
         torch.softmax(weights_BN, dim=1, out=weights_BN)
-        rows_B = torch.arange(n_batch, device=targets_B.device)
+        rows_B = torch.arange(len(targets_B), device=targets_B.device)
         right_B = weights_BN[rows_B, targets_B]
-        loss = -right_B.float().clamp(min=1e-30).log().mean()
+        loss = -right_B.float().clamp(min=1e-30).log().sum()
         weights_BN[rows_B, targets_B] = right_B - 1.0
         queries = queries / n_batch
-        if self.product_NW is None:
+        if self.product_NW is not None:
+            torch.mm(weights_BN.T, queries, out=self.product_NW)
+            gradient_NW.copy_(self.product_NW) if is_first else gradient_NW.add_(self.product_NW)
+        elif is_first:
             torch.mm(weights_BN.T, queries, out=gradient_NW)
         else:
-            torch.mm(weights_BN.T, queries, out=self.product_NW)
-            gradient_NW.copy_(self.product_NW)
-        return float(loss), (weights_BN @ self.cast_NW).float().div_(n_batch)
+            gradient_NW.addmm_(weights_BN.T, queries)
+        return float(loss)
 
 
 def accumulate_gradients(
@@ -216,7 +247,7 @@ def accumulate_gradients(
     table_RW = relations.detach().requires_grad_()
     relation_BW = table_RW[relations_B]
 
-    query_BW = _multiply(head_BW, relation_BW)
+    query_BW = multiply(head_BW, relation_BW)
     entity_loss, query_gradient = softmax(query_BW.detach(), tails_B, gradient_NW=entities.grad)
     penalty = sum((_cubes(rows) for rows in (head_BW, relation_BW, tail_BW)), torch.zeros((), device=head_BW.device))
     penalty = penalty / len(batch_B3)

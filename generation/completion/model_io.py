@@ -4,7 +4,10 @@ Layer: ``generation``; safetensors, torch. Layout:
 
 * ``config.json``: settings, seed, sizes, fingerprints of vocabulary and train, the validation MRR, and the names of the
   other files. It is written last, so a folder holds either the old model or the new one, never a mixture.
-* ``model-DIGEST.safetensors``: the tables. ``entities-DIGEST.tsv``, ``relations-DIGEST.tsv``: id and name, row by row.
+* ``model-DIGEST.safetensors``: the tables of the structural expert, where it was trained.
+  ``experts-DIGEST.safetensors``: the other experts and the gate (see ``parts_io``); ``vectors-DIGEST.safetensors``:
+  encoded texts, a cache. Folders of format version 1 hold the structural expert alone and still load.
+* ``entities-DIGEST.tsv``, ``relations-DIGEST.tsv``: id and name, row by row.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from safetensors.torch import load_file
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import CompletionConfig
 from generation.completion.files import write_bytes_atomically, write_json_atomically, write_tensors_atomically
+from generation.completion.parts import ExpertParts
+from generation.completion.parts_io import check_parts, pack_parts, unpack_parts
 from generation.completion.saved import SavedModel
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError, MmkgError
@@ -28,25 +33,28 @@ from kg.errors import CompletionError, MmkgError
 __all__ = ["load_model", "read_metadata", "save_model"]
 
 _FORMAT = "mmkgrag-complex-n3"
-_VERSION = 1
+_VERSION = 2
+_READABLE = (1, 2)
 _TENSORS = ("entities", "relations", "seen", "anchors")
 
 
 def save_model(
     folder: Path,
-    model: ComplExModel,
+    model: ComplExModel | None,
     graph: TripleSet,
     *,
     config: CompletionConfig,
     metadata: Mapping[str, object],
+    parts: ExpertParts | None = None,
 ) -> None:
     """Write a model folder; an older model there is replaced in one step.
 
     :param folder: Where; made if it does not exist.
-    :param model: The trained model.
+    :param model: The trained structural expert; ``None`` where there is none.
     :param graph: The graph it was trained on.
     :param config: The settings it was trained with.
     :param metadata: Further plain values to keep, for example seed and validation MRR.
+    :param parts: The other experts and the gate.
     :raises CompletionError: If the folder cannot be written.
     """
     try:
@@ -54,23 +62,16 @@ def save_model(
     except OSError as error:
         raise CompletionError(f"{folder}: cannot be made a model folder ({error.strerror}).") from error
     digest = hashlib.sha256(graph.train_fingerprint.encode())
-    for table in (model.entities_NW, model.relations_RW):
-        digest.update(table.detach().cpu().contiguous().numpy().tobytes())
+    tables = {} if model is None else _tables(model)
+    packed, described = ({}, {}) if parts is None else pack_parts(parts)
+    for name, table in sorted({**tables, **packed}.items()):
+        digest.update(name.encode() + table.detach().cpu().contiguous().numpy().tobytes())
     tag = digest.hexdigest()[:12]
-    files = {
-        "weights": f"model-{tag}.safetensors",
-        "entities": f"entities-{tag}.tsv",
-        "relations": f"relations-{tag}.tsv",
-    }
-    write_tensors_atomically(
-        folder / files["weights"],
-        {
-            "entities": model.entities_NW,
-            "relations": model.relations_RW,
-            "seen": model.seen_N,
-            "anchors": model.anchors_RW,
-        },
-    )
+    files = {"entities": f"entities-{tag}.tsv", "relations": f"relations-{tag}.tsv"}
+    for kind, prefix, tensors in (("weights", "model", tables), ("experts", "experts", packed)):
+        if tensors:
+            files[kind] = f"{prefix}-{tag}.safetensors"
+            write_tensors_atomically(folder / files[kind], tensors)
     write_bytes_atomically(folder / files["entities"], _to_tsv(graph.entity_ids, graph.entity_names))
     write_bytes_atomically(folder / files["relations"], _to_tsv(graph.relation_ids, graph.relation_names))
     description: dict[str, object] = {
@@ -85,10 +86,11 @@ def save_model(
         "vocabulary_fingerprint": graph.vocabulary_fingerprint,
         "train_fingerprint": graph.train_fingerprint,
         "carved": graph.carved,
+        "parts": described,
         "files": files,
     }
     write_json_atomically(folder / "config.json", description)
-    for pattern in ("model-*.safetensors", "entities-*.tsv", "relations-*.tsv"):
+    for pattern in ("model-*.safetensors", "experts-*.safetensors", "entities-*.tsv", "relations-*.tsv"):
         for path in folder.glob(pattern):
             if path.name not in files.values():
                 path.unlink()
@@ -110,9 +112,9 @@ def read_metadata(folder: Path) -> dict[str, object]:
         raise CompletionError(f"{path}: damaged ({error}). Train the model again.") from error
     if not isinstance(description, dict) or description.get("format") != _FORMAT:
         raise CompletionError(f"{path}: not a link-prediction model of mmkgrag. Give the folder that training wrote.")
-    if description.get("version") != _VERSION:
+    if description.get("version") not in _READABLE:
         raise CompletionError(
-            f"{path}: written in format version {description.get('version')!r}; this program reads {_VERSION}. "
+            f"{path}: written in format version {description.get('version')!r}; this program reads up to {_VERSION}. "
             "Train the model again."
         )
     return description
@@ -131,14 +133,18 @@ def load_model(folder: Path, *, device: str = "cpu") -> SavedModel:
         files = description["files"]
         if not isinstance(files, dict):
             raise CompletionError(f"{folder}: config.json names no files.")
-        tensors = load_file(folder / files["weights"], device=device)
+        tensors = load_file(folder / files["weights"], device=device) if "weights" in files else None
+        parts = unpack_parts(load_file(folder / files["experts"]), description["parts"]) if "experts" in files else None
         entities = _from_tsv(folder / files["entities"])
         relations = _from_tsv(folder / files["relations"])
         values = description["config"]
         config = CompletionConfig.from_mapping(values if isinstance(values, dict) else {})
     except (OSError, ValueError, KeyError, SafetensorError, MmkgError) as error:
         raise CompletionError(f"{folder}: the model cannot be read ({error}). Train it again.") from error
-    model = _assemble(folder, tensors, n_entities=len(entities[0]), n_relations=len(relations[0]))
+    sizes = {"n_entities": len(entities[0]), "n_relations": len(relations[0])}
+    model = None if tensors is None else _assemble(folder, tensors, **sizes)
+    if parts is not None:
+        check_parts(folder, parts, **sizes)
     return SavedModel(
         model=model,
         config=config,
@@ -147,7 +153,17 @@ def load_model(folder: Path, *, device: str = "cpu") -> SavedModel:
         relation_ids=relations[0],
         relation_names=relations[1],
         metadata=description,
+        parts=parts,
     )
+
+
+def _tables(model: ComplExModel) -> dict[str, torch.Tensor]:
+    return {
+        "entities": model.entities_NW,
+        "relations": model.relations_RW,
+        "seen": model.seen_N,
+        "anchors": model.anchors_RW,
+    }
 
 
 def _assemble(folder: Path, tensors: dict[str, torch.Tensor], *, n_entities: int, n_relations: int) -> ComplExModel:

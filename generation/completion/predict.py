@@ -1,11 +1,13 @@
 """Answer ``(head, relation, ?)`` and ``(?, relation, tail)`` with ranked links that the graph does not hold yet.
 
 Layer: ``generation``; NumPy, and the trained model that it is given. Importing this does not load torch.
+Each link says what every expert made of it and which rules lead there, by which path (``evidence``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,13 @@ from generation.completion.triples import TripleSet
 from generation.completion.workspace_graph import RELATED_TO
 from generation.types import PredictedLink
 from kg.errors import CompletionError
+
+if TYPE_CHECKING:
+    from generation.completion.complex_n3 import ComplExModel
+    from generation.completion.evidence import Evidence
+    from generation.completion.mixture import ExpertMixture
+
+    AnyScorer = ExpertMixture | ComplExModel
 
 __all__ = ["LinkPredictor", "Prediction"]
 
@@ -54,6 +63,7 @@ class LinkPredictor:
         check_same_graph(saved, graph)
         self.saved, self.graph = saved, graph
         self._support = support
+        self.scorer, self._evidence = _scorer(saved, graph)
         self._known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
         self._examples = np.bincount(graph.train[:, 1], minlength=graph.n_relations)
         self._entities = NameIndex("entity", graph.entity_ids, graph.entity_names, aliases=graph.entity_aliases)
@@ -85,9 +95,10 @@ class LinkPredictor:
         :param head: Id or name of the head; leave it out to ask for heads.
         :param tail: Id or name of the tail; leave it out to ask for tails.
         :param k: The most links to return, at least 1.
-        :returns: The prediction. Probabilities are a softmax over all entities but the given one and the known answers.
-        :raises CompletionError: If not exactly one of ``head`` and ``tail`` is given, ``k`` is below 1, or a name is
-            unknown (the message offers near ones) or ambiguous (it lists those meant).
+        :returns: The prediction. Probabilities are the softmax over all entities but the given one and the known
+            answers, turned into the chance of being right where the model was calibrated on validation.
+        :raises CompletionError: If not exactly one of ``head`` and ``tail`` is given, ``k`` is below 1, a name is
+            unknown (the message offers near ones) or ambiguous (it lists those meant), or the model is damaged.
         """
         if (head is None) == (tail is None):
             raise CompletionError("Give either a head or a tail; the other end is what is asked for.")
@@ -96,7 +107,11 @@ class LinkPredictor:
         relation_row = self._relations.resolve(relation)
         anchor = self._entities.resolve(head if head is not None else tail or "")
         asked = relation_row if head is not None else relation_row + self.graph.n_relations
-        scores = self.saved.model.score_all(np.array([anchor]), np.array([asked]))[0].astype(np.float64)
+        scores = self.scorer.score_all(np.array([anchor]), np.array([asked]))[0].astype(np.float64)
+        if not np.isfinite(scores).all():
+            raise CompletionError(
+                "The model returned scores that are not finite numbers; it is damaged. Train it again."
+            )
         known = self._known.answers(anchor, asked)
         allowed = np.ones(len(scores), dtype=np.bool_)
         allowed[known] = False
@@ -127,12 +142,20 @@ class LinkPredictor:
             return ()
         weights = np.exp(scores - scores.max())
         probabilities = weights / weights.sum()
+        parts = self.saved.parts
+        calibration = None if parts is None else parts.calibration
+        if calibration is not None:
+            probabilities = calibration(probabilities)
         order = sorted(
             _largest(scores, k), key=lambda place: (-scores[place], self.graph.entity_ids[candidates[place]])
         )
+        chosen = candidates[order[:k]]
+        asked = relation if is_head else relation + self.graph.n_relations
+        evidence = self._evidence.of(anchor, asked, chosen) if self._evidence is not None else []
         links = []
         for rank, place in enumerate(order[:k], start=1):
             other = int(candidates[place])
+            contributions, rules = evidence[rank - 1] if evidence else ((), ())
             head, tail = (anchor, other) if is_head else (other, anchor)
             links.append(
                 PredictedLink(
@@ -145,6 +168,9 @@ class LinkPredictor:
                     probability=float(probabilities[place]),
                     rank=rank,
                     support=self._chunks(head, relation, tail),
+                    calibrated=calibration is not None,
+                    contributions=contributions,
+                    rules=rules,
                 )
             )
         return tuple(links)
@@ -167,6 +193,18 @@ class LinkPredictor:
             name = self.graph.entity_names[anchor]
             notes.append(f"{name!r} has no known relation to learn from: this is what is usual for the relation.")
         return tuple(notes)
+
+
+def _scorer(saved: SavedModel, graph: TripleSet) -> tuple[AnyScorer, Evidence | None]:
+    from generation.completion.evidence import Evidence
+    from generation.completion.mixture import make_mixture
+
+    mixture = make_mixture(saved, graph)
+    if mixture is not None:
+        return mixture, Evidence(mixture, graph)
+    if saved.model is None:
+        raise CompletionError("The model folder holds no expert at all. Train the model again.")
+    return saved.model, None
 
 
 def _largest(scores: NDArray[np.float64], k: int) -> list[int]:

@@ -13,12 +13,13 @@ __all__ = ["EpochProgress", "ProgressCallback"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochProgress:
-    """One finished epoch: mean batch loss, validation MRR (a fraction; ``None`` if not measured), seconds it took."""
+    """One finished epoch of an expert: mean batch loss, validation MRR (a fraction, or ``None``), seconds it took."""
 
     epoch: int
     loss: float
     valid_mrr: float | None
     seconds: float
+    expert: str = "structure"
 
 
 ProgressCallback = Callable[[EpochProgress], None]

@@ -57,7 +57,7 @@ def report_folder(
             on_progress(done, total)
 
     found = break_down(
-        saved.model,
+        predictor.scorer,
         graph,
         triples=triples,
         baselines=baselines,

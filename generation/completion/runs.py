@@ -8,15 +8,24 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluation_log import log_evaluation, log_settings
 from generation.completion.evaluator import evaluate
+from generation.completion.experts.features import (
+    FeatureMatrix,
+    PassageEncoder,
+    has_texts,
+    image_features,
+    number_features,
+    text_features,
+)
 from generation.completion.known import KnownEnds
+from generation.completion.mixture import ExpertMixture
 from generation.completion.model_io import load_model, read_metadata, save_model
 from generation.completion.predict import LinkPredictor
 from generation.completion.progress import ProgressCallback
@@ -24,7 +33,7 @@ from generation.completion.report import TrainReport
 from generation.completion.rules import FrequencyScorer, RuleScorer
 from generation.completion.saved import SavedModel, check_same_graph
 from generation.completion.support import SupportIndex
-from generation.completion.trainer import train_complex
+from generation.completion.training import ablation_arms, train_experts
 from generation.completion.triples import TripleSet, carve_validation
 from generation.completion.tsv_folder import read_folder
 from generation.completion.warm_start import begin_with
@@ -36,10 +45,13 @@ __all__ = ["TrainReport", "evaluate_folder", "open_folder", "open_store", "train
 
 _LOG = logging.getLogger(__name__)
 _CARVE_FROM = 10_000
-_SMALL_WORKSPACE = CompletionConfig(max_epochs=20, regularisation=0.01, threads=1)
+_SMALL_WORKSPACE = CompletionConfig(
+    max_epochs=20, regularisation=0.01, relation_weight=0.0, threads=1, experts=("structure", "rules")
+)
 """For graphs of up to 10,000 edges, mostly mentions close to each other. With whole pairs of entities held out of such
 a graph (198 entities, 2,835 edges), MRR peaked between epochs 12 and 20, was flat for penalties up to 0.05, and fell at
-0.1; more threads than one only wait for each other."""
+0.1; more threads than one only wait for each other. Without validation no gate can be fitted: structure alone ranks,
+and the rules explain."""
 
 
 def train_folder(
@@ -52,6 +64,7 @@ def train_folder(
     resume: bool = False,
     filter_only: Sequence[str] | None = None,
     allow_overlap: bool = False,
+    make_encoder: Callable[[], PassageEncoder] | None = None,
 ) -> TrainReport:
     """Train on a folder of TSV files and write a model folder.
 
@@ -65,7 +78,9 @@ def train_folder(
     :param resume: Whether to go on from a checkpoint of the same training, if there is one.
     :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
     :param allow_overlap: Whether splits may share triples.
-    :returns: The report.
+    :param make_encoder: Makes what turns names and texts into vectors, called only where there are any; without it
+        there is no text expert.
+    :returns: The report; its notes say what each expert and each kind of gate reached on validation.
     """
     config = config or CompletionConfig()
     graph = read_folder(
@@ -78,7 +93,10 @@ def train_folder(
     checkpoint = out / "checkpoint"
     if not resume and checkpoint.is_dir():
         shutil.rmtree(checkpoint)
-    fit = _Fitting(checkpoint=checkpoint, resume=resume, metadata={})
+    if out.exists() and not out.is_dir():
+        raise CompletionError(f"{out} is a file. Name a folder for the model.")
+    features = _folder_features(graph, folder, out, config=config, make_encoder=make_encoder)
+    fit = _Fitting(checkpoint=checkpoint, resume=resume, metadata={}, features=features)
     report = _train(graph, out, config=config, seed=seed, on_progress=on_progress, how=fit)
     shutil.rmtree(checkpoint, ignore_errors=True)
     return report
@@ -113,6 +131,7 @@ def evaluate_folder(
     filter_only: Sequence[str] | None = None,
     allow_overlap: bool = False,
     baselines: bool = True,
+    ablation: bool = True,
 ) -> dict[str, object]:
     """Rank a split with a trained model, and beside it with what needs no training; the look goes into the log.
 
@@ -122,19 +141,29 @@ def evaluate_folder(
     :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
     :param allow_overlap: Whether splits may share triples.
     :param baselines: Whether to rank with rules of length 1 and with relation frequencies too.
+    :param ablation: Whether to rank with parts of the mixture too; their gates are fitted on validation anew.
     :returns: Fractions: ``mrr``, ``hits@1``, ``hits@3``, ``hits@10``; the same in ``head``, ``tail`` and ``unseen``;
-        ``n`` triples, ``params``, ``seconds``, ``split``, ``graph``, ``protocol``, and ``baselines`` by name.
+        ``n`` triples, ``params`` (``constant``, ``per_entity`` and ``total``), ``seconds``, ``split``, ``graph``,
+        ``protocol``, ``baselines`` by name, ``gate`` (its kind), and ``ablation``: each expert alone, and all but each.
     """
     predictor = open_folder(model_dir, folder, filter_only=filter_only, allow_overlap=allow_overlap)
-    graph, model = predictor.graph, predictor.saved.model
+    graph, scorer = predictor.graph, predictor.scorer
     triples = graph.split(split)
     known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
-    result = evaluate(model, graph, triples=triples, known=known).to_mapping()
+    result = evaluate(scorer, graph, triples=triples, known=known).to_mapping()
     result |= {
         "graph": graph.name,
         "split": split,
+        "params": _parameters(scorer),
         "protocol": "all entities, filtered by all known triples, both directions, realistic ties, unseen included",
     }
+    if ablation and isinstance(scorer, ExpertMixture):
+        arms = ablation_arms(scorer, graph, config=predictor.saved.config, seed=_seed(predictor.saved), known=known)
+        result["ablation"] = {
+            name: evaluate(arm, graph, triples=triples, known=known).to_mapping() | {"params": _parameters(arm)}
+            for name, arm in arms.items()
+        }
+        result["gate"] = scorer.gate.kind
     if baselines:
         scorers = {"rules-1": RuleScorer(graph), "frequency": FrequencyScorer(graph)}
         result["baselines"] = {
@@ -142,6 +171,38 @@ def evaluate_folder(
         }
     log_evaluation(model_dir, result, split=split, settings=log_settings(predictor.saved), command="eval")
     return result
+
+
+def _seed(saved: SavedModel) -> int:
+    seed = saved.metadata.get("seed")
+    return seed if isinstance(seed, int) else 0
+
+
+def _parameters(scorer: ExpertMixture | ComplExModel) -> dict[str, int]:
+    return {
+        "constant": scorer.n_constant_parameters,
+        "per_entity": scorer.n_entity_parameters,
+        "total": scorer.n_parameters,
+    }
+
+
+def _folder_features(
+    graph: TripleSet,
+    folder: Path,
+    out: Path,
+    *,
+    config: CompletionConfig,
+    make_encoder: Callable[[], PassageEncoder] | None,
+) -> dict[str, FeatureMatrix]:
+    """Make the vectors that the wanted experts need and the folder has."""
+    found: dict[str, FeatureMatrix | None] = {}
+    if "text" in config.experts and make_encoder is not None and has_texts(graph):
+        found["text"] = text_features(graph, make_encoder(), blocks=config.text_blocks, cache=out)
+    if "image" in config.experts:
+        found["image"] = image_features(graph, folder)
+    if "numbers" in config.experts:
+        found["numbers"] = number_features(graph, folder)
+    return {name: matrix for name, matrix in found.items() if matrix is not None}
 
 
 def train_store(
@@ -153,6 +214,7 @@ def train_store(
     on_progress: ProgressCallback | None = None,
     name: str = "workspace",
     incremental: bool = False,
+    make_encoder: Callable[[], PassageEncoder] | None = None,
 ) -> TrainReport:
     """Train on a workspace's own graph and write a model folder that remembers the record's version.
 
@@ -165,10 +227,11 @@ def train_store(
     :param on_progress: Called after each epoch.
     :param name: What the graph is called in messages.
     :param incremental: Begin with the tables of the model in ``out_dir``, where there is one that fits.
+    :param make_encoder: Makes the encoder of the text expert; without it, or without validation, there is none.
     :returns: The report.
     """
     read = _read_store(store, config=config, seed=seed, name=name)
-    return _train_read(read, out_dir, seed, on_progress, incremental=incremental)
+    return _train_read(read, out_dir, seed, on_progress, make_encoder=make_encoder, incremental=incremental)
 
 
 def open_store(
@@ -180,6 +243,7 @@ def open_store(
     on_progress: ProgressCallback | None = None,
     name: str = "workspace",
     incremental: bool = False,
+    make_encoder: Callable[[], PassageEncoder] | None = None,
 ) -> LinkPredictor:
     """Load the model of a workspace's graph, training it first if the record has changed since, or if there is none.
 
@@ -190,12 +254,14 @@ def open_store(
     :param on_progress: Called after each epoch, if it trains.
     :param name: What the graph is called in messages.
     :param incremental: If it trains, begin with the tables of the model in ``out_dir``, where there is one that fits.
+    :param make_encoder: Makes the encoder of the text expert, if it trains; without it, or without validation, there is
+        none.
     :returns: A predictor whose links carry the chunk ids that support them.
     """
     read = _read_store(store, config=config, seed=seed, name=name)
     saved = _cached(out_dir, read, seed=seed)
     if saved is None:
-        _train_read(read, out_dir, seed, on_progress, incremental=incremental)
+        _train_read(read, out_dir, seed, on_progress, make_encoder=make_encoder, incremental=incremental)
         saved = load_model(out_dir)
     return LinkPredictor(saved, read.graph, support=SupportIndex(store))
 
@@ -235,11 +301,25 @@ def _cached(out_dir: Path, read: _StoreRead, *, seed: int) -> SavedModel | None:
 
 
 def _train_read(
-    read: _StoreRead, out_dir: Path, seed: int, on_progress: ProgressCallback | None, *, incremental: bool
+    read: _StoreRead,
+    out_dir: Path,
+    seed: int,
+    on_progress: ProgressCallback | None,
+    *,
+    make_encoder: Callable[[], PassageEncoder] | None,
+    incremental: bool,
 ) -> TrainReport:
+    features = {}
+    if make_encoder is not None and "text" in read.config.experts and len(read.graph.valid) and has_texts(read.graph):
+        matrix = text_features(read.graph, make_encoder(), blocks=read.config.text_blocks, cache=out_dir)
+        features = {} if matrix is None else {"text": matrix}
     begun = begin_with(out_dir, read.graph, config=read.config, seed=seed) if incremental else None
     kept = {} if begun is None else {"warm_start": begun.to_mapping()}
-    how = _Fitting(metadata={"record_version": read.version, **kept}, initial=None if begun is None else begun.model)
+    how = _Fitting(
+        metadata={"record_version": read.version, **kept},
+        initial=None if begun is None else begun.model,
+        features=features,
+    )
     return _train(read.graph, out_dir, config=read.config, seed=seed, on_progress=on_progress, how=how)
 
 
@@ -251,6 +331,7 @@ class _Fitting:
     checkpoint: Path | None = None
     resume: bool = False
     initial: ComplExModel | None = None
+    features: Mapping[str, FeatureMatrix] = field(default_factory=dict)
 
 
 def _train(
@@ -267,29 +348,35 @@ def _train(
         _LOG.info("%s: %s", graph.name, note)
     if out.exists() and not out.is_dir():
         raise CompletionError(f"{out} is a file. Name a folder for the model.")
-    fit = train_complex(
+    trained = train_experts(
         graph,
         config=config,
         seed=seed,
+        features=how.features,
         checkpoint=how.checkpoint,
         resume=how.resume,
         on_progress=on_progress,
         initial=how.initial,
     )
+    reached = trained.parts.validation
+    best_epoch = 0 if trained.fit is None else trained.fit.best_epoch
+    notes = [*graph.notes, *(f"validation MRR, {name}: {mrr:.4f}" for name, mrr in reached.items())]
+    notes.append(f"gate: {trained.parts.gate.kind} over {', '.join(trained.parts.gate.experts)}")
     save_model(
         out,
-        fit.model,
+        trained.model,
         graph,
-        config=fit.config,
+        config=trained.config,
         metadata={
             **how.metadata,
             "seed": seed,
-            "best_epoch": fit.best_epoch,
-            "best_valid_mrr": fit.best_valid_mrr,
+            "best_epoch": best_epoch,
+            "best_valid_mrr": reached.get("chosen"),
             "n_valid": len(graph.valid),
             "notes": list(graph.notes),
             "counts": dict(graph.counts),
         },
+        parts=trained.parts,
     )
     return TrainReport(
         model_dir=out,
@@ -297,11 +384,11 @@ def _train(
         n_relations=graph.n_relations,
         n_train=len(graph.train),
         n_valid=len(graph.valid),
-        n_parameters=fit.model.n_parameters,
-        best_epoch=fit.best_epoch,
-        best_valid_mrr=fit.best_valid_mrr,
+        n_parameters=trained.mixture.n_parameters,
+        best_epoch=best_epoch,
+        best_valid_mrr=reached.get("chosen"),
         seconds=time.perf_counter() - start,
-        config=fit.config,
-        history=fit.history,
-        notes=graph.notes,
+        config=trained.config,
+        history=trained.history,
+        notes=tuple(notes),
     )

@@ -15,21 +15,27 @@ from kg.errors import CompletionError
 
 if TYPE_CHECKING:
     from generation.completion.complex_n3 import ComplExModel
+    from generation.completion.parts import ExpertParts
 
 __all__ = ["SavedModel", "check_same_graph"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedModel:
-    """A model with the vocabulary that its rows stand for. ``metadata`` is what ``config.json`` holds besides."""
+    """A model with the vocabulary that its rows stand for. ``metadata`` is what ``config.json`` holds besides.
 
-    model: ComplExModel
+    ``model`` is the structural expert, ``None`` where it was not trained; ``parts`` are the other experts and the gate,
+    ``None`` in a folder of the structural expert alone, as older versions wrote it.
+    """
+
+    model: ComplExModel | None
     config: CompletionConfig
     entity_ids: tuple[str, ...]
     entity_names: tuple[str, ...]
     relation_ids: tuple[str, ...]
     relation_names: tuple[str, ...]
     metadata: Mapping[str, object] = field(default_factory=dict)
+    parts: ExpertParts | None = None
 
 
 def check_same_graph(saved: SavedModel, graph: TripleSet) -> None:

@@ -34,10 +34,20 @@ from generation.completion.progress import EpochProgress, ProgressCallback
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
-__all__ = ["Fit", "train_complex"]
+__all__ = ["Fit", "choose_device", "choose_half", "threads_set_to", "train_complex", "validation_part"]
 
 _LOG = logging.getLogger(__name__)
 _LARGE_TABLE = 2_000_000
+_RUN_SETTINGS = (
+    "max_epochs",
+    "patience",
+    "threads",
+    "device",
+    "experts",
+    "text_blocks",
+    "modality_dropout",
+    "softmax_bytes",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +96,7 @@ def train_complex(
     if not len(triples.train):
         raise CompletionError(f"{triples.name}: there are no train triples, so nothing can be learnt.")
     config = config.resolve(n_entities=triples.n_entities, n_train=len(triples.train))
-    with _threads(config.threads):
+    with threads_set_to(config.threads):
         training = _Training(triples, config, seed, checkpoint)
         if initial is not None:
             training._set_tables(initial.entities_NW, initial.relations_RW)
@@ -94,7 +104,8 @@ def train_complex(
 
 
 @contextmanager
-def _threads(n_threads: int | None) -> Iterator[None]:
+def threads_set_to(n_threads: int | None) -> Iterator[None]:
+    """Let torch use so many threads inside the block; ``None`` changes nothing."""
     before = torch.get_num_threads()
     if n_threads is not None:
         torch.set_num_threads(n_threads)
@@ -104,7 +115,13 @@ def _threads(n_threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _choose_device(wanted: str) -> str:
+def choose_device(wanted: str) -> str:
+    """Return the device to train on.
+
+    :param wanted: A device of torch, or ``auto``.
+    :returns: The device; for ``auto`` a GPU where there is one.
+    :raises CompletionError: If it cannot be used.
+    """
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -114,15 +131,38 @@ def _choose_device(wanted: str) -> str:
     return wanted
 
 
-def _choose_half(config: CompletionConfig, *, device: str, n_values: int) -> bool:
+def choose_half(config: CompletionConfig, *, device: str, n_values: int) -> bool:
+    """Say whether large products run in bfloat16.
+
+    :param config: Settings; ``precision`` counts.
+    :param device: Where it trains.
+    :param n_values: Numbers of the entity table; small ones gain nothing.
+    :returns: The answer; for ``auto`` it is yes where the table is large and the processor multiplies bfloat16 (AMX,
+        AVX-512 BF16, or a GPU).
+    """
     if config.precision != "auto":
         return config.precision == "bfloat16"
     if n_values < _LARGE_TABLE:
         return False
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported())
-    multiplies_half = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(multiplies_half is not None and multiplies_half())
+    asked = (getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in ("amx_tile", "avx512_bf16"))
+    return any(ask is not None and ask() for ask in asked)
+
+
+def validation_part(triples: TripleSet, config: CompletionConfig, seed: int) -> NDArray[np.int64]:
+    """Return the validation triples, or as many of them as the settings allow, the same for the same seed.
+
+    :param triples: The graph.
+    :param config: Settings; ``validation_limit`` counts.
+    :param seed: Seed of the choice.
+    :returns: Triples. *Shape:* ``(M, 3)``.
+    """
+    valid = triples.valid
+    if len(valid) <= config.validation_limit:
+        return valid
+    chosen = np.random.default_rng([seed, 0x7A]).permutation(len(valid))[: config.validation_limit]
+    return valid[np.sort(chosen)]
 
 
 class _Training:
@@ -131,8 +171,8 @@ class _Training:
     def __init__(self, triples: TripleSet, config: CompletionConfig, seed: int, checkpoint: Path | None) -> None:
         rank = config.rank or 1
         self.triples, self.config, self.seed, self.checkpoint = triples, config, seed, checkpoint
-        self.device = _choose_device(config.device)
-        self.half = _choose_half(config, device=self.device, n_values=triples.n_entities * 2 * rank)
+        self.device = choose_device(config.device)
+        self.half = choose_half(config, device=self.device, n_values=triples.n_entities * 2 * rank)
         self.model = ComplExModel.fresh(
             n_entities=triples.n_entities,
             n_relations=triples.n_relations,
@@ -145,19 +185,14 @@ class _Training:
             [self.model.entities_NW, self.model.relations_RW], lr=config.learning_rate, fused=self.device == "cpu"
         )
         n_batch = min(config.batch_size or 1, 2 * len(triples.train))
-        self.softmax = FullSoftmax(self.model.entities_NW, n_batch=n_batch, half=self.half)
+        self.softmax = FullSoftmax(
+            self.model.entities_NW, n_batch=n_batch, half=self.half, chunk_bytes=config.softmax_bytes
+        )
         self.examples = torch.from_numpy(with_inverses(triples.train, triples.n_relations)).to(self.device)
-        self.validation = self._validation_part()
+        self.validation = validation_part(triples, config, seed)
         self.known = KnownEnds.build(triples.known(), n_relations=triples.n_relations)
         self.best: tuple[Tensor, Tensor] | None = None
         self.state = _State()
-
-    def _validation_part(self) -> NDArray[np.int64]:
-        valid = self.triples.valid
-        if len(valid) <= self.config.validation_limit:
-            return valid
-        chosen = np.random.default_rng([self.seed, 0x7A]).permutation(len(valid))[: self.config.validation_limit]
-        return valid[np.sort(chosen)]
 
     def run(self, *, resume: bool, on_progress: ProgressCallback | None) -> Fit:
         if resume and self.checkpoint is not None and (self.checkpoint / "state.json").is_file():
@@ -202,7 +237,7 @@ class _Training:
                 self.examples[indices],
                 softmax=self.softmax,
                 regularisation=self.config.regularisation or 0.0,
-                relation_weight=self.config.relation_weight,
+                relation_weight=self.config.relation_weight or 0.0,
             )
             if not math.isfinite(loss.total):
                 raise CompletionError(
@@ -233,8 +268,9 @@ class _Training:
 
     def _identity(self) -> dict[str, object]:
         settings = self.config.to_mapping()
-        for name in ("max_epochs", "patience", "threads", "device"):
-            settings.pop(name)
+        for name in tuple(settings):
+            if name in _RUN_SETTINGS or name.startswith("feature_"):
+                settings.pop(name)
         return {"train": self.triples.train_fingerprint, "seed": self.seed, "config": settings, "half": self.half}
 
     def _save(self, folder: Path) -> None:

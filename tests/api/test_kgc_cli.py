@@ -146,6 +146,25 @@ def test_a_recipe_that_is_not_understood_is_refused(folder, recipe, tmp_path, te
     assert not (tmp_path / "model").exists()
 
 
+def test_the_experts_to_train_are_chosen_in_the_recipe_and_each_ones_part_is_shown(folder, tmp_path):
+    recipe = tmp_path / "two.yaml"
+    recipe.write_text(RECIPE + "experts: [rules, structure]\n")
+    trained = json.loads(mmkg("train", folder, "--out", tmp_path / "model", "--recipe", recipe, "--json"))
+    result = json.loads(mmkg("eval", tmp_path / "model", folder, "--json"))
+
+    assert trained["config"]["experts"] == ["rules", "structure"]
+    assert any(note.startswith("validation MRR, rules: ") for note in trained["notes"])
+    assert set(result["ablation"]) == {"structure", "rules"}
+    assert result["params"]["total"] == result["params"]["constant"] + result["params"]["per_entity"]
+    assert "ablation" not in json.loads(mmkg("eval", tmp_path / "model", folder, "--no-ablation", "--json"))
+    assert "per entity" in mmkg("eval", tmp_path / "model", folder)
+
+    recipe.write_text("experts: [oracle]\n")
+    assert "completion.experts: got ['oracle']" in refused(
+        "train", folder, "--out", tmp_path / "other", "--recipe", recipe
+    )
+
+
 def test_mistakes_are_named(folder, recipe, tmp_path):
     train = ("train", folder, "--out", tmp_path / "model", "--recipe")
     assert "gone.yaml" in refused(*train, tmp_path / "gone.yaml")

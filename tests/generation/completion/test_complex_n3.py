@@ -78,6 +78,24 @@ def test_full_softmax_agrees_with_cross_entropy_to_its_precision(half, tolerance
     torch.testing.assert_close(query_gradient, queries.grad, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_a_softmax_taken_in_parts_gives_what_it_gives_at_once(half):
+    generator = torch.Generator().manual_seed(4)
+    entities, queries = torch.randn(50, 8, generator=generator), torch.randn(7, 8, generator=generator)
+    targets = torch.tensor([0, 7, 49, 7, 3, 11, 2])
+    whole, parts = torch.empty(50, 8), torch.empty(50, 8)
+
+    at_once = FullSoftmax(entities, n_batch=7, half=half)(queries, targets, gradient_NW=whole)
+    small = FullSoftmax(entities, n_batch=7, half=half, chunk_bytes=3 * 50 * (2 if half else 4))
+    in_parts = small(queries, targets, gradient_NW=parts)
+
+    assert small.weights_BN.shape == (3, 50)
+    tolerance = 2e-2 if half else 1e-5
+    assert in_parts[0] == pytest.approx(at_once[0], rel=tolerance)
+    torch.testing.assert_close(parts, whole, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(in_parts[1], at_once[1], rtol=tolerance, atol=tolerance)
+
+
 def test_inverses_swap_the_ends_and_shift_the_relation():
     rows = with_inverses(np.array([[4, 1, 2]]), 3)
 

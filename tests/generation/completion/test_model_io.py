@@ -1,11 +1,19 @@
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from generation.completion.calibration import Calibration
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import CompletionConfig
+from generation.completion.experts.feature_model import FeatureMap
+from generation.completion.experts.features import FeatureMatrix
+from generation.completion.gate import Gate
 from generation.completion.model_io import load_model, save_model
+from generation.completion.parts import ExpertParts
+from generation.completion.paths import PathRule
 from generation.completion.saved import check_same_graph
 from kg.errors import CompletionError
 from tests.generation.completion.helpers import graph_of
@@ -99,4 +107,66 @@ def test_tables_with_values_that_are_not_finite_are_refused(tmp_path):
     save_model(tmp_path, model, _GRAPH, config=CompletionConfig(), metadata={})
 
     with pytest.raises(CompletionError, match="not finite"):
+        load_model(tmp_path)
+
+
+def test_a_folder_of_the_first_format_still_loads_as_the_structural_expert_alone(tmp_path):
+    model = _save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for name in ("experts", "softmax_bytes", "feature_rank", "text_blocks"):
+        del config["config"][name]
+    del config["parts"]
+    (tmp_path / "config.json").write_text(json.dumps({**config, "version": 1}))
+
+    saved = load_model(tmp_path)
+
+    assert torch.equal(saved.model.entities_NW, model.entities_NW)
+    assert saved.parts is None
+
+
+def _parts():
+    matrix = FeatureMatrix(
+        values_ND=np.eye(3, 2, dtype=np.float32), has_NK=np.ones((3, 1), dtype=np.bool_), blocks=(("name", 2),)
+    )
+    return ExpertParts(
+        gate=Gate.fresh(("structure", "rules", "text"), ("unseen", "rare"), n_relations=2),
+        rules=(PathRule(body=(0,), head=1, support=2, n_body=3), PathRule(body=(3, 0), head=2, support=4, n_body=9)),
+        maps={"text": FeatureMap((("name", 2),), n_relations=2, rank=2, hidden=3)},
+        features={"text": matrix},
+        calibration=Calibration(slope=0.5, offset=-1.0, n=100, n_right=10),
+        validation={"structure": 0.25, "chosen": 0.5},
+    )
+
+
+def test_experts_and_gate_come_back_the_same(tmp_path):
+    parts = _parts()
+    model = ComplExModel.fresh(n_entities=3, n_relations=2, rank=2, init_scale=0.1, seed=0)
+    save_model(tmp_path, model, _GRAPH, config=CompletionConfig(rank=2), metadata={}, parts=parts)
+
+    back = load_model(tmp_path).parts
+
+    assert (back.rules, back.calibration, back.validation) == (parts.rules, parts.calibration, parts.validation)
+    assert (back.gate.experts, back.gate.traits, back.gate.kind) == (parts.gate.experts, parts.gate.traits, "global")
+    assert torch.equal(back.gate.anchor_FK, parts.gate.anchor_FK)
+    assert back.features["text"].digest == parts.features["text"].digest
+    for name, table in parts.maps["text"].state_dict().items():
+        assert torch.equal(back.maps["text"].state_dict()[name], table)
+
+
+def test_experts_that_are_damaged_or_of_another_vocabulary_are_refused(tmp_path):
+    for damage, message in (
+        ({"rules": (PathRule(body=(9,), head=1, support=2, n_body=3),)}, "a rule names a relation outside"),
+        ({"gate": Gate.fresh(("text",), ("unseen", "rare"), n_relations=5)}, "the gate has shape"),
+        ({"maps": {"text": FeatureMap((("name", 2),), n_relations=7, rank=2, hidden=3)}}, "of another vocabulary"),
+    ):
+        save_model(tmp_path, None, _GRAPH, config=CompletionConfig(), metadata={}, parts=replace(_parts(), **damage))
+        with pytest.raises(CompletionError, match=message):
+            load_model(tmp_path)
+    broken = _parts()
+    broken.gate.base_K[0] = float("nan")
+    save_model(tmp_path, None, _GRAPH, config=CompletionConfig(), metadata={}, parts=broken)
+    with pytest.raises(CompletionError, match="gate table base_K holds values that are not finite"):
+        load_model(tmp_path)
+    next(tmp_path.glob("experts-*")).write_bytes(b"torn")
+    with pytest.raises(CompletionError, match="cannot be read"):
         load_model(tmp_path)

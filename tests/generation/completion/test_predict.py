@@ -6,6 +6,7 @@ from generation.completion.config import CompletionConfig
 from generation.completion.model_io import load_model, save_model
 from generation.completion.names import NameIndex
 from generation.completion.predict import LinkPredictor
+from generation.completion.training import train_experts
 from kg.errors import CompletionError
 from kg.types import Origin
 from tests.generation.completion.helpers import graph_of
@@ -111,3 +112,35 @@ def test_equal_scores_are_ordered_by_entity_id_even_at_the_cut(predictor):
 
     assert [link.tail_id for link in links] == ["e0", "e1"]
     assert links[0].probability == pytest.approx(1 / 6)
+
+
+def test_a_link_that_a_rule_leads_to_shows_the_rule_its_support_and_the_path(tmp_path):
+    graph = graph_of(
+        [(0, 0, 3), (1, 0, 4), (2, 0, 4), (3, 1, 5), (4, 1, 6), (0, 2, 5), (1, 2, 6)],
+        n_entities=7,
+        entity_names=("Ada", "Bob", "Cyd", "York", "Oslo", "England", "Norway"),
+        relation_names=("born in", "part of", "citizen of"),
+    )
+    trained = train_experts(graph, config=CompletionConfig(rank=2, max_epochs=1, threads=1), seed=0)
+    save_model(tmp_path, trained.model, graph, config=trained.config, metadata={}, parts=trained.parts)
+    predictor = LinkPredictor(load_model(tmp_path), graph)
+
+    links = {link.tail: link for link in predictor.predict(head="Cyd", relation="citizen of", k=6)}
+    heads = {link.head: link for link in predictor.predict(tail="Norway", relation="citizen of", k=6)}
+
+    (evidence,) = links["Norway"].rules
+    assert evidence.text == "born in(x, z), part of(z, y) → citizen of(x, y)"
+    assert (evidence.support, evidence.n_body, evidence.confidence) == (2, 3, pytest.approx(2 / 8))
+    steps = [(step.head, step.relation, step.tail) for step in evidence.path]
+    assert steps == [("Cyd", "born in", "Oslo"), ("Oslo", "part of", "Norway")]
+    assert links["England"].rules == ()
+    assert heads["Cyd"].rules[0].text == "part of(z, x), born in(y, z) → citizen of(y, x)"
+    assert not links["Norway"].calibrated  # no validation, no calibration
+    assert {share.expert: share.weight for share in links["Norway"].contributions}["structure"] == 1.0
+
+
+def test_scores_that_are_not_finite_are_refused(predictor):
+    predictor.saved.model.relations_RW[0] = float("nan")
+
+    with pytest.raises(CompletionError, match="not finite numbers"):
+        predictor.predict(head="Bob", relation="born in")

@@ -5,6 +5,7 @@ import pytest
 from generation.completion.config import CompletionConfig
 from generation.completion.runs import evaluate_folder, open_folder, train_folder
 from kg.errors import CompletionError
+from tests.generation.completion.test_features import LetterEncoder
 
 _CONFIG = CompletionConfig(rank=8, max_epochs=4, threads=1)
 
@@ -29,15 +30,42 @@ def test_a_folder_is_trained_and_evaluated_with_its_baselines_beside_it(folder, 
     assert seen == [1, 2, 3, 4]
     assert report.n_train + report.n_valid == 54
     assert report.n_valid == 3  # 5 % of train, carved
-    assert report.n_parameters == (30 + 2 * 2) * 2 * 8
+    assert result["params"]["per_entity"] == 30 * 2 * 8
+    n_rules = len(open_folder(tmp_path / "model", folder).saved.parts.rules)
+    assert result["params"]["constant"] == 2 * 2 * 2 * 8 + n_rules  # relation rows; this gate has learnt nothing
     assert not (tmp_path / "model" / "checkpoint").exists()
     assert json.loads(json.dumps(report.to_mapping()))["valid"] == 3
     assert result["n"] == 6
-    assert result["params"] == report.n_parameters
+    assert result["params"]["total"] == report.n_parameters
+    assert result["gate"] == "single"  # three validation triples cannot say how to weigh experts
+    assert set(result["ablation"]) == {"structure", "rules"}
     assert set(result["baselines"]) == {"rules-1", "frequency"}
     assert 0.0 < result["mrr"] <= 1.0
     assert result["hits@1"] <= result["hits@3"] <= result["hits@10"]
     assert json.loads(json.dumps(result)) == result
+
+
+def test_names_and_vectors_of_a_folder_become_experts_and_are_encoded_once(folder, tmp_path):
+    (folder / "entities.tsv").write_text("".join(f"e{i}\tstation {'abc'[i % 3]}\n" for i in range(30)))
+    (folder / "numbers.tsv").write_text("".join(f"e{i}\tplace\t{i}\n" for i in range(30)))
+    config = CompletionConfig(rank=8, max_epochs=2, feature_epochs=2, feature_rank=4, threads=1)
+    encoders = []
+
+    def make_encoder():
+        encoders.append(LetterEncoder())
+        return encoders[-1]
+
+    report = train_folder(folder, tmp_path / "model", config=config, make_encoder=make_encoder)
+    train_folder(folder, tmp_path / "model", config=config, make_encoder=make_encoder)
+    result = evaluate_folder(tmp_path / "model", folder)
+
+    assert [(p.expert, p.epoch) for p in report.history] == [
+        (expert, epoch) for expert in ("structure", "text", "numbers") for epoch in (1, 2)
+    ]
+    assert [encoder.n_encoded for encoder in encoders] == [3, 0]  # three different names; then the cache
+    assert set(result["ablation"]) == {"structure", "rules", "text", "numbers"}
+    assert result["ablation"]["text"]["params"]["per_entity"] == 0
+    assert result["ablation"]["structure"]["params"]["per_entity"] == 30 * 2 * 8
 
 
 def test_a_carved_validation_split_is_the_same_at_evaluation(folder, tmp_path):

@@ -151,12 +151,52 @@ def test_open_settings_follow_the_size_of_the_graph():
     assert (fixed.rank, fixed.regularisation) == (7, 0.0)
 
 
+def test_relation_prediction_and_the_rank_follow_degree_and_size_alone():
+    sparse = CompletionConfig().resolve(n_entities=15_000, n_train=34_000)
+    dense = CompletionConfig().resolve(n_entities=14_500, n_train=272_000)
+    huge = CompletionConfig().resolve(n_entities=1_000_000, n_train=3_000_000)
+
+    assert (sparse.rank, sparse.relation_weight, sparse.regularisation) == (1_000, 0.0, 0.1)  # degree 4.5
+    assert (dense.rank, dense.relation_weight, dense.regularisation) == (1_000, 4.0, 0.05)  # degree 37.5
+    assert huge.rank == 100  # 2e8 numbers at most
+    assert CompletionConfig().resolve(n_entities=9_000, n_train=10_000).rank == 256
+
+
 def test_settings_survive_json_and_unknown_or_impossible_ones_are_refused():
     config = CompletionConfig(rank=3, regularisation=0.2)
 
     assert CompletionConfig.from_mapping(json.loads(json.dumps(config.to_mapping()))) == config
     with pytest.raises(ConfigError, match="unknown settings"):
         CompletionConfig.from_mapping({"ranks": 3})
-    for wrong in ({"rank": 0}, {"learning_rate": -1.0}, {"valid_fraction": 1.0}, {"precision": "int4"}, {"rank": "x"}):
+    for wrong in (
+        {"rank": 0},
+        {"learning_rate": -1.0},
+        {"valid_fraction": 1.0},
+        {"precision": "int4"},
+        {"rank": "x"},
+        {"experts": []},
+    ):
         with pytest.raises(ConfigError):
             CompletionConfig.from_mapping(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"experts": ["structure", "oracle"]}, "completion.experts: got .*oracle.*out of .*structure"),
+        ({"experts": ["text", "text"]}, "names each once"),
+        ({"experts": "text"}, "Give a list"),
+        ({"text_blocks": ["title"]}, "completion.text_blocks"),
+        ({"feature_hidden": -1}, "0 for a linear map"),
+        ({"modality_dropout": 1.0}, "below 1"),
+    ],
+)
+def test_experts_that_are_not_known_are_refused_with_those_that_are(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        CompletionConfig.from_mapping(wrong)
+
+
+def test_the_choice_of_experts_survives_json():
+    config = CompletionConfig(experts=("text", "rules"), text_blocks=("name",))
+
+    assert CompletionConfig.from_mapping(json.loads(json.dumps(config.to_mapping()))) == config

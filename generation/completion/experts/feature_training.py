@@ -1,0 +1,272 @@
+"""Train a feature expert: full softmax over all entities, early stopping on validation, an exact resume.
+
+Layer: ``generation``; imports torch. A checkpoint folder holds ``last-EPOCH.safetensors`` (parameters and Adam's
+moments), ``best-EPOCH.safetensors`` (parameters) and ``state.json``, written last. Everything random derives from
+``(seed, epoch)``, as in ``trainer``.
+
+While it trains, whole blocks of an entity are dropped (modality dropout), so that the map can do without each of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional
+
+from generation.completion.complex_n3 import multiply, with_inverses
+from generation.completion.config import CompletionConfig
+from generation.completion.evaluator import evaluate
+from generation.completion.experts.feature_model import FeatureExpert, FeatureMap
+from generation.completion.experts.features import FeatureMatrix
+from generation.completion.files import write_json_atomically, write_tensors_atomically
+from generation.completion.known import KnownEnds
+from generation.completion.progress import EpochProgress, ProgressCallback
+from generation.completion.trainer import choose_device, choose_half, threads_set_to, validation_part
+from generation.completion.triples import TripleSet
+from kg.errors import CompletionError
+
+__all__ = ["train_feature_expert"]
+
+
+@dataclass(slots=True, kw_only=True)
+class _State:
+    epoch: int = 0
+    best_epoch: int = 0
+    best_mrr: float | None = None
+    n_stale: int = 0
+    history: list[EpochProgress] = field(default_factory=list)
+
+
+def train_feature_expert(
+    name: str,
+    graph: TripleSet,
+    features: FeatureMatrix,
+    *,
+    config: CompletionConfig,
+    seed: int,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    on_progress: ProgressCallback | None = None,
+) -> FeatureExpert:
+    """Train on the train split and return the epoch that is best on validation.
+
+    :param name: What the expert is called.
+    :param graph: The graph; test triples are only left out of rankings.
+    :param features: The vectors of its entities.
+    :param config: Settings, resolved.
+    :param seed: Seed of everything random.
+    :param checkpoint: Folder for checkpoints, one an epoch; ``None`` writes none.
+    :param resume: Whether to go on from a checkpoint of the same training.
+    :param on_progress: Called after each epoch.
+    :returns: The expert.
+    :raises CompletionError: If the vectors are of another graph, the loss is not finite, or the checkpoint is of
+        another training.
+    """
+    if len(features.values_ND) != graph.n_entities:
+        raise CompletionError(
+            f"{name}: {len(features.values_ND)} vectors for {graph.n_entities} entities of {graph.name!r}. Make the "
+            "vectors from the same graph."
+        )
+    with threads_set_to(config.threads):
+        training = _FeatureTraining(name, graph, features, config, seed, checkpoint)
+        return training.run(resume=resume, on_progress=on_progress)
+
+
+class _FeatureTraining:
+    """The mutable state of one training."""
+
+    def __init__(
+        self,
+        name: str,
+        graph: TripleSet,
+        features: FeatureMatrix,
+        config: CompletionConfig,
+        seed: int,
+        checkpoint: Path | None,
+    ) -> None:
+        self.name, self.graph, self.features, self.config = name, graph, features, config
+        self.seed, self.checkpoint = seed, checkpoint
+        self.device = choose_device(config.device)
+        n_values = graph.n_entities * 2 * (config.feature_rank or 1)
+        self.half = choose_half(config, device=self.device, n_values=n_values)
+        self.model = FeatureMap(
+            features.blocks,
+            n_relations=graph.n_relations,
+            rank=config.feature_rank or 1,
+            hidden=config.feature_hidden or 0,
+            seed=seed,
+        ).to(self.device)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.feature_learning_rate)
+        self.values_ND = torch.from_numpy(features.values_ND).to(self.device)
+        self.examples = torch.from_numpy(with_inverses(graph.train, graph.n_relations)).to(self.device)
+        self.validation = validation_part(graph, config, seed)
+        self.known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+        self.best: dict[str, Tensor] | None = None
+        self.state = _State()
+
+    def run(self, *, resume: bool, on_progress: ProgressCallback | None) -> FeatureExpert:
+        if resume and self.checkpoint is not None and (self.checkpoint / "state.json").is_file():
+            self._restore(self.checkpoint)
+        config = self.config
+        while self.state.epoch < config.feature_epochs and self.state.n_stale < config.patience:
+            progress = self._epoch()
+            if self.checkpoint is not None:
+                self._save(self.checkpoint)
+            if on_progress is not None:
+                on_progress(progress)
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+        return FeatureExpert(self.name, self.model, self.features)
+
+    def _dropped(self, entities_C: Tensor | slice, generator: torch.Generator) -> Tensor:
+        """Return the vectors of some entities with single numbers and whole blocks dropped."""
+        values_CD = self.values_ND[entities_C]
+        shape = (len(values_CD), len(self.features.blocks))
+        if shape[1] > 1 and self.config.modality_dropout:
+            keeps_CK = torch.rand(shape, generator=generator) >= self.config.modality_dropout
+            keeps_CK[~keeps_CK.any(dim=1), 0] = True
+            widths = torch.tensor([size for _, size in self.features.blocks])
+            values_CD = values_CD * keeps_CK.repeat_interleave(widths, dim=1).to(self.device)
+        return functional.dropout(values_CD, self.config.feature_dropout)
+
+    def _candidates(self, batch_B3: Tensor, generator: torch.Generator) -> tuple[Tensor | slice, Tensor, Tensor, float]:
+        """Return the entities of a batch, the places of heads and tails among them, and the weight of the others.
+
+        All entities where they are few; else the batch's own and a random sample of the rest, each of which stands for
+        several: the logarithm of that number is added to its score.
+        """
+        heads_B, _, tails_B = batch_B3.unbind(1)
+        n_entities, most = self.graph.n_entities, self.config.feature_candidates
+        if n_entities <= most:
+            return slice(None), heads_B, tails_B, 0.0
+        own = torch.unique(torch.cat([heads_B, tails_B]))
+        drawn = torch.randint(n_entities, (most,), generator=generator).to(self.device)
+        rest = torch.unique(drawn[~torch.isin(drawn, own)])
+        places = torch.searchsorted(own, torch.cat([heads_B, tails_B]))
+        weight = math.log(max(1.0, (n_entities - len(own)) / max(1, len(rest))))
+        return torch.cat([own, rest]), places[: len(heads_B)], places[len(heads_B) :], weight
+
+    def _epoch(self) -> EpochProgress:
+        start = time.perf_counter()
+        epoch = self.state.epoch + 1
+        order = np.random.default_rng([self.seed, 0xFE, epoch]).permutation(len(self.examples))
+        generator = torch.Generator().manual_seed(int(np.random.default_rng([self.seed, 0xD0, epoch]).integers(2**62)))
+        n_batch = min(self.config.feature_batch_size, self.config.batch_size or 1)
+        total = 0.0
+        with torch.random.fork_rng(devices=[self.device] if self.device.startswith("cuda") else []):
+            torch.manual_seed(generator.initial_seed())
+            for indices in torch.split(torch.from_numpy(order).to(self.device), n_batch):
+                loss = self._step(self.examples[indices], generator)
+                if not math.isfinite(loss):
+                    raise CompletionError(
+                        f"{self.graph.name}: the loss of the {self.name} expert became {loss} in epoch {epoch}. Lower "
+                        f"completion.feature_learning_rate (now {self.config.feature_learning_rate:g})."
+                    )
+                total += loss * len(indices)
+        self.state.epoch = epoch
+        mrr = self._validate() if epoch % self.config.validate_every == 0 else None
+        progress = EpochProgress(
+            epoch=epoch,
+            loss=total / len(self.examples),
+            valid_mrr=mrr,
+            seconds=time.perf_counter() - start,
+            expert=self.name,
+        )
+        self.state.history.append(progress)
+        return progress
+
+    def _step(self, batch_B3: Tensor, generator: torch.Generator) -> float:
+        entities_C, heads_B, tails_B, weight = self._candidates(batch_B3, generator)
+        features_CD = self._dropped(entities_C, generator)
+        with torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=self.half):
+            rows_CW = self.model.rows(features_CD, dropout=self.config.feature_dropout)
+            queries_BW = multiply(rows_CW[heads_B], self.model.relations_RW[batch_B3[:, 1]])
+            queries_BW = functional.dropout(queries_BW, self.config.feature_dropout)
+            scores_BC = (queries_BW @ rows_CW.T).float()
+        if weight:
+            n_own = len(torch.unique(torch.cat([heads_B, tails_B])))
+            scores_BC = torch.cat([scores_BC[:, :n_own], scores_BC[:, n_own:] + weight], dim=1)
+        loss = functional.cross_entropy(scores_BC, tails_B)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        return float(loss.detach())
+
+    def _validate(self) -> float | None:
+        if not len(self.validation):
+            return None
+        expert = FeatureExpert(self.name, self.model, self.features)
+        mrr = evaluate(expert, self.graph, triples=self.validation, known=self.known).mrr
+        if self.state.best_mrr is None or mrr > self.state.best_mrr:
+            self.state.best_mrr, self.state.best_epoch, self.state.n_stale = mrr, self.state.epoch, 0
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        else:
+            self.state.n_stale += 1
+        return mrr
+
+    def _identity(self) -> dict[str, object]:
+        settings = self.config.to_mapping()
+        for name in ("max_epochs", "feature_epochs", "patience", "threads", "device", "experts"):
+            settings.pop(name)
+        return {
+            "expert": self.name,
+            "train": self.graph.train_fingerprint,
+            "seed": self.seed,
+            "config": settings,
+            "features": self.features.digest,
+            "half": self.half,
+        }
+
+    def _save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        last = f"last-{self.state.epoch}.safetensors"
+        tensors = dict(self.model.state_dict())
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimiser.state[parameter].items():
+                tensors[f"{name}/{key}"] = torch.as_tensor(value)
+        write_tensors_atomically(folder / last, tensors)
+        best = ""
+        if self.best is not None:
+            best = f"best-{self.state.best_epoch}.safetensors"
+            if not (folder / best).is_file():
+                write_tensors_atomically(folder / best, self.best)
+        write_json_atomically(
+            folder / "state.json",
+            {"identity": self._identity(), "last": last, "best": best, "state": asdict(self.state)},
+        )
+        for path in folder.glob("*.safetensors"):
+            if path.name not in (last, best):
+                path.unlink()
+
+    def _restore(self, folder: Path) -> None:
+        try:
+            saved = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            if saved["identity"] != json.loads(json.dumps(self._identity())):
+                raise CompletionError(
+                    f"{folder}: the checkpoint is of another graph, seed, vectors or settings. Delete the folder, or "
+                    "train with the same ones, to go on."
+                )
+            tensors = load_file(folder / saved["last"], device=self.device)
+            self.best = load_file(folder / saved["best"], device=self.device) if saved["best"] else None
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise CompletionError(
+                f"{folder}: the checkpoint cannot be read ({error}). Delete it to start anew."
+            ) from error
+        self.model.load_state_dict({name: tensors[name] for name in self.model.state_dict()})
+        for name, parameter in self.model.named_parameters():
+            self.optimiser.state[parameter] = {
+                key: tensors[f"{name}/{key}"].cpu() if key == "step" else tensors[f"{name}/{key}"]
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        state = saved["state"]
+        history = [EpochProgress(**row) for row in state.pop("history")]
+        self.state = _State(**state, history=history)

@@ -1,0 +1,189 @@
+"""The rule expert: scores an entity by the rules that lead to it, and names them with the paths that ground them.
+
+Layer: ``generation``; NumPy only. Frequency of the relation's ends breaks ties and covers what no rule reaches.
+
+Shape suffixes: B questions, N entities, P paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generation.completion.paths import PESSIMISM, Adjacency, PathRule, mine_path_rules, rules_by_head
+from generation.completion.rules import FrequencyScorer
+from generation.completion.triples import TripleSet
+from kg.errors import CompletionError
+
+__all__ = ["Grounding", "RuleExpert"]
+
+_TIE_WEIGHT = 1e-3
+_FLOOR = 1e-7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grounding:
+    """A rule that leads from a question's anchor to an entity, with the entities of one path, both ends included."""
+
+    rule: PathRule
+    entities: tuple[int, ...]
+
+
+class RuleExpert:
+    """Scores by rules of length 1 and 2.
+
+    :param graph: The graph; only train is read.
+    :param rules: Rules to use; ``None`` mines them.
+    :param combine: ``noisy_or`` of the confidences of the rules that lead to an entity, each rule once, or ``max``.
+    :raises CompletionError: If ``combine`` is neither.
+    """
+
+    name = "rules"
+
+    def __init__(self, graph: TripleSet, *, rules: Sequence[PathRule] | None = None, combine: str = "noisy_or") -> None:
+        if combine not in ("noisy_or", "max"):
+            raise CompletionError(f"combine: got {combine!r}. Use noisy_or or max.")
+        self.n_entities, self.n_relations, self.combine = graph.n_entities, graph.n_relations, combine
+        self._adjacency = Adjacency(graph)
+        self._frequency = FrequencyScorer(graph)
+        self.rules = tuple(mine_path_rules(graph, adjacency=self._adjacency) if rules is None else rules)
+        self._by_head = rules_by_head(self.rules)
+
+    @property
+    def n_constant_parameters(self) -> int:
+        """Count the numbers that do not grow with the entities: one confidence a rule."""
+        return len(self.rules)
+
+    @property
+    def n_entity_parameters(self) -> int:
+        """Count the numbers kept per entity: 0."""
+        return 0
+
+    @property
+    def n_parameters(self) -> int:
+        """Count the learnt numbers."""
+        return len(self.rules)
+
+    def confidences(
+        self, anchors: NDArray[np.int64], relations: NDArray[np.int64], *, left_out: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Combine the confidences of the rules that lead to each entity.
+
+        :param anchors: Entity indices. *Shape:* ``(B,)``.
+        :param relations: Relation indices, inverses from ``n_relations``. *Shape:* ``(B,)``.
+        :param left_out: The answer of each question where the question is itself a train triple: no path uses that
+            edge or its inverse, and the rules that lead to the answer lose the pair that it gave them.
+        :returns: Values in ``[0, 1)``, 0 where no rule leads. *Shape:* ``(B, N)``.
+        """
+        scores_BN = np.zeros((len(anchors), self.n_entities), dtype=np.float32)
+        for relation in np.unique(relations).tolist():
+            rules = self._by_head.get(relation, ())
+            if not rules:
+                continue
+            table = _RuleTable(rules, wide=2 * self.n_relations)
+            confidence = np.array([rule.confidence for rule in rules])
+            without = np.array([max(0, r.support - 1) / (max(0, r.n_body - 1) + PESSIMISM) for r in rules])
+            for row in np.flatnonzero(relations == relation).tolist():
+                answer = None if left_out is None else int(left_out[row])
+                numbers, ends = self._reached(table, int(anchors[row]), relation, answer)
+                values = confidence[numbers]
+                if answer is not None:
+                    values = np.where(ends == answer, without[numbers], values)
+                scores_BN[row] = self._combined(ends, values)
+        return scores_BN
+
+    def _combined(self, ends: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.combine == "max":
+            best = np.zeros(self.n_entities)
+            np.maximum.at(best, ends, values)
+            return best
+        missed = np.bincount(ends, weights=np.log1p(-values), minlength=self.n_entities)
+        result: NDArray[np.float64] = -np.expm1(missed)
+        return result
+
+    def score_all(
+        self, anchors: NDArray[np.int64], relations: NDArray[np.int64], *, left_out: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Score every entity as the end of ``(anchor, relation, ?)`` by the logarithm of confidence and frequency.
+
+        :param anchors: Entity indices. *Shape:* ``(B,)``.
+        :param relations: Relation indices, inverses from ``n_relations``. *Shape:* ``(B,)``.
+        :param left_out: See :meth:`confidences`.
+        :returns: Scores, higher is better. *Shape:* ``(B, N)``, float32.
+        """
+        shares_BN = self._frequency.score_all(anchors, relations)
+        found_BN = self.confidences(anchors, relations, left_out=left_out)
+        scores: NDArray[np.float32] = np.log(found_BN + np.float32(_TIE_WEIGHT) * shares_BN + np.float32(_FLOOR))
+        return scores
+
+    def score_tails(self, heads: NDArray[np.int64], relations: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Score every entity as the tail of ``(head, relation, ?)``. *Shape:* ``(B,)`` twice → ``(B, N)``."""
+        return self.score_all(heads, relations)
+
+    def score_heads(self, relations: NDArray[np.int64], tails: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Score every entity as the head of ``(?, relation, tail)``. *Shape:* ``(B,)`` twice → ``(B, N)``."""
+        return self.score_all(tails, relations + self.n_relations)
+
+    def groundings(self, anchor: int, relation: int, end: int, *, limit: int = 3) -> list[Grounding]:
+        """Name the rules that lead from the anchor to an entity, the most confident first, each with one path.
+
+        :param anchor: The entity that is given.
+        :param relation: The asked relation, inverses from ``n_relations``.
+        :param end: The entity that the rules shall lead to.
+        :param limit: The most rules.
+        :returns: Rules with paths; empty where no rule leads there.
+        """
+        found: list[Grounding] = []
+        for rule in self._by_head.get(relation, ()):
+            path = self._path(anchor, rule.body, end)
+            if path is not None:
+                found.append(Grounding(rule=rule, entities=path))
+            if len(found) == limit:
+                break
+        return found
+
+    def _path(self, anchor: int, body: tuple[int, ...], end: int) -> tuple[int, ...] | None:
+        kinds, ends = self._adjacency.first_steps(anchor)
+        reached = ends[kinds == body[0]]
+        if len(body) == 1:
+            return (anchor, end) if bool((reached == end).any()) else None
+        origin, second, last = self._adjacency.second_steps(reached)
+        right = origin[(second == body[1]) & (last == end)]
+        return None if anchor == end or not len(right) else (anchor, int(reached[right.min()]), end)
+
+    def _reached(
+        self, table: _RuleTable, anchor: int, relation: int, answer: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the distinct pairs of rule number and entity that the rules lead to."""
+        kinds, ends = self._adjacency.first_steps(anchor)
+        if answer is not None:
+            stays = (kinds != relation) | (ends != answer)
+            kinds, ends = kinds[stays], ends[stays]
+        short = table.ones[kinds]
+        rows = table.rows[kinds]
+        goes_on = rows >= 0
+        origin, second, last = self._adjacency.second_steps(ends[goes_on])
+        long = table.twos[rows[goes_on][origin], second]
+        numbers = np.concatenate([short[short >= 0], long[(long >= 0) & (last != anchor)]])
+        reached = np.concatenate([ends[short >= 0], last[(long >= 0) & (last != anchor)]])
+        pairs = np.unique(numbers * self.n_entities + reached)
+        return pairs // self.n_entities, pairs % self.n_entities
+
+
+class _RuleTable:
+    """The rules of one head by their steps: number of the rule, or -1."""
+
+    def __init__(self, rules: Sequence[PathRule], *, wide: int) -> None:
+        self.ones = np.full(wide, -1, dtype=np.int64)
+        self.rows = np.full(wide, -1, dtype=np.int64)
+        firsts = sorted({rule.body[0] for rule in rules if len(rule.body) == 2})
+        self.rows[firsts] = np.arange(len(firsts))
+        self.twos = np.full((len(firsts), wide), -1, dtype=np.int64)
+        for number, rule in enumerate(rules):
+            if len(rule.body) == 1:
+                self.ones[rule.body[0]] = number
+            else:
+                self.twos[self.rows[rule.body[0]], rule.body[1]] = number

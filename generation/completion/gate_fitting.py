@@ -1,0 +1,268 @@
+"""Fit the gate on validation and choose, by cross-validation, how much it may tell apart.
+
+Layer: ``generation``; imports torch. Each kind of gate is fitted on one half of the validation triples and ranks the
+other, both ways. From the best single expert upwards (``global``, ``traits``, ``relations``) a richer gate is taken
+only if it is better by more than one standard error of the paired difference (Breiman et al. 1984, section 3.4.3), and
+the gate fitted on all of validation is kept only if it is there no worse than the best single expert.
+
+The loss is cross entropy over a shortlist a question: the answer, the best 32 of each expert and 64 random entities
+that stand for the rest. Other known answers are left out. Validation triples are in neither train nor the rules.
+
+Shape suffixes: Q questions, C candidates on a shortlist, K experts, F traits, B questions at a time, N entities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from generation.completion.calibration import Calibration, fit_calibration
+from generation.completion.evaluator import realistic_ranks
+from generation.completion.gate import Gate
+from generation.completion.known import KnownEnds
+from generation.completion.mixture import ExpertMixture
+from generation.completion.triples import TripleSet
+
+__all__ = ["FittedGate", "fit_gate"]
+
+_TOP, _RANDOM, _CALIBRATED = 32, 64, 10
+_CHUNK_BYTES = 64 * 2**20
+_SPREAD = {"base": 2.0, "relation": 0.3, "anchor": 1.0, "candidate": 0.5, "bias": 2.0}
+_KINDS = ("global", "traits", "relations")
+_LEARNT: dict[str, tuple[str, ...]] = {
+    "global": (),
+    "traits": ("anchor_FK", "candidate_FK", "bias_F"),
+    "relations": ("anchor_FK", "candidate_FK", "bias_F", "relation_RK"),
+}
+_FEWEST = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedGate:
+    """The gate, its calibration, and the validation MRR (a fraction) of each expert alone and each kind of gate.
+
+    The figures of the kinds are cross-validated; ``chosen`` is that of the gate itself on all of validation.
+    """
+
+    gate: Gate
+    calibration: Calibration | None
+    validation: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shortlists:
+    anchors_Q: Tensor  # noqa: N815 (shape suffix)
+    relations_Q: Tensor  # noqa: N815 (shape suffix)
+    candidates_QC: Tensor  # noqa: N815 (shape suffix)
+    logs_QCK: Tensor  # noqa: N815 (shape suffix)
+    offsets_QC: Tensor  # noqa: N815 (shape suffix)
+
+    def part(self, rows: Tensor) -> _Shortlists:
+        return _Shortlists(
+            anchors_Q=self.anchors_Q[rows],
+            relations_Q=self.relations_Q[rows],
+            candidates_QC=self.candidates_QC[rows],
+            logs_QCK=self.logs_QCK[rows],
+            offsets_QC=self.offsets_QC[rows],
+        )
+
+
+def fit_gate(
+    mixture: ExpertMixture, graph: TripleSet, *, triples: NDArray[np.int64], known: KnownEnds, seed: int
+) -> FittedGate:
+    """Fit, choose and calibrate.
+
+    :param mixture: The experts; its gate is not used.
+    :param graph: The graph.
+    :param triples: Validation triples, none of them in train. *Shape:* ``(M, 3)``.
+    :param known: All known answers, left out of rankings.
+    :param seed: Seed of the halves and of the random candidates.
+    :returns: The gate; without validation triples the one that listens to the first expert, uncalibrated.
+    """
+    singles = [
+        Gate.only(name, mixture.gate.experts, mixture.gate.traits, n_relations=mixture.n_relations)
+        for name in mixture.gate.experts
+    ]
+    if not len(triples):
+        return FittedGate(gate=singles[0], calibration=None, validation={})
+    fitting = _Fitting(mixture, graph, triples, known, seed)
+    everything = torch.arange(len(fitting.answers))
+    ranks = fitting.ranks([(gate, everything) for gate in singles])
+    validation = {name: float((1.0 / row).mean()) for name, row in zip(mixture.gate.experts, ranks, strict=True)}
+    best = int(np.argmax([validation[name] for name in mixture.gate.experts]))
+    chosen, reached = singles[best], 1.0 / ranks[best]
+    if len(mixture.gate.experts) > 1 and len(fitting.answers) >= _FEWEST:
+        halves = fitting.halves()
+        fits = [(fitting.fit(kind, halves[1 - side]), halves[side]) for kind in _KINDS for side in (0, 1)]
+        rows = fitting.ranks(fits)
+        kind = ""
+        for number, name in enumerate(_KINDS):
+            reciprocal = 1.0 / np.fmin(rows[2 * number], rows[2 * number + 1])
+            validation[f"gate: {name}"] = float(reciprocal.mean())
+            gain = reciprocal - reached
+            if gain.mean() > gain.std() / math.sqrt(len(gain)):
+                kind, reached = name, reciprocal
+        if kind:
+            gate = fitting.fit(kind, everything)
+            mrr = float((1.0 / fitting.ranks([(gate, everything)])[0]).mean())
+            if mrr >= validation[mixture.gate.experts[best]]:
+                chosen, validation["chosen"] = gate, mrr
+    validation.setdefault("chosen", validation[mixture.gate.experts[best]])
+    return FittedGate(gate=chosen, calibration=fitting.calibrate(chosen), validation=validation)
+
+
+class _Fitting:
+    """The validation questions, both directions, and what the experts say to them."""
+
+    def __init__(
+        self, mixture: ExpertMixture, graph: TripleSet, triples: NDArray[np.int64], known: KnownEnds, seed: int
+    ) -> None:
+        self.mixture, self.graph, self.known, self.seed = mixture, graph, known, seed
+        heads, relations, tails = triples.T
+        self.anchors = np.concatenate([heads, tails])
+        self.relations = np.concatenate([relations, relations + graph.n_relations])
+        self.answers = np.concatenate([tails, heads])
+        self.n_rows = max(1, _CHUNK_BYTES // (4 * graph.n_entities * len(mixture.experts)))
+        self.lists = self._shortlists()
+
+    def halves(self) -> tuple[Tensor, Tensor]:
+        """Split the questions in two so that both questions of a triple stand on one side."""
+        n_triples = len(self.answers) // 2
+        order = np.random.default_rng([self.seed, 0x6A]).permutation(n_triples)
+        sides = (np.sort(order[::2]), np.sort(order[1::2]))
+        left, right = (torch.from_numpy(np.concatenate([side, side + n_triples])) for side in sides)
+        return left, right
+
+    def _asked(self, part: slice) -> list[Tensor]:
+        with torch.inference_mode():
+            return self.mixture.log_probabilities(self.anchors[part], self.relations[part])
+
+    def _parts(self) -> list[slice]:
+        return [slice(first, first + self.n_rows) for first in range(0, len(self.answers), self.n_rows)]
+
+    def ranks(self, gates: Sequence[tuple[Gate, Tensor]]) -> NDArray[np.float64]:
+        """Rank the answers under gates, each on its questions; other places are NaN. *Shape:* ``(gates, Q)``."""
+        result = np.full((len(gates), len(self.answers)), np.nan)
+        wanted = np.zeros_like(result, dtype=np.bool_)
+        for number, (_, rows) in enumerate(gates):
+            wanted[number, rows.numpy()] = True
+        for part in self._parts():
+            asked = self._asked(part)
+            anchors, relations, answers = self.anchors[part], self.relations[part], self.answers[part]
+            for number, (gate, _) in enumerate(gates):
+                take = np.flatnonzero(wanted[number, part])
+                if not len(take):
+                    continue
+                scores = _blended(
+                    gate, [log_BN[take] for log_BN in asked], anchors[take], relations[take], self.mixture
+                )
+                found = realistic_ranks(scores, answers[take], *self.known.of(anchors[take], relations[take]))
+                result[number, part.start + take] = found
+        return result
+
+    def _shortlists(self) -> _Shortlists:
+        generator = torch.Generator().manual_seed(self.seed)
+        n_entities = self.graph.n_entities
+        n_top = min(_TOP, n_entities)
+        candidates, logs, offsets = [], [], []
+        for part in self._parts():
+            asked = self._asked(part)
+            answers_B1 = torch.from_numpy(self.answers[part])[:, None]
+            tops = [log_BN.topk(n_top, dim=1).indices for log_BN in asked]
+            random_BC = torch.randint(n_entities, (len(answers_B1), _RANDOM), generator=generator)
+            listed_BC = torch.cat([answers_B1, *tops, random_BC], dim=1)
+            candidates.append(listed_BC)
+            logs.append(torch.stack([log_BN.gather(1, listed_BC) for log_BN in asked], dim=2))
+            offsets.append(self._offsets(listed_BC, part, n_random=_RANDOM))
+        return _Shortlists(
+            anchors_Q=torch.from_numpy(self.anchors),
+            relations_Q=torch.from_numpy(self.relations),
+            candidates_QC=torch.cat(candidates),
+            logs_QCK=torch.cat(logs),
+            offsets_QC=torch.cat(offsets),
+        )
+
+    def _offsets(self, listed_BC: Tensor, part: slice, *, n_random: int) -> Tensor:
+        """Return the log weight of each place: 0, that of a random one, or -inf for repeats and other answers."""
+        order_BC = listed_BC.argsort(dim=1, stable=True)
+        sorted_BC = listed_BC.gather(1, order_BC)
+        repeated_BC = torch.zeros_like(listed_BC, dtype=torch.bool)
+        repeated_BC[:, 1:] = sorted_BC[:, 1:] == sorted_BC[:, :-1]
+        drop_BC = torch.zeros_like(repeated_BC).scatter(1, order_BC, repeated_BC)
+        rows, ends = self.known.of(self.anchors[part], self.relations[part])
+        keys = listed_BC.numpy() + self.graph.n_entities * np.arange(len(listed_BC))[:, None]
+        drop_BC |= torch.from_numpy(np.isin(keys, rows * self.graph.n_entities + ends))
+        drop_BC[:, 0] = False
+        offsets_BC = torch.zeros(listed_BC.shape)
+        n_listed = listed_BC.shape[1] - n_random
+        offsets_BC[:, -n_random:] = math.log(max(1.0, (self.graph.n_entities - n_listed) / n_random))
+        return offsets_BC.masked_fill_(drop_BC, -math.inf)
+
+    def fit(self, kind: str, rows: Tensor) -> Gate:
+        """Fit a gate of a kind on some of the questions."""
+        lists = self.lists.part(rows)
+        traits_NF = self.mixture.traits_NF
+        anchor_traits_QF = traits_NF[lists.anchors_Q]
+        candidate_traits_QCF = traits_NF[lists.candidates_QC]
+        logs = list(lists.logs_QCK.unbind(2))
+        prior = Gate.fresh(
+            self.mixture.gate.experts, self.mixture.gate.traits, n_relations=self.mixture.n_relations, kind=kind
+        )
+        learnt = {"base_K": prior.base_K.clone().requires_grad_()}
+        for name in _LEARNT[kind]:
+            learnt[name] = getattr(prior, name).clone().requires_grad_()
+        optimiser = torch.optim.LBFGS(list(learnt.values()), max_iter=40, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimiser.zero_grad()
+            gate = prior.with_tables(learnt)
+            scores_QC = gate.blend(logs, lists.relations_Q, anchor_traits_QF, candidate_traits_QCF)
+            entropy = ((scores_QC + lists.offsets_QC).logsumexp(dim=1) - scores_QC[:, 0]).mean()
+            pull = torch.zeros(())
+            for name, value in learnt.items():
+                spread = _SPREAD.get(name.split("_")[0])
+                if spread is not None:
+                    pull = pull + ((value - getattr(prior, name)) / spread).square().sum() / 2
+            total = entropy + pull / len(rows)
+            total.backward()  # type: ignore[no-untyped-call]
+            return total
+
+        optimiser.step(loss)  # type: ignore[no-untyped-call]
+        found = {name: value.detach() for name, value in learnt.items()}
+        is_sound = all(bool(torch.isfinite(value).all()) for value in found.values())
+        return prior.with_tables(found) if is_sound else prior
+
+    def calibrate(self, gate: Gate) -> Calibration | None:
+        """Fit the chance that a candidate is right on the best candidates of each question."""
+        shares, right = [], []
+        for part in self._parts():
+            anchors, relations, answers = self.anchors[part], self.relations[part], self.answers[part]
+            scores_BN = torch.from_numpy(_blended(gate, self._asked(part), anchors, relations, self.mixture))
+            rows, ends = self.known.of(anchors, relations)
+            other = ends != answers[rows]
+            scores_BN[rows[other], ends[other]] = -math.inf
+            scores_BN[np.arange(len(anchors)), anchors] = -math.inf
+            top = scores_BN.softmax(dim=1).topk(min(_CALIBRATED, scores_BN.shape[1]), dim=1)
+            shares.append(top.values.double().numpy().ravel())
+            right.append((top.indices == torch.from_numpy(answers)[:, None]).numpy().ravel())
+        return fit_calibration(np.concatenate(shares), np.concatenate(right))
+
+
+def _blended(
+    gate: Gate,
+    asked: list[Tensor],
+    anchors: NDArray[np.int64],
+    relations: NDArray[np.int64],
+    mixture: ExpertMixture,
+) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        traits_BF = mixture.traits_NF[torch.from_numpy(anchors)]
+        scores_BN = gate.blend(asked, torch.from_numpy(relations), traits_BF, mixture.traits_NF)
+    scores: NDArray[np.float32] = scores_BN.numpy()
+    return scores

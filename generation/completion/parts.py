@@ -1,0 +1,33 @@
+"""What a model folder holds beside the structural expert.
+
+Layer: ``generation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from generation.completion.calibration import Calibration
+from generation.completion.experts.feature_model import FeatureMap
+from generation.completion.experts.features import FeatureMatrix
+from generation.completion.gate import Gate
+from generation.completion.paths import PathRule
+
+__all__ = ["ExpertParts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertParts:
+    """What a model folder holds beside the structural expert.
+
+    ``features`` are the vectors of the trained entities by expert; ``validation`` is what each expert and each kind of
+    gate reached on validation (MRR, a fraction).
+    """
+
+    gate: Gate
+    rules: tuple[PathRule, ...] | None = None
+    maps: Mapping[str, FeatureMap]
+    features: Mapping[str, FeatureMatrix]
+    calibration: Calibration | None = None
+    validation: Mapping[str, float]
