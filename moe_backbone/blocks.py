@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["MoEBlock", "RoutingEdit", "edit_routing", "find_blocks"]
+__all__ = ["MoEBlock", "RoutingEdit", "edit_routing", "find_blocks", "router_of"]
 
 _ROUTER_NAMES = ("gate", "router")
 _HIDDEN, _INDEX, _WEIGHTS = "hidden_states", "top_k_index", "top_k_weights"
@@ -81,13 +81,12 @@ def find_blocks(model: nn.Module) -> tuple[MoEBlock, ...]:
         transposed = bool(getattr(experts, "is_transposed", False))
         n_experts, rows, columns = down.shape
         width, expert_width = (columns, rows) if transposed else (rows, columns)
-        routers = (getattr(module, child, None) for child in _ROUTER_NAMES)
         blocks.append(
             MoEBlock(
                 name=name,
                 layer=len(blocks),
                 block=module,
-                router=next((router for router in routers if isinstance(router, nn.Module)), None),
+                router=router_of(module),
                 experts=experts,
                 n_experts=n_experts,
                 width=width,
@@ -95,6 +94,12 @@ def find_blocks(model: nn.Module) -> tuple[MoEBlock, ...]:
             )
         )
     return tuple(blocks)
+
+
+def router_of(block: nn.Module) -> nn.Module | None:
+    """Return the routing module of a block, its ``gate`` or ``router``; ``None`` where it has neither."""
+    routers = (getattr(block, child, None) for child in _ROUTER_NAMES)
+    return next((router for router in routers if isinstance(router, nn.Module)), None)
 
 
 @contextmanager

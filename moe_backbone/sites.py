@@ -17,11 +17,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from moe_backbone.blocks import MoEBlock, find_blocks
+from moe_backbone.blocks import MoEBlock, find_blocks, router_of
 
 __all__ = ["ForeignExperts", "Site", "find_foreign", "find_routers", "find_sites", "follows_interface", "self_router"]
 
-_ROUTER_NAMES = ("gate", "router")
 _N_ARGUMENTS = 3  # hidden states, index, weights
 
 
@@ -81,7 +80,7 @@ def find_foreign(model: nn.Module) -> tuple[ForeignExperts, ...]:
         n_experts, what = _measure(experts)
         found.append(
             ForeignExperts(
-                name=name, block=module, router=_router(module), experts=experts, n_experts=n_experts, found=what
+                name=name, block=module, router=router_of(module), experts=experts, n_experts=n_experts, found=what
             )
         )
     return tuple(found)
@@ -90,7 +89,7 @@ def find_foreign(model: nn.Module) -> tuple[ForeignExperts, ...]:
 def find_routers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield each router of ``model`` with its name: a ``gate`` or ``router`` that has a sibling called ``experts``."""
     for name, module in model.named_modules():
-        router = _router(module) if isinstance(getattr(module, "experts", None), nn.Module) else None
+        router = router_of(module) if isinstance(getattr(module, "experts", None), nn.Module) else None
         if router is not None:
             yield _joined(name, _child_name(module, router)), router
 
@@ -141,11 +140,6 @@ def _measure(experts: nn.Module) -> tuple[int, str]:
 
 def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
     return [*module.named_parameters(), *module.named_buffers()]
-
-
-def _router(block: nn.Module) -> nn.Module | None:
-    routers = (getattr(block, name, None) for name in _ROUTER_NAMES)
-    return next((router for router in routers if isinstance(router, nn.Module)), None)
 
 
 def _child_name(block: nn.Module, child: nn.Module) -> str:

@@ -6,9 +6,9 @@ Layer: ``generation``; the standard library only, so that a progress bar needs n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-__all__ = ["EpochProgress", "ProgressCallback"]
+__all__ = ["EpochProgress", "ProgressCallback", "TrainingState"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,17 @@ class EpochProgress:
     valid_mrr: float | None
     seconds: float
     expert: str = "structure"
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainingState:
+    """How far a training that stops early has come: what its checkpoint keeps beside the tensors."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_mrr: float | None = None
+    n_stale: int = 0
+    history: list[EpochProgress] = field(default_factory=list)
 
 
 ProgressCallback = Callable[[EpochProgress], None]

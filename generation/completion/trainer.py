@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from generation.completion.config import CompletionConfig
 from generation.completion.evaluator import evaluate
 from generation.completion.files import write_json_atomically, write_tensors_atomically
 from generation.completion.known import KnownEnds
-from generation.completion.progress import EpochProgress, ProgressCallback
+from generation.completion.progress import EpochProgress, ProgressCallback, TrainingState
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
@@ -59,15 +59,6 @@ class Fit:
     best_epoch: int
     best_valid_mrr: float | None
     history: tuple[EpochProgress, ...]
-
-
-@dataclass(slots=True, kw_only=True)
-class _State:
-    epoch: int = 0
-    best_epoch: int = 0
-    best_mrr: float | None = None
-    n_stale: int = 0
-    history: list[EpochProgress] = field(default_factory=list)
 
 
 def train_complex(
@@ -192,7 +183,7 @@ class _Training:
         self.validation = validation_part(triples, config, seed)
         self.known = KnownEnds.build(triples.known(), n_relations=triples.n_relations)
         self.best: tuple[Tensor, Tensor] | None = None
-        self.state = _State()
+        self.state = TrainingState()
 
     def run(self, *, resume: bool, on_progress: ProgressCallback | None) -> Fit:
         if resume and self.checkpoint is not None and (self.checkpoint / "state.json").is_file():
@@ -314,4 +305,4 @@ class _Training:
         self.best = (best["entities"], best["relations"]) if best else None
         state = saved["state"]
         history = [EpochProgress(**row) for row in state.pop("history")]
-        self.state = _State(**state, history=history)
+        self.state = TrainingState(**state, history=history)

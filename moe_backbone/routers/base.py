@@ -25,7 +25,17 @@ from torch.nn import functional
 from moe_backbone.config import MoEConfigError, require_count
 from moe_backbone.routers.context import RoutingContext, current_context
 
-__all__ = ["Router", "RouterConfig", "RouterError", "Routing", "float32_linear", "full_precision", "refuse_bad_logits"]
+__all__ = [
+    "LinearRouter",
+    "Router",
+    "RouterConfig",
+    "RouterError",
+    "Routing",
+    "float32_linear",
+    "full_precision",
+    "keep_slots",
+    "refuse_bad_logits",
+]
 
 
 class RouterError(ValueError):
@@ -130,6 +140,40 @@ class Router(nn.Module, ABC):
             refuse_bad_logits(logits_TE, name=self.name)
             weights_TK, index_TK = self.choose(logits_TE, context)
         return Routing(logits_TE, weights_TK, index_TK)
+
+
+class LinearRouter(Router):
+    """Scores experts by one matrix, named and shaped as in transformers (``weight[E, H]``); null experts have rows too.
+
+    :param config: What the router is told; each router has its own class.
+    """
+
+    def __init__(self, config: RouterConfig) -> None:
+        super().__init__(config)
+        self.weight = nn.Parameter(torch.empty(config.most_slots, config.width))
+        nn.init.normal_(self.weight, std=config.init_std)
+
+    def logits(self, x_TH: Tensor, context: RoutingContext) -> Tensor:
+        """Return ``x · w_e`` for every row of the matrix. *Shape:* ``(T, E)``."""
+        return float32_linear(x_TH, self.weight)
+
+
+def keep_slots(
+    best_TK: Tensor, index_TK: Tensor, kept_TK: Tensor, *, n_experts: int, renormalise: bool
+) -> tuple[Tensor, Tensor]:
+    """Empty the slots that are not kept: id E, weight 0.
+
+    :param best_TK: Weights of the best experts. *Shape:* ``(T, K)``.
+    :param index_TK: Their ids. *Shape:* ``(T, K)``.
+    :param kept_TK: True where a slot stays; at least one in each row. *Shape:* ``(T, K)``.
+    :param n_experts: E.
+    :param renormalise: Whether the weights that stay are scaled to sum to 1.
+    :returns: Weights and ids. *Shape:* both ``(T, K)``.
+    """
+    weights_TK = torch.where(kept_TK, best_TK, 0.0)
+    if renormalise:
+        weights_TK = weights_TK / weights_TK.sum(dim=-1, keepdim=True)
+    return weights_TK, torch.where(kept_TK, index_TK, n_experts)
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:

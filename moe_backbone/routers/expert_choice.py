@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from moe_backbone.config import MoEConfigError
-from moe_backbone.routers.base import Router, RouterConfig, RouterError, float32_linear
+from moe_backbone.routers.base import LinearRouter, RouterConfig, RouterError
 from moe_backbone.routers.context import RoutingContext
 
 __all__ = ["ExpertChoiceConfig", "ExpertChoiceRouter", "reference_expert_choice"]
@@ -47,7 +47,7 @@ class ExpertChoiceConfig(RouterConfig):
         return min(n_tokens, math.ceil(self.capacity_factor * self.top_k * n_tokens / self.n_experts))
 
 
-class ExpertChoiceRouter(Router):
+class ExpertChoiceRouter(LinearRouter):
     """A linear router read along the tokens. The slots of a token are all E experts; those that left it hold E.
 
     :param config: Settings; see :class:`ExpertChoiceConfig`.
@@ -58,8 +58,6 @@ class ExpertChoiceRouter(Router):
     def __init__(self, config: ExpertChoiceConfig) -> None:
         super().__init__(config)
         self.config = config
-        self.weight = nn.Parameter(torch.empty(config.n_experts, config.width))
-        nn.init.normal_(self.weight, std=config.init_std)
 
     def logits(self, x_TH: Tensor, context: RoutingContext) -> Tensor:
         """Return ``x · w_e`` for every expert. *Shape:* ``(T, E)``.
@@ -74,7 +72,7 @@ class ExpertChoiceRouter(Router):
                 f"{self.name}: expert choice looks at later tokens and cannot run in eval mode. Train with it and "
                 "decode with a token-choice router, or use one from the start (see docs/experts.md)."
             )
-        return float32_linear(x_TH, self.weight)
+        return super().logits(x_TH, context)
 
     def choose(self, logits_TE: Tensor, context: RoutingContext) -> tuple[Tensor, Tensor]:
         """Let each expert take its C best real tokens. *Shape:* both ``(T, E)``; slot e is expert e's."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from moe_backbone.config import MoEConfigError
-from moe_backbone.routers.base import Router, RouterConfig, float32_linear
+from moe_backbone.routers.base import LinearRouter, RouterConfig, keep_slots
 from moe_backbone.routers.context import RoutingContext
 
 __all__ = ["MarginConfig", "MarginRouter", "reference_margin"]
@@ -44,7 +44,7 @@ class MarginConfig(RouterConfig):
             raise MoEConfigError(f"margin must be in [0, 1], got {self.margin!r}.")
 
 
-class MarginRouter(Router):
+class MarginRouter(LinearRouter):
     """A linear router with one or two experts; an unused second slot holds E and weight 0.
 
     :param config: Settings; see :class:`MarginConfig`.
@@ -53,22 +53,13 @@ class MarginRouter(Router):
     def __init__(self, config: MarginConfig) -> None:
         super().__init__(config)
         self.config = config
-        self.weight = nn.Parameter(torch.empty(config.n_experts, config.width))
-        nn.init.normal_(self.weight, std=config.init_std)
-
-    def logits(self, x_TH: Tensor, context: RoutingContext) -> Tensor:
-        """Return ``x · w_e`` for every expert. *Shape:* ``(T, E)``."""
-        return float32_linear(x_TH, self.weight)
 
     def choose(self, logits_TE: Tensor, context: RoutingContext) -> tuple[Tensor, Tensor]:
         """Keep the best expert, and the second where it is within the margin."""
         best_TK, index_TK = logits_TE.softmax(dim=-1).topk(2, dim=-1)
         kept_TK = torch.ones_like(index_TK, dtype=torch.bool)
         kept_TK[:, 1] = best_TK[:, 0].detach() - best_TK[:, 1].detach() <= self.config.margin
-        weights_TK = torch.where(kept_TK, best_TK, 0.0)
-        if self.config.renormalise:
-            weights_TK = weights_TK / weights_TK.sum(dim=-1, keepdim=True)
-        return weights_TK, torch.where(kept_TK, index_TK, self.n_experts)
+        return keep_slots(best_TK, index_TK, kept_TK, n_experts=self.n_experts, renormalise=self.config.renormalise)
 
 
 def reference_margin(logits_TE: Tensor, config: MarginConfig) -> list[dict[int, float]]:

@@ -16,10 +16,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from moe_backbone.config import require_count
-from moe_backbone.routers.base import Router, RouterConfig, float32_linear
+from moe_backbone.routers.base import LinearRouter, RouterConfig
 from moe_backbone.routers.context import RoutingContext
 
 __all__ = ["NullConfig", "NullRouter", "reference_null"]
@@ -47,7 +47,7 @@ class NullConfig(RouterConfig):
         return self.n_experts + self.n_null
 
 
-class NullRouter(Router):
+class NullRouter(LinearRouter):
     """A linear router over true and null experts, ``weight[E + N, H]``.
 
     :param config: Settings; see :class:`NullConfig`.
@@ -56,12 +56,6 @@ class NullRouter(Router):
     def __init__(self, config: NullConfig) -> None:
         super().__init__(config)
         self.config = config
-        self.weight = nn.Parameter(torch.empty(config.n_experts + config.n_null, config.width))
-        nn.init.normal_(self.weight, std=config.init_std)
-
-    def logits(self, x_TH: Tensor, context: RoutingContext) -> Tensor:
-        """Return ``x · w_e`` for every true and then every null expert. *Shape:* ``(T, E + N)``."""
-        return float32_linear(x_TH, self.weight)
 
     def choose(self, logits_TE: Tensor, context: RoutingContext) -> tuple[Tensor, Tensor]:
         """Choose the top k of all; the softmax stands over the true experts among them."""

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from moe_backbone.config import MoEConfigError, require_count
-from moe_backbone.routers.base import Router, RouterConfig, float32_linear
+from moe_backbone.routers.base import LinearRouter, RouterConfig
 from moe_backbone.routers.context import RoutingContext
 
 __all__ = ["SigmoidConfig", "SigmoidRouter", "reference_sigmoid"]
@@ -64,7 +64,7 @@ class SigmoidConfig(RouterConfig):
             )
 
 
-class SigmoidRouter(Router):
+class SigmoidRouter(LinearRouter):
     """A linear router whose scores do not compete, with a bias for the choice.
 
     :param config: Settings; see :class:`SigmoidConfig`.
@@ -75,8 +75,6 @@ class SigmoidRouter(Router):
     def __init__(self, config: SigmoidConfig) -> None:
         super().__init__(config)
         self.config = config
-        self.weight = nn.Parameter(torch.empty(config.n_experts, config.width))
-        nn.init.normal_(self.weight, std=config.init_std)
         self.register_buffer("e_score_correction_bias", torch.zeros(config.n_experts))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SigmoidRouter:
@@ -87,10 +85,6 @@ class SigmoidRouter(Router):
         if moved_E.dtype in (torch.bfloat16, torch.float16):
             self.e_score_correction_bias = bias_E.to(device=moved_E.device)
         return self
-
-    def logits(self, x_TH: Tensor, context: RoutingContext) -> Tensor:
-        """Return ``x · w_e`` for every expert, before the sigmoid. *Shape:* ``(T, E)``."""
-        return float32_linear(x_TH, self.weight)
 
     def choose(self, logits_TE: Tensor, context: RoutingContext) -> tuple[Tensor, Tensor]:
         """Choose the top k of score plus bias, and weigh them by their scores."""

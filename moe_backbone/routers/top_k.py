@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from moe_backbone.config import SoftmaxOrder, require_member
-from moe_backbone.routers.base import Router, RouterConfig, float32_linear
+from moe_backbone.routers.base import LinearRouter, RouterConfig
 from moe_backbone.routers.context import RoutingContext
 
 __all__ = ["TopKConfig", "TopKRouter", "choose_top_k", "reference_top_k"]
@@ -67,7 +67,7 @@ class TopKConfig(RouterConfig):
         require_member("softmax", self.softmax, SoftmaxOrder)
 
 
-class TopKRouter(Router):
+class TopKRouter(LinearRouter):
     """A linear router; its parameter is named and shaped as in transformers (``weight[E, H]``).
 
     :param config: Settings; see :class:`TopKConfig`.
@@ -76,12 +76,6 @@ class TopKRouter(Router):
     def __init__(self, config: TopKConfig) -> None:
         super().__init__(config)
         self.config = config
-        self.weight = nn.Parameter(torch.empty(config.n_experts, config.width))
-        nn.init.normal_(self.weight, std=config.init_std)
-
-    def logits(self, x_TH: Tensor, context: RoutingContext) -> Tensor:
-        """Return ``x · w_e`` for every expert. *Shape:* ``(T, E)``."""
-        return float32_linear(x_TH, self.weight)
 
     def choose(self, logits_TE: Tensor, context: RoutingContext) -> tuple[Tensor, Tensor]:
         """Choose the top k; see :func:`choose_top_k`."""

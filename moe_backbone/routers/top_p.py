@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from moe_backbone.config import MoEConfigError
-from moe_backbone.routers.base import Router, RouterConfig, float32_linear
+from moe_backbone.routers.base import LinearRouter, RouterConfig, keep_slots
 from moe_backbone.routers.context import RoutingContext
 
 __all__ = ["TopPConfig", "TopPRouter", "reference_top_p"]
@@ -41,7 +40,7 @@ class TopPConfig(RouterConfig):
             raise MoEConfigError(f"threshold must be in (0, 1], got {self.threshold!r}.")
 
 
-class TopPRouter(Router):
+class TopPRouter(LinearRouter):
     """A linear router with a varying number of experts; unused slots hold E and weight 0.
 
     :param config: Settings; see :class:`TopPConfig`.
@@ -50,12 +49,6 @@ class TopPRouter(Router):
     def __init__(self, config: TopPConfig) -> None:
         super().__init__(config)
         self.config = config
-        self.weight = nn.Parameter(torch.empty(config.n_experts, config.width))
-        nn.init.normal_(self.weight, std=config.init_std)
-
-    def logits(self, x_TH: Tensor, context: RoutingContext) -> Tensor:
-        """Return ``x · w_e`` for every expert. *Shape:* ``(T, E)``."""
-        return float32_linear(x_TH, self.weight)
 
     def choose(self, logits_TE: Tensor, context: RoutingContext) -> tuple[Tensor, Tensor]:
         """Keep the best experts until their probability reaches the threshold; the best one is always kept."""
@@ -63,10 +56,7 @@ class TopPRouter(Router):
         before_TK = best_TK.detach().cumsum(dim=-1) - best_TK.detach()  # what the better experts hold together
         kept_TK = before_TK < self.config.threshold
         kept_TK[:, 0] = True
-        weights_TK = torch.where(kept_TK, best_TK, 0.0)
-        if self.config.renormalise:
-            weights_TK = weights_TK / weights_TK.sum(dim=-1, keepdim=True)
-        return weights_TK, torch.where(kept_TK, index_TK, self.n_experts)
+        return keep_slots(best_TK, index_TK, kept_TK, n_experts=self.n_experts, renormalise=self.config.renormalise)
 
 
 def reference_top_p(logits_TE: Tensor, config: TopPConfig) -> list[dict[int, float]]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from moe_backbone.blocks import MoEBlock
+from moe_backbone.blocks import MoEBlock, router_of
 from moe_backbone.smaller.surgery import ShrinkError, keep_experts, shared_copy
 from moe_backbone.smaller.units import run_slots
 
@@ -49,11 +49,10 @@ def route_among(block: MoEBlock, kept: Sequence[int]) -> Callable[[Tensor], tupl
     clone._buffers = dict(block.block._buffers)
     for name in [name for name, child in clone._modules.items() if child is block.router]:
         clone._modules[name] = shared_copy(block.router) if block.router is not None else None
-    router = next((clone._modules[name] for name in ("gate", "router") if clone._modules.get(name) is not None), None)
     scratch = copy.copy(block.experts)
     scratch._parameters, scratch._buffers = {}, {}
     view = MoEBlock(
-        name=block.name, layer=block.layer, block=clone, router=router, experts=scratch,
+        name=block.name, layer=block.layer, block=clone, router=router_of(clone), experts=scratch,
         n_experts=block.n_experts, width=block.width, expert_width=block.expert_width,
     )  # fmt: skip
     keep_experts(view, kept)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -29,21 +29,12 @@ from generation.completion.experts.feature_model import FeatureExpert, FeatureMa
 from generation.completion.experts.features import FeatureMatrix
 from generation.completion.files import write_json_atomically, write_tensors_atomically
 from generation.completion.known import KnownEnds
-from generation.completion.progress import EpochProgress, ProgressCallback
+from generation.completion.progress import EpochProgress, ProgressCallback, TrainingState
 from generation.completion.trainer import choose_device, choose_half, threads_set_to, validation_part
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
 __all__ = ["train_feature_expert"]
-
-
-@dataclass(slots=True, kw_only=True)
-class _State:
-    epoch: int = 0
-    best_epoch: int = 0
-    best_mrr: float | None = None
-    n_stale: int = 0
-    history: list[EpochProgress] = field(default_factory=list)
 
 
 def train_feature_expert(
@@ -111,7 +102,7 @@ class _FeatureTraining:
         self.validation = validation_part(graph, config, seed)
         self.known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
         self.best: dict[str, Tensor] | None = None
-        self.state = _State()
+        self.state = TrainingState()
 
     def run(self, *, resume: bool, on_progress: ProgressCallback | None) -> FeatureExpert:
         if resume and self.checkpoint is not None and (self.checkpoint / "state.json").is_file():
@@ -269,4 +260,4 @@ class _FeatureTraining:
             }
         state = saved["state"]
         history = [EpochProgress(**row) for row in state.pop("history")]
-        self.state = _State(**state, history=history)
+        self.state = TrainingState(**state, history=history)
