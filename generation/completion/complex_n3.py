@@ -8,7 +8,8 @@ A question ``(?, r, t)`` is asked as ``(t, r + n_relations, ?)``: each relation 
 anchor that never occurs in train has no learnt row; the mean row of the relation's train anchors stands in for it,
 which ranks by what is usual for the relation.
 
-Shape suffixes: B batch, N entities, R relations and their inverses, W row width = ``2 * rank``, real parts first.
+Shape suffixes: B batch of questions, M their answers, N entities, R relations and their inverses, W row width =
+``2 * rank``, real parts first.
 """
 
 from __future__ import annotations
@@ -21,14 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["BatchLoss", "ComplExModel", "FullSoftmax", "accumulate_gradients", "multiply", "with_inverses"]
+from generation.completion.questions import QuestionBatch, with_inverses
 
-
-def with_inverses(triples_M3: NDArray[np.int64], n_relations: int) -> NDArray[np.int64]:
-    """Return the triples followed by their inverses ``(t, r + n_relations, h)``. *Shape:* ``(2 * M, 3)``."""
-    inverses = triples_M3[:, ::-1].copy()
-    inverses[:, 1] += n_relations
-    return np.concatenate([triples_M3, inverses])
+__all__ = ["BatchLoss", "ComplExModel", "FullSoftmax", "accumulate_gradients", "multiply"]
 
 
 def multiply(left_BW: Tensor, right_BW: Tensor) -> Tensor:
@@ -142,7 +138,7 @@ class ComplExModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLoss:
-    """The parts of one batch's mean loss, in nats but for the dimensionless penalty: ``total`` is what is minimised."""
+    """The parts of one batch's loss, in nats but for the dimensionless penalty: ``total`` is what is minimised."""
 
     total: float
     entity: float
@@ -153,14 +149,15 @@ class BatchLoss:
 class FullSoftmax:
     """Cross entropy over all entities with its gradients, without an autograd graph of ``(B, N)`` tensors.
 
-    The reference is ``torch.nn.functional.cross_entropy(queries @ entities.T, targets)``. The large buffers are kept
-    from batch to batch: on a CPU, asking the system for them anew costs more than the products.
+    A question with several right answers has one row of scores for all of them: the sum over its answers of
+    ``cross_entropy(question @ entities.T, answer)``, which is the reference, needs one softmax. The large buffers are
+    kept from batch to batch: on a CPU, asking the system for them anew costs more than the products.
 
     :param entities_NW: Entity rows, float32; read at each call. *Shape:* ``(N, W)``.
-    :param n_batch: The most queries of one call.
+    :param n_batch: The most questions of one call.
     :param half: Whether the three products run in bfloat16; sums inside a product and the results stay float32.
     :param chunk_bytes: The most bytes of scores to hold at once; a batch that needs more is taken in parts, at least
-        one query each.
+        one question each.
     """
 
     def __init__(
@@ -174,53 +171,73 @@ class FullSoftmax:
         self.product_NW = torch.empty_like(entities_NW, dtype=kind) if half else None
 
     @torch.no_grad()
-    def __call__(self, queries_BW: Tensor, targets_B: Tensor, *, gradient_NW: Tensor) -> tuple[float, Tensor]:
-        """Compute the mean loss of a batch and its gradients.
+    def __call__(
+        self, queries_BW: Tensor, answers_M: Tensor, owners_M: Tensor, *, weight: float, gradient_NW: Tensor
+    ) -> tuple[float, Tensor]:
+        """Compute the weighted loss of a batch and its gradients.
 
         :param queries_BW: Query rows, float32. *Shape:* ``(B, W)``.
-        :param targets_B: The right entity of each query. *Shape:* ``(B,)``.
+        :param answers_M: The right entities, none twice for one query. *Shape:* ``(M,)``.
+        :param owners_M: The query of each answer, ascending. *Shape:* ``(M,)``.
+        :param weight: What the sum of the answers' losses is multiplied with.
         :param gradient_NW: Overwritten with the gradient for the entity rows. *Shape:* ``(N, W)``.
-        :returns: The mean loss in nats, and the gradient for ``queries_BW``. *Shape:* ``(B, W)``.
+        :returns: The weighted loss in nats, and the gradient for ``queries_BW``. *Shape:* ``(B, W)``.
         """
         if self.half:
             self.cast_NW.copy_(self.entities_NW)
-        n_batch = len(targets_B)
+        n_batch = len(queries_BW)
+        counts_B = torch.bincount(owners_M, minlength=n_batch)
+        ends = [0, *counts_B.cumsum(0).tolist()]
         gradient_BW = torch.empty_like(queries_BW)
         loss = 0.0
         for first in range(0, n_batch, self.n_rows):
-            part = slice(first, min(first + self.n_rows, n_batch))
+            stop = min(first + self.n_rows, n_batch)
+            answers = slice(ends[first], ends[stop])
             loss += self._add_part(
-                queries_BW[part], targets_B[part], n_batch=n_batch, gradient_NW=gradient_NW, is_first=first == 0
+                queries_BW[first:stop] * weight,
+                queries_BW[first:stop].to(self.cast_NW.dtype),
+                answers_M[answers],
+                owners_M[answers] - first,
+                counts_B[first:stop],
+                gradient_NW=gradient_NW,
+                is_first=first == 0,
             )
-            gradient_BW[part] = self.weights_BN[: part.stop - part.start] @ self.cast_NW
-        return loss / n_batch, gradient_BW.div_(n_batch)
+            gradient_BW[first:stop] = self.weights_BN[: stop - first] @ self.cast_NW
+        return loss * weight, gradient_BW.mul_(weight)
 
     def _add_part(
-        self, queries_BW: Tensor, targets_B: Tensor, *, n_batch: int, gradient_NW: Tensor, is_first: bool
+        self,
+        scaled_BW: Tensor,
+        queries_BW: Tensor,
+        answers_M: Tensor,
+        owners_M: Tensor,
+        counts_B: Tensor,
+        *,
+        gradient_NW: Tensor,
+        is_first: bool,
     ) -> float:
         """Leave the gradient of the scores in the buffer, add that of the entity rows, and return the summed loss."""
-        queries = queries_BW.to(self.cast_NW.dtype)
-        weights_BN = self.weights_BN[: len(targets_B)]
-        torch.mm(queries, self.cast_NW.T, out=weights_BN)
+        weights_BN = self.weights_BN[: len(queries_BW)]
+        torch.mm(queries_BW, self.cast_NW.T, out=weights_BN)
         torch.softmax(weights_BN, dim=1, out=weights_BN)
-        rows_B = torch.arange(len(targets_B), device=targets_B.device)
-        right_B = weights_BN[rows_B, targets_B]
-        loss = -right_B.float().clamp(min=1e-30).log().sum()
-        weights_BN[rows_B, targets_B] = right_B - 1.0
-        queries = queries / n_batch
+        right_M = weights_BN[owners_M, answers_M]
+        loss = -right_M.float().clamp(min=1e-30).log().sum()
+        weights_BN.mul_(counts_B[:, None])
+        weights_BN[owners_M, answers_M] = (right_M.float() * counts_B[owners_M] - 1.0).to(weights_BN.dtype)
+        scaled_BW = scaled_BW.to(self.cast_NW.dtype)
         if self.product_NW is not None:
-            torch.mm(weights_BN.T, queries, out=self.product_NW)
+            torch.mm(weights_BN.T, scaled_BW, out=self.product_NW)
             gradient_NW.copy_(self.product_NW) if is_first else gradient_NW.add_(self.product_NW)
         elif is_first:
-            torch.mm(weights_BN.T, queries, out=gradient_NW)
+            torch.mm(weights_BN.T, scaled_BW, out=gradient_NW)
         else:
-            gradient_NW.addmm_(weights_BN.T, queries)
+            gradient_NW.addmm_(weights_BN.T, scaled_BW)
         return float(loss)
 
 
 def accumulate_gradients(
     model: ComplExModel,
-    batch_B3: Tensor,
+    batch: QuestionBatch,
     *,
     softmax: FullSoftmax,
     regularisation: float,
@@ -228,11 +245,11 @@ def accumulate_gradients(
 ) -> BatchLoss:
     """Compute one batch's loss and write its gradient into ``.grad`` of the two tables.
 
-    ``loss = CE(t | h, r) + relation_weight * CE(r | h, t) + regularisation * mean(|h|^3 + |r|^3 + |t|^3)``,
-    the norms summed over the complex numbers of a row.
+    ``loss = weight * sum over triples of CE(t | h, r) + relation_weight * CE(r | h, t)
+    + regularisation * (|h|^3 + |r|^3 + |t|^3)``, the norms summed over the complex numbers of a row.
 
     :param model: The model; ``.grad`` of its tables is overwritten.
-    :param batch_B3: Triples, inverses included, int64. *Shape:* ``(B, 3)``.
+    :param batch: Questions with all their answers in train.
     :param softmax: The softmax over the model's own entity table.
     :param regularisation: Weight of the N3 penalty.
     :param relation_weight: Weight of relation prediction; 0 leaves it out.
@@ -241,26 +258,30 @@ def accumulate_gradients(
     entities, relations = model.entities_NW, model.relations_RW
     if entities.grad is None:
         entities.grad = torch.empty_like(entities)
-    heads_B, relations_B, tails_B = batch_B3.unbind(1)
-    head_BW = entities.detach()[heads_B].requires_grad_()
-    tail_BW = entities.detach()[tails_B].requires_grad_()
+    anchors_B, relations_B = batch.questions_B2.unbind(1)
+    owners_M, answers_M, weight = batch.owners_M, batch.answers_M, batch.weight
+    anchor_BW = entities.detach()[anchors_B].requires_grad_()
+    answer_MW = entities.detach()[answers_M].requires_grad_()
     table_RW = relations.detach().requires_grad_()
     relation_BW = table_RW[relations_B]
 
-    query_BW = multiply(head_BW, relation_BW)
-    entity_loss, query_gradient = softmax(query_BW.detach(), tails_B, gradient_NW=entities.grad)
-    penalty = sum((_cubes(rows) for rows in (head_BW, relation_BW, tail_BW)), torch.zeros((), device=head_BW.device))
-    penalty = penalty / len(batch_B3)
+    query_BW = multiply(anchor_BW, relation_BW)
+    entity_loss, query_gradient = softmax(
+        query_BW.detach(), answers_M, owners_M, weight=weight, gradient_NW=entities.grad
+    )
+    counts_B = torch.bincount(owners_M, minlength=len(anchors_B))
+    per_question_B = _cubes(anchor_BW) + _cubes(relation_BW)
+    penalty = weight * (torch.dot(counts_B.to(per_question_B.dtype), per_question_B) + _cubes(answer_MW).sum())
     side_loss = regularisation * penalty
-    relation_loss = torch.zeros((), device=head_BW.device)
+    relation_loss = torch.zeros((), device=anchor_BW.device)
     if relation_weight:
-        logits_BR = _conjugate_multiply(head_BW, tail_BW) @ table_RW.T
-        relation_loss = functional.cross_entropy(logits_BR, relations_B)
+        logits_MR = _conjugate_multiply(anchor_BW[owners_M], answer_MW) @ table_RW.T
+        relation_loss = weight * functional.cross_entropy(logits_MR, relations_B[owners_M], reduction="sum")
         side_loss = side_loss + relation_weight * relation_loss
     torch.autograd.backward([query_BW, side_loss], [query_gradient, torch.ones_like(side_loss)])
 
-    entities.grad.index_add_(0, heads_B, _gradient(head_BW))
-    entities.grad.index_add_(0, tails_B, _gradient(tail_BW))
+    entities.grad.index_add_(0, anchors_B, _gradient(anchor_BW))
+    entities.grad.index_add_(0, answers_M, _gradient(answer_MW))
     relations.grad = _gradient(table_RW)
     return BatchLoss(
         total=entity_loss + side_loss.item(),
@@ -275,6 +296,7 @@ def _gradient(leaf: Tensor) -> Tensor:
 
 
 def _cubes(rows_BW: Tensor) -> Tensor:
-    """Sum the cubed moduli of all complex numbers; the tiny constant keeps the gradient finite at zero."""
+    """Sum each row's cubed moduli; the tiny constant keeps the gradient finite at zero. *Shape:* ``(B,)``."""
     real, imaginary = rows_BW.chunk(2, dim=-1)
-    return (real.square() + imaginary.square() + 1e-20).pow(1.5).sum()
+    squares = real.square() + imaginary.square() + 1e-20
+    return (squares * squares.sqrt()).sum(dim=1)

@@ -25,12 +25,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from generation.completion.complex_n3 import ComplExModel, FullSoftmax, accumulate_gradients, with_inverses
+from generation.completion.complex_n3 import ComplExModel, FullSoftmax, accumulate_gradients
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluator import evaluate
 from generation.completion.files import write_json_atomically, write_tensors_atomically
 from generation.completion.known import KnownEnds
 from generation.completion.progress import EpochProgress, ProgressCallback, TrainingState
+from generation.completion.questions import TrainQuestions
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
@@ -175,11 +176,11 @@ class _Training:
         self.optimiser = torch.optim.Adagrad(
             [self.model.entities_NW, self.model.relations_RW], lr=config.learning_rate, fused=self.device == "cpu"
         )
-        n_batch = min(config.batch_size or 1, 2 * len(triples.train))
+        self.questions = TrainQuestions(triples.train, triples.n_relations, device=self.device)
+        self.n_questions = self.questions.batch_questions(config.batch_size or 1)
         self.softmax = FullSoftmax(
-            self.model.entities_NW, n_batch=n_batch, half=self.half, chunk_bytes=config.softmax_bytes
+            self.model.entities_NW, n_batch=self.n_questions, half=self.half, chunk_bytes=config.softmax_bytes
         )
-        self.examples = torch.from_numpy(with_inverses(triples.train, triples.n_relations)).to(self.device)
         self.validation = validation_part(triples, config, seed)
         self.known = KnownEnds.build(triples.known(), n_relations=triples.n_relations)
         self.best: tuple[Tensor, Tensor] | None = None
@@ -219,13 +220,12 @@ class _Training:
     def _epoch(self) -> EpochProgress:
         start = time.perf_counter()
         epoch = self.state.epoch + 1
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
-        order_M = torch.from_numpy(order).to(self.device)
+        rng = np.random.default_rng([self.seed, epoch])
         total = 0.0
-        for indices in torch.split(order_M, self.config.batch_size or 1):
+        for batch in self.questions.batches(rng, n_questions=self.n_questions):
             loss = accumulate_gradients(
                 self.model,
-                self.examples[indices],
+                batch,
                 softmax=self.softmax,
                 regularisation=self.config.regularisation or 0.0,
                 relation_weight=self.config.relation_weight or 0.0,
@@ -236,11 +236,11 @@ class _Training:
                     f"completion.learning_rate (now {self.config.learning_rate:g}) or raise completion.regularisation."
                 )
             self.optimiser.step()
-            total += loss.total * len(indices)
+            total += loss.total * len(batch.questions_B2)
         self.state.epoch = epoch
         mrr = self._validate() if epoch % self.config.validate_every == 0 else None
         progress = EpochProgress(
-            epoch=epoch, loss=total / len(self.examples), valid_mrr=mrr, seconds=time.perf_counter() - start
+            epoch=epoch, loss=total / len(self.questions), valid_mrr=mrr, seconds=time.perf_counter() - start
         )
         self.state.history.append(progress)
         return progress

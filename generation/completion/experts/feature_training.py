@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from generation.completion.complex_n3 import multiply, with_inverses
+from generation.completion.complex_n3 import multiply
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluator import evaluate
 from generation.completion.experts.feature_model import FeatureExpert, FeatureMap
@@ -30,6 +30,7 @@ from generation.completion.experts.features import FeatureMatrix
 from generation.completion.files import write_json_atomically, write_tensors_atomically
 from generation.completion.known import KnownEnds
 from generation.completion.progress import EpochProgress, ProgressCallback, TrainingState
+from generation.completion.questions import QuestionBatch, TrainQuestions
 from generation.completion.trainer import choose_device, choose_half, threads_set_to, validation_part
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
@@ -98,7 +99,9 @@ class _FeatureTraining:
         ).to(self.device)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.feature_learning_rate)
         self.values_ND = torch.from_numpy(features.values_ND).to(self.device)
-        self.examples = torch.from_numpy(with_inverses(graph.train, graph.n_relations)).to(self.device)
+        self.questions = TrainQuestions(graph.train, graph.n_relations, device=self.device)
+        n_triples = min(config.feature_batch_size, config.batch_size or 1)
+        self.n_questions = self.questions.batch_questions(n_triples)
         self.validation = validation_part(graph, config, seed)
         self.known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
         self.best: dict[str, Tensor] | None = None
@@ -129,45 +132,46 @@ class _FeatureTraining:
             values_CD = values_CD * keeps_CK.repeat_interleave(widths, dim=1).to(self.device)
         return functional.dropout(values_CD, self.config.feature_dropout)
 
-    def _candidates(self, batch_B3: Tensor, generator: torch.Generator) -> tuple[Tensor | slice, Tensor, Tensor, float]:
-        """Return the entities of a batch, the places of heads and tails among them, and the weight of the others.
+    def _candidates(
+        self, batch: QuestionBatch, generator: torch.Generator
+    ) -> tuple[Tensor | slice, Tensor, Tensor, int, float]:
+        """Return the entities of a batch, the places of anchors and answers among them, and what the others stand for.
 
-        All entities where they are few; else the batch's own and a random sample of the rest, each of which stands for
-        several: the logarithm of that number is added to its score.
+        All entities where they are few; else the batch's own, so many in number, and a random sample of the rest, each
+        of which stands for several: the logarithm of that number is added to its score.
         """
-        heads_B, _, tails_B = batch_B3.unbind(1)
+        anchors_B, answers_M = batch.questions_B2[:, 0].contiguous(), batch.answers_M
         n_entities, most = self.graph.n_entities, self.config.feature_candidates
         if n_entities <= most:
-            return slice(None), heads_B, tails_B, 0.0
-        own = torch.unique(torch.cat([heads_B, tails_B]))
+            return slice(None), anchors_B, answers_M, n_entities, 0.0
+        own = torch.unique(torch.cat([anchors_B, answers_M]))
         drawn = torch.randint(n_entities, (most,), generator=generator).to(self.device)
         rest = torch.unique(drawn[~torch.isin(drawn, own)])
-        places = torch.searchsorted(own, torch.cat([heads_B, tails_B]))
         weight = math.log(max(1.0, (n_entities - len(own)) / max(1, len(rest))))
-        return torch.cat([own, rest]), places[: len(heads_B)], places[len(heads_B) :], weight
+        chosen = torch.cat([own, rest])
+        return chosen, torch.searchsorted(own, anchors_B), torch.searchsorted(own, answers_M), len(own), weight
 
     def _epoch(self) -> EpochProgress:
         start = time.perf_counter()
         epoch = self.state.epoch + 1
-        order = np.random.default_rng([self.seed, 0xFE, epoch]).permutation(len(self.examples))
+        rng = np.random.default_rng([self.seed, 0xFE, epoch])
         generator = torch.Generator().manual_seed(int(np.random.default_rng([self.seed, 0xD0, epoch]).integers(2**62)))
-        n_batch = min(self.config.feature_batch_size, self.config.batch_size or 1)
         total = 0.0
         with torch.random.fork_rng(devices=[self.device] if self.device.startswith("cuda") else []):
             torch.manual_seed(generator.initial_seed())
-            for indices in torch.split(torch.from_numpy(order).to(self.device), n_batch):
-                loss = self._step(self.examples[indices], generator)
+            for batch in self.questions.batches(rng, n_questions=self.n_questions):
+                loss = self._step(batch, generator)
                 if not math.isfinite(loss):
                     raise CompletionError(
                         f"{self.graph.name}: the loss of the {self.name} expert became {loss} in epoch {epoch}. Lower "
                         f"completion.feature_learning_rate (now {self.config.feature_learning_rate:g})."
                     )
-                total += loss * len(indices)
+                total += loss * len(batch.questions_B2)
         self.state.epoch = epoch
         mrr = self._validate() if epoch % self.config.validate_every == 0 else None
         progress = EpochProgress(
             epoch=epoch,
-            loss=total / len(self.examples),
+            loss=total / len(self.questions),
             valid_mrr=mrr,
             seconds=time.perf_counter() - start,
             expert=self.name,
@@ -175,18 +179,19 @@ class _FeatureTraining:
         self.state.history.append(progress)
         return progress
 
-    def _step(self, batch_B3: Tensor, generator: torch.Generator) -> float:
-        entities_C, heads_B, tails_B, weight = self._candidates(batch_B3, generator)
+    def _step(self, batch: QuestionBatch, generator: torch.Generator) -> float:
+        entities_C, anchors_B, answers_M, n_own, weight = self._candidates(batch, generator)
         features_CD = self._dropped(entities_C, generator)
         with torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=self.half):
             rows_CW = self.model.rows(features_CD, dropout=self.config.feature_dropout)
-            queries_BW = multiply(rows_CW[heads_B], self.model.relations_RW[batch_B3[:, 1]])
+            queries_BW = multiply(rows_CW[anchors_B], self.model.relations_RW[batch.questions_B2[:, 1]])
             queries_BW = functional.dropout(queries_BW, self.config.feature_dropout)
             scores_BC = (queries_BW @ rows_CW.T).float()
         if weight:
-            n_own = len(torch.unique(torch.cat([heads_B, tails_B])))
             scores_BC = torch.cat([scores_BC[:, :n_own], scores_BC[:, n_own:] + weight], dim=1)
-        loss = functional.cross_entropy(scores_BC, tails_B)
+        counts_B = torch.bincount(batch.owners_M, minlength=len(anchors_B))
+        right_M = scores_BC[batch.owners_M, answers_M]
+        loss = batch.weight * ((counts_B * scores_BC.logsumexp(dim=1)).sum() - right_M.sum())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()

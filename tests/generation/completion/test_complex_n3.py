@@ -3,11 +3,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from generation.completion.complex_n3 import ComplExModel, FullSoftmax, accumulate_gradients, with_inverses
+from generation.completion.complex_n3 import ComplExModel, FullSoftmax, accumulate_gradients
+from generation.completion.questions import QuestionBatch
 
 
 def _model(*, n_entities=7, n_relations=2, rank=3, seed=0):
     return ComplExModel.fresh(n_entities=n_entities, n_relations=n_relations, rank=rank, init_scale=0.7, seed=seed)
+
+
+def _grouped(triples):
+    """Group triples that stand together by question; the loss is their mean."""
+    questions, owners = torch.unique_consecutive(triples[:, :2], dim=0, return_inverse=True)
+    return QuestionBatch(questions_B2=questions, answers_M=triples[:, 2], owners_M=owners, weight=1 / len(triples))
 
 
 def _complex(rows):
@@ -32,14 +39,16 @@ def _naive_loss(entities, relations, batch, *, regularisation, relation_weight):
 @pytest.mark.parametrize("relation_weight", [0.0, 1.5])
 def test_gradients_of_a_batch_equal_those_of_the_papers_formula(relation_weight):
     model = _model()
-    batch = torch.tensor([[0, 0, 1], [1, 2, 0], [3, 1, 3], [0, 0, 1], [5, 3, 2]])
+    batch = torch.tensor([[0, 0, 1], [0, 0, 4], [1, 2, 0], [3, 1, 3], [5, 3, 2]])
     entities = model.entities_NW.clone().requires_grad_()
     relations = model.relations_RW.clone().requires_grad_()
     expected = _naive_loss(entities, relations, batch, regularisation=0.3, relation_weight=relation_weight)
     expected.backward()
 
     softmax = FullSoftmax(model.entities_NW, n_batch=8)
-    loss = accumulate_gradients(model, batch, softmax=softmax, regularisation=0.3, relation_weight=relation_weight)
+    loss = accumulate_gradients(
+        model, _grouped(batch), softmax=softmax, regularisation=0.3, relation_weight=relation_weight
+    )
 
     assert loss.total == pytest.approx(expected.item(), rel=1e-5)
     torch.testing.assert_close(model.entities_NW.grad, entities.grad, rtol=1e-4, atol=1e-6)
@@ -48,7 +57,7 @@ def test_gradients_of_a_batch_equal_those_of_the_papers_formula(relation_weight)
 
 def test_a_second_batch_overwrites_the_gradient_of_the_first():
     model = _model()
-    first, second = torch.tensor([[0, 0, 1]]), torch.tensor([[2, 1, 3]])
+    first, second = _grouped(torch.tensor([[0, 0, 1]])), _grouped(torch.tensor([[2, 1, 3]]))
     softmax = FullSoftmax(model.entities_NW, n_batch=1)
     accumulate_gradients(model, second, softmax=softmax, regularisation=0.1, relation_weight=1.0)
     alone = model.entities_NW.grad.clone(), model.relations_RW.grad.clone()
@@ -65,13 +74,13 @@ def test_full_softmax_agrees_with_cross_entropy_to_its_precision(half, tolerance
     generator = torch.Generator().manual_seed(3)
     entities = torch.randn(50, 8, generator=generator, requires_grad=True)
     queries = torch.randn(6, 8, generator=generator, requires_grad=True)
-    targets = torch.tensor([0, 7, 49, 7, 3, 11])
-    expected = functional.cross_entropy(queries @ entities.T, targets)
+    answers, owners = torch.tensor([0, 7, 49, 7, 3, 11, 8]), torch.tensor([0, 0, 0, 1, 3, 4, 4])
+    expected = 0.2 * functional.cross_entropy((queries @ entities.T)[owners], answers, reduction="sum")
     expected.backward()
 
     gradient = torch.empty(50, 8)
     softmax = FullSoftmax(entities.detach(), n_batch=10, half=half)
-    loss, query_gradient = softmax(queries.detach(), targets, gradient_NW=gradient)
+    loss, query_gradient = softmax(queries.detach(), answers, owners, weight=0.2, gradient_NW=gradient)
 
     assert loss == pytest.approx(expected.item(), rel=tolerance)
     torch.testing.assert_close(gradient, entities.grad, rtol=tolerance, atol=tolerance)
@@ -82,24 +91,18 @@ def test_full_softmax_agrees_with_cross_entropy_to_its_precision(half, tolerance
 def test_a_softmax_taken_in_parts_gives_what_it_gives_at_once(half):
     generator = torch.Generator().manual_seed(4)
     entities, queries = torch.randn(50, 8, generator=generator), torch.randn(7, 8, generator=generator)
-    targets = torch.tensor([0, 7, 49, 7, 3, 11, 2])
+    answers, owners = torch.tensor([0, 7, 49, 7, 3, 11, 2, 5]), torch.tensor([0, 0, 1, 2, 3, 3, 5, 6])
     whole, parts = torch.empty(50, 8), torch.empty(50, 8)
 
-    at_once = FullSoftmax(entities, n_batch=7, half=half)(queries, targets, gradient_NW=whole)
+    at_once = FullSoftmax(entities, n_batch=7, half=half)(queries, answers, owners, weight=0.1, gradient_NW=whole)
     small = FullSoftmax(entities, n_batch=7, half=half, chunk_bytes=3 * 50 * (2 if half else 4))
-    in_parts = small(queries, targets, gradient_NW=parts)
+    in_parts = small(queries, answers, owners, weight=0.1, gradient_NW=parts)
 
     assert small.weights_BN.shape == (3, 50)
     tolerance = 2e-2 if half else 1e-5
     assert in_parts[0] == pytest.approx(at_once[0], rel=tolerance)
     torch.testing.assert_close(parts, whole, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(in_parts[1], at_once[1], rtol=tolerance, atol=tolerance)
-
-
-def test_inverses_swap_the_ends_and_shift_the_relation():
-    rows = with_inverses(np.array([[4, 1, 2]]), 3)
-
-    assert rows.tolist() == [[4, 1, 2], [2, 4, 4]]
 
 
 def test_tail_scores_are_the_real_part_of_the_trilinear_product():
