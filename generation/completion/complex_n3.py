@@ -8,8 +8,8 @@ A question ``(?, r, t)`` is asked as ``(t, r + n_relations, ?)``: each relation 
 anchor that never occurs in train has no learnt row; the mean row of the relation's train anchors stands in for it,
 which ranks by what is usual for the relation.
 
-Shape suffixes: B batch of questions, M their answers, N entities, R relations and their inverses, W row width =
-``2 * rank``, real parts first.
+Shape suffixes: B batch of questions, M their answers, N entities, C candidates, R relations and their inverses,
+W row width = ``2 * rank``, real parts first.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from generation.completion.answer_softmax import AnswerSoftmax
+from generation.completion.candidates import Candidates
 from generation.completion.questions import QuestionBatch, with_inverses
 
-__all__ = ["BatchLoss", "ComplExModel", "FullSoftmax", "accumulate_gradients", "multiply"]
+__all__ = ["BatchLoss", "ComplExModel", "accumulate_gradients", "multiply"]
 
 
 def multiply(left_BW: Tensor, right_BW: Tensor) -> Tensor:
@@ -146,128 +148,43 @@ class BatchLoss:
     penalty: float
 
 
-class FullSoftmax:
-    """Cross entropy over all entities with its gradients, without an autograd graph of ``(B, N)`` tensors.
-
-    A question with several right answers has one row of scores for all of them: the sum over its answers of
-    ``cross_entropy(question @ entities.T, answer)``, which is the reference, needs one softmax. The large buffers are
-    kept from batch to batch: on a CPU, asking the system for them anew costs more than the products.
-
-    :param entities_NW: Entity rows, float32; read at each call. *Shape:* ``(N, W)``.
-    :param n_batch: The most questions of one call.
-    :param half: Whether the three products run in bfloat16; sums inside a product and the results stay float32.
-    :param chunk_bytes: The most bytes of scores to hold at once; a batch that needs more is taken in parts, at least
-        one question each.
-    """
-
-    def __init__(
-        self, entities_NW: Tensor, *, n_batch: int, half: bool = False, chunk_bytes: int = 256 * 2**20
-    ) -> None:
-        kind = torch.bfloat16 if half else torch.float32
-        self.entities_NW, self.half = entities_NW, half
-        self.n_rows = min(n_batch, max(1, chunk_bytes // (kind.itemsize * max(1, len(entities_NW)))))
-        self.weights_BN = torch.empty(self.n_rows, len(entities_NW), dtype=kind, device=entities_NW.device)
-        self.cast_NW = torch.empty_like(entities_NW, dtype=kind) if half else entities_NW
-        self.product_NW = torch.empty_like(entities_NW, dtype=kind) if half else None
-
-    @torch.no_grad()
-    def __call__(
-        self, queries_BW: Tensor, answers_M: Tensor, owners_M: Tensor, *, weight: float, gradient_NW: Tensor
-    ) -> tuple[float, Tensor]:
-        """Compute the weighted loss of a batch and its gradients.
-
-        :param queries_BW: Query rows, float32. *Shape:* ``(B, W)``.
-        :param answers_M: The right entities, none twice for one query. *Shape:* ``(M,)``.
-        :param owners_M: The query of each answer, ascending. *Shape:* ``(M,)``.
-        :param weight: What the sum of the answers' losses is multiplied with.
-        :param gradient_NW: Overwritten with the gradient for the entity rows. *Shape:* ``(N, W)``.
-        :returns: The weighted loss in nats, and the gradient for ``queries_BW``. *Shape:* ``(B, W)``.
-        """
-        if self.half:
-            self.cast_NW.copy_(self.entities_NW)
-        n_batch = len(queries_BW)
-        counts_B = torch.bincount(owners_M, minlength=n_batch)
-        ends = [0, *counts_B.cumsum(0).tolist()]
-        gradient_BW = torch.empty_like(queries_BW)
-        loss = 0.0
-        for first in range(0, n_batch, self.n_rows):
-            stop = min(first + self.n_rows, n_batch)
-            answers = slice(ends[first], ends[stop])
-            loss += self._add_part(
-                queries_BW[first:stop] * weight,
-                queries_BW[first:stop].to(self.cast_NW.dtype),
-                answers_M[answers],
-                owners_M[answers] - first,
-                counts_B[first:stop],
-                gradient_NW=gradient_NW,
-                is_first=first == 0,
-            )
-            gradient_BW[first:stop] = self.weights_BN[: stop - first] @ self.cast_NW
-        return loss * weight, gradient_BW.mul_(weight)
-
-    def _add_part(
-        self,
-        scaled_BW: Tensor,
-        queries_BW: Tensor,
-        answers_M: Tensor,
-        owners_M: Tensor,
-        counts_B: Tensor,
-        *,
-        gradient_NW: Tensor,
-        is_first: bool,
-    ) -> float:
-        """Leave the gradient of the scores in the buffer, add that of the entity rows, and return the summed loss."""
-        weights_BN = self.weights_BN[: len(queries_BW)]
-        torch.mm(queries_BW, self.cast_NW.T, out=weights_BN)
-        torch.softmax(weights_BN, dim=1, out=weights_BN)
-        right_M = weights_BN[owners_M, answers_M]
-        loss = -right_M.float().clamp(min=1e-30).log().sum()
-        weights_BN.mul_(counts_B[:, None])
-        weights_BN[owners_M, answers_M] = (right_M.float() * counts_B[owners_M] - 1.0).to(weights_BN.dtype)
-        scaled_BW = scaled_BW.to(self.cast_NW.dtype)
-        if self.product_NW is not None:
-            torch.mm(weights_BN.T, scaled_BW, out=self.product_NW)
-            gradient_NW.copy_(self.product_NW) if is_first else gradient_NW.add_(self.product_NW)
-        elif is_first:
-            torch.mm(weights_BN.T, scaled_BW, out=gradient_NW)
-        else:
-            gradient_NW.addmm_(weights_BN.T, scaled_BW)
-        return float(loss)
-
-
 def accumulate_gradients(
     model: ComplExModel,
     batch: QuestionBatch,
     *,
-    softmax: FullSoftmax,
+    softmax: AnswerSoftmax,
     regularisation: float,
     relation_weight: float,
+    candidates: Candidates | None = None,
 ) -> BatchLoss:
     """Compute one batch's loss and write its gradient into ``.grad`` of the two tables.
 
     ``loss = weight * sum over triples of CE(t | h, r) + relation_weight * CE(r | h, t)
     + regularisation * (|h|^3 + |r|^3 + |t|^3)``, the norms summed over the complex numbers of a row.
 
-    :param model: The model; ``.grad`` of its tables is overwritten.
+    :param model: The model; ``.grad`` of its tables is overwritten, that of the entities by a sparse tensor where
+        ``candidates`` are given.
     :param batch: Questions with all their answers in train.
-    :param softmax: The softmax over the model's own entity table.
+    :param softmax: The softmax, with its buffers.
     :param regularisation: Weight of the N3 penalty.
     :param relation_weight: Weight of relation prediction; 0 leaves it out.
+    :param candidates: What the answers are compared with; ``None`` takes all entities.
     :returns: The parts of the loss.
     """
     entities, relations = model.entities_NW, model.relations_RW
-    if entities.grad is None:
-        entities.grad = torch.empty_like(entities)
     anchors_B, relations_B = batch.questions_B2.unbind(1)
     owners_M, answers_M, weight = batch.owners_M, batch.answers_M, batch.weight
-    anchor_BW = entities.detach()[anchors_B].requires_grad_()
-    answer_MW = entities.detach()[answers_M].requires_grad_()
+    rows_CW = entities.detach()
+    if candidates is not None:
+        rows_CW, anchors_B, answers_M = rows_CW[candidates.entities_C], candidates.anchors_B, candidates.answers_M
+    anchor_BW = rows_CW[anchors_B].requires_grad_()
+    answer_MW = rows_CW[answers_M].requires_grad_()
     table_RW = relations.detach().requires_grad_()
     relation_BW = table_RW[relations_B]
 
     query_BW = multiply(anchor_BW, relation_BW)
-    entity_loss, query_gradient = softmax(
-        query_BW.detach(), answers_M, owners_M, weight=weight, gradient_NW=entities.grad
+    entity_loss, query_gradient, gradient_CW = softmax(
+        rows_CW, query_BW.detach(), answers_M, owners_M, weight=weight, candidates=candidates
     )
     counts_B = torch.bincount(owners_M, minlength=len(anchors_B))
     per_question_B = _cubes(anchor_BW) + _cubes(relation_BW)
@@ -280,8 +197,14 @@ def accumulate_gradients(
         side_loss = side_loss + relation_weight * relation_loss
     torch.autograd.backward([query_BW, side_loss], [query_gradient, torch.ones_like(side_loss)])
 
-    entities.grad.index_add_(0, anchors_B, _gradient(anchor_BW))
-    entities.grad.index_add_(0, answers_M, _gradient(answer_MW))
+    gradient_CW.index_add_(0, anchors_B, _gradient(anchor_BW))
+    gradient_CW.index_add_(0, answers_M, _gradient(answer_MW))
+    if candidates is None:
+        entities.grad = gradient_CW
+    else:
+        entities.grad = torch.sparse_coo_tensor(
+            candidates.entities_C[None], gradient_CW, size=entities.shape, is_coalesced=True, check_invariants=False
+        )
     relations.grad = _gradient(table_RW)
     return BatchLoss(
         total=entity_loss + side_loss.item(),

@@ -38,13 +38,13 @@ class CompletionConfig:
     train is carved for validation where a folder brings none. ``precision`` is ``float32``, ``bfloat16`` (the three
     large products of the softmax only; parameters, optimiser and evaluation stay float32) or ``auto`` (bfloat16 where
     the processor multiplies it in hardware and the graph is large). ``softmax_bytes`` bounds the scores held at once.
+    ``candidates`` is the most entities drawn for one batch to compare its answers with; where there are more, the draw
+    stands for all (:mod:`generation.completion.candidates`).
 
     ``experts`` are the ones to train and blend, where the graph has what they need; ``text_blocks`` what the text
     expert reads: ``name``, and ``text`` (the name with the text, as of the entity's pictures). The ``feature_``
     settings are of the experts over frozen vectors (text, image, numbers): ``feature_rank`` as ``rank``,
-    ``feature_hidden`` the width of the hidden layer beside the linear map (0: none), ``feature_candidates`` the most
-    entities drawn for one batch to compare its answers with (where there are more, the draw stands for all; on MKG-W,
-    4,000 of 15,000 cost 0.001 of validation MRR after 3 epochs and halved the time), ``feature_dropout`` the share of
+    ``feature_hidden`` the width of the hidden layer beside the linear map (0: none), ``feature_dropout`` the share of
     numbers dropped, and ``modality_dropout`` that of whole blocks (a name, a text), while they are trained.
 
     :raises ConfigError: If a number is out of its range or a word unknown.
@@ -65,6 +65,7 @@ class CompletionConfig:
     threads: int | None = None
     device: str = "auto"
     softmax_bytes: int = 256 * 2**20
+    candidates: int = 5_000
     experts: tuple[str, ...] = EXPERTS
     text_blocks: tuple[str, ...] = TEXT_BLOCKS
     feature_rank: int | None = None
@@ -73,7 +74,6 @@ class CompletionConfig:
     feature_batch_size: int = 500
     feature_learning_rate: float = 1e-3
     feature_dropout: float = 0.3
-    feature_candidates: int = 5_000
     modality_dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class CompletionConfig:
             "feature_rank",
             "feature_epochs",
             "feature_batch_size",
-            "feature_candidates",
+            "candidates",
         ):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):

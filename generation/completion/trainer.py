@@ -25,7 +25,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from generation.completion.complex_n3 import ComplExModel, FullSoftmax, accumulate_gradients
+from generation.completion.answer_softmax import AnswerSoftmax
+from generation.completion.candidates import draw_candidates
+from generation.completion.complex_n3 import ComplExModel, accumulate_gradients
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluator import evaluate
 from generation.completion.files import write_json_atomically, write_tensors_atomically
@@ -173,14 +175,15 @@ class _Training:
             seed=seed,
             device=self.device,
         )
+        whole = triples.n_entities <= config.candidates
         self.optimiser = torch.optim.Adagrad(
-            [self.model.entities_NW, self.model.relations_RW], lr=config.learning_rate, fused=self.device == "cpu"
+            [self.model.entities_NW, self.model.relations_RW],
+            lr=config.learning_rate,
+            fused=whole and self.device == "cpu",
         )
         self.questions = TrainQuestions(triples.train, triples.n_relations, device=self.device)
         self.n_questions = self.questions.batch_questions(config.batch_size or 1)
-        self.softmax = FullSoftmax(
-            self.model.entities_NW, n_batch=self.n_questions, half=self.half, chunk_bytes=config.softmax_bytes
-        )
+        self.softmax = AnswerSoftmax(half=self.half, chunk_bytes=config.softmax_bytes)
         self.validation = validation_part(triples, config, seed)
         self.known = KnownEnds.build(triples.known(), n_relations=triples.n_relations)
         self.best: tuple[Tensor, Tensor] | None = None
@@ -221,11 +224,16 @@ class _Training:
         start = time.perf_counter()
         epoch = self.state.epoch + 1
         rng = np.random.default_rng([self.seed, epoch])
+        generator = torch.Generator().manual_seed(int(np.random.default_rng([self.seed, 0xCA, epoch]).integers(2**62)))
         total = 0.0
         for batch in self.questions.batches(rng, n_questions=self.n_questions):
+            candidates = draw_candidates(
+                batch, n_entities=self.triples.n_entities, most=self.config.candidates, generator=generator
+            )
             loss = accumulate_gradients(
                 self.model,
                 batch,
+                candidates=candidates,
                 softmax=self.softmax,
                 regularisation=self.config.regularisation or 0.0,
                 relation_weight=self.config.relation_weight or 0.0,
@@ -235,7 +243,9 @@ class _Training:
                     f"{self.triples.name}: the loss became {loss.total} in epoch {epoch}. Lower "
                     f"completion.learning_rate (now {self.config.learning_rate:g}) or raise completion.regularisation."
                 )
-            self.optimiser.step()
+            # Says that the optimiser's own sparse tensors are not checked, which torch warns of otherwise.
+            with torch.sparse.check_sparse_tensor_invariants(enable=False):  # type: ignore[no-untyped-call]
+                self.optimiser.step()
             total += loss.total * len(batch.questions_B2)
         self.state.epoch = epoch
         mrr = self._validate() if epoch % self.config.validate_every == 0 else None

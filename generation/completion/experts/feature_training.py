@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from generation.completion.candidates import draw_candidates
 from generation.completion.complex_n3 import multiply
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluator import evaluate
@@ -132,25 +133,6 @@ class _FeatureTraining:
             values_CD = values_CD * keeps_CK.repeat_interleave(widths, dim=1).to(self.device)
         return functional.dropout(values_CD, self.config.feature_dropout)
 
-    def _candidates(
-        self, batch: QuestionBatch, generator: torch.Generator
-    ) -> tuple[Tensor | slice, Tensor, Tensor, int, float]:
-        """Return the entities of a batch, the places of anchors and answers among them, and what the others stand for.
-
-        All entities where they are few; else the batch's own, so many in number, and a random sample of the rest, each
-        of which stands for several: the logarithm of that number is added to its score.
-        """
-        anchors_B, answers_M = batch.questions_B2[:, 0].contiguous(), batch.answers_M
-        n_entities, most = self.graph.n_entities, self.config.feature_candidates
-        if n_entities <= most:
-            return slice(None), anchors_B, answers_M, n_entities, 0.0
-        own = torch.unique(torch.cat([anchors_B, answers_M]))
-        drawn = torch.randint(n_entities, (most,), generator=generator).to(self.device)
-        rest = torch.unique(drawn[~torch.isin(drawn, own)])
-        weight = math.log(max(1.0, (n_entities - len(own)) / max(1, len(rest))))
-        chosen = torch.cat([own, rest])
-        return chosen, torch.searchsorted(own, anchors_B), torch.searchsorted(own, answers_M), len(own), weight
-
     def _epoch(self) -> EpochProgress:
         start = time.perf_counter()
         epoch = self.state.epoch + 1
@@ -180,15 +162,22 @@ class _FeatureTraining:
         return progress
 
     def _step(self, batch: QuestionBatch, generator: torch.Generator) -> float:
-        entities_C, anchors_B, answers_M, n_own, weight = self._candidates(batch, generator)
+        drawn = draw_candidates(
+            batch, n_entities=self.graph.n_entities, most=self.config.candidates, generator=generator
+        )
+        places = (slice(None), batch.questions_B2[:, 0], batch.answers_M)
+        entities_C, anchors_B, answers_M = (
+            places if drawn is None else (drawn.entities_C, drawn.anchors_B, drawn.answers_M)
+        )
         features_CD = self._dropped(entities_C, generator)
         with torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=self.half):
             rows_CW = self.model.rows(features_CD, dropout=self.config.feature_dropout)
             queries_BW = multiply(rows_CW[anchors_B], self.model.relations_RW[batch.questions_B2[:, 1]])
             queries_BW = functional.dropout(queries_BW, self.config.feature_dropout)
             scores_BC = (queries_BW @ rows_CW.T).float()
-        if weight:
-            scores_BC = torch.cat([scores_BC[:, :n_own], scores_BC[:, n_own:] + weight], dim=1)
+        if drawn is not None:
+            own_BC, rest_BC = scores_BC[:, : drawn.n_own], scores_BC[:, drawn.n_own :]
+            scores_BC = torch.cat([own_BC, rest_BC + drawn.log_weight], dim=1)
         counts_B = torch.bincount(batch.owners_M, minlength=len(anchors_B))
         right_M = scores_BC[batch.owners_M, answers_M]
         loss = batch.weight * ((counts_B * scores_BC.logsumexp(dim=1)).sum() - right_M.sum())

@@ -3,7 +3,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from generation.completion.complex_n3 import ComplExModel, FullSoftmax, accumulate_gradients
+from generation.completion.answer_softmax import AnswerSoftmax
+from generation.completion.candidates import Candidates
+from generation.completion.complex_n3 import ComplExModel, accumulate_gradients
 from generation.completion.questions import QuestionBatch
 
 
@@ -45,7 +47,7 @@ def test_gradients_of_a_batch_equal_those_of_the_papers_formula(relation_weight)
     expected = _naive_loss(entities, relations, batch, regularisation=0.3, relation_weight=relation_weight)
     expected.backward()
 
-    softmax = FullSoftmax(model.entities_NW, n_batch=8)
+    softmax = AnswerSoftmax()
     loss = accumulate_gradients(
         model, _grouped(batch), softmax=softmax, regularisation=0.3, relation_weight=relation_weight
     )
@@ -58,7 +60,7 @@ def test_gradients_of_a_batch_equal_those_of_the_papers_formula(relation_weight)
 def test_a_second_batch_overwrites_the_gradient_of_the_first():
     model = _model()
     first, second = _grouped(torch.tensor([[0, 0, 1]])), _grouped(torch.tensor([[2, 1, 3]]))
-    softmax = FullSoftmax(model.entities_NW, n_batch=1)
+    softmax = AnswerSoftmax()
     accumulate_gradients(model, second, softmax=softmax, regularisation=0.1, relation_weight=1.0)
     alone = model.entities_NW.grad.clone(), model.relations_RW.grad.clone()
 
@@ -69,40 +71,36 @@ def test_a_second_batch_overwrites_the_gradient_of_the_first():
     assert torch.equal(model.relations_RW.grad, alone[1])
 
 
-@pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-6), (True, 2e-2)])
-def test_full_softmax_agrees_with_cross_entropy_to_its_precision(half, tolerance):
-    generator = torch.Generator().manual_seed(3)
-    entities = torch.randn(50, 8, generator=generator, requires_grad=True)
-    queries = torch.randn(6, 8, generator=generator, requires_grad=True)
-    answers, owners = torch.tensor([0, 7, 49, 7, 3, 11, 8]), torch.tensor([0, 0, 0, 1, 3, 4, 4])
-    expected = 0.2 * functional.cross_entropy((queries @ entities.T)[owners], answers, reduction="sum")
+def test_gradients_over_drawn_candidates_are_those_of_the_formula_over_just_them():
+    model = _model()
+    batch = _grouped(torch.tensor([[0, 0, 1], [0, 0, 4], [5, 3, 2]]))
+    drawn = Candidates(
+        entities_C=torch.tensor([0, 1, 2, 4, 5, 6]),
+        anchors_B=torch.tensor([0, 4]),
+        answers_M=torch.tensor([1, 3, 2]),
+        n_own=5,
+        log_weight=0.7,
+    )
+    entities = model.entities_NW.clone().requires_grad_()
+    relations = model.relations_RW.clone().requires_grad_()
+    expected = torch.zeros(())
+    for anchor, relation, answer in [(0, 0, 1), (0, 0, 4), (5, 3, 2)]:
+        h, r = _complex(entities)[anchor], _complex(relations)[relation]
+        scores = torch.stack([(h * r * _complex(entities)[e].conj()).real.sum() for e in (0, 1, 2, 4, 5, 6)])
+        scores = scores + torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 0.7])
+        expected = expected - functional.log_softmax(scores, 0)[(0, 1, 2, 4, 5, 6).index(answer)] / 3
+        cubes = sum(rows.abs().pow(3).sum() for rows in (h, r, _complex(entities)[answer]))
+        expected = expected + 0.3 * cubes / 3
     expected.backward()
 
-    gradient = torch.empty(50, 8)
-    softmax = FullSoftmax(entities.detach(), n_batch=10, half=half)
-    loss, query_gradient = softmax(queries.detach(), answers, owners, weight=0.2, gradient_NW=gradient)
+    loss = accumulate_gradients(
+        model, batch, softmax=AnswerSoftmax(), regularisation=0.3, relation_weight=0.0, candidates=drawn
+    )
 
-    assert loss == pytest.approx(expected.item(), rel=tolerance)
-    torch.testing.assert_close(gradient, entities.grad, rtol=tolerance, atol=tolerance)
-    torch.testing.assert_close(query_gradient, queries.grad, rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.parametrize("half", [False, True])
-def test_a_softmax_taken_in_parts_gives_what_it_gives_at_once(half):
-    generator = torch.Generator().manual_seed(4)
-    entities, queries = torch.randn(50, 8, generator=generator), torch.randn(7, 8, generator=generator)
-    answers, owners = torch.tensor([0, 7, 49, 7, 3, 11, 2, 5]), torch.tensor([0, 0, 1, 2, 3, 3, 5, 6])
-    whole, parts = torch.empty(50, 8), torch.empty(50, 8)
-
-    at_once = FullSoftmax(entities, n_batch=7, half=half)(queries, answers, owners, weight=0.1, gradient_NW=whole)
-    small = FullSoftmax(entities, n_batch=7, half=half, chunk_bytes=3 * 50 * (2 if half else 4))
-    in_parts = small(queries, answers, owners, weight=0.1, gradient_NW=parts)
-
-    assert small.weights_BN.shape == (3, 50)
-    tolerance = 2e-2 if half else 1e-5
-    assert in_parts[0] == pytest.approx(at_once[0], rel=tolerance)
-    torch.testing.assert_close(parts, whole, rtol=tolerance, atol=tolerance)
-    torch.testing.assert_close(in_parts[1], at_once[1], rtol=tolerance, atol=tolerance)
+    assert loss.total == pytest.approx(expected.item(), rel=1e-5)
+    assert model.entities_NW.grad.is_sparse
+    torch.testing.assert_close(model.entities_NW.grad.to_dense(), entities.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(model.relations_RW.grad, relations.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_tail_scores_are_the_real_part_of_the_trilinear_product():

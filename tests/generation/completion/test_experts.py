@@ -176,7 +176,7 @@ def test_a_checkpoint_with_other_vectors_or_a_torn_one_is_refused(tmp_path):
 def test_a_sample_of_candidates_learns_like_all_of_them(trained):
     graph = _clubs()
 
-    sampled = _train(graph, config=replace(_CONFIG, experts=("text",), feature_candidates=40))
+    sampled = _train(graph, config=replace(_CONFIG, experts=("text",), candidates=40))
 
     assert _tail_mrr(sampled.mixture, graph) > 0.9
 

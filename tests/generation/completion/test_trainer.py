@@ -31,6 +31,15 @@ def test_training_learns_the_train_triples():
     assert fit.model.seen_N.all()
 
 
+def test_a_sample_of_candidates_learns_the_train_triples_too():
+    graph = _ring()
+    config = CompletionConfig(rank=16, max_epochs=40, patience=40, threads=1, candidates=6)
+
+    fit = train_complex(graph, config=config, seed=0)
+
+    assert evaluate(fit.model, graph, triples=graph.train).mrr > 0.9
+
+
 def test_the_same_seed_gives_the_same_model_and_another_seed_another():
     one, two, other = (train_complex(_ring(), config=_CONFIG, seed=seed).model for seed in (1, 1, 2))
 
@@ -51,9 +60,9 @@ def _stop_after(n_epochs):
     return on_progress
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_interrupted_training_resumes_to_exactly_the_same_result(tmp_path, precision):
-    config = CompletionConfig.from_mapping({**_CONFIG.to_mapping(), "precision": precision})
+@pytest.mark.parametrize(("precision", "candidates"), [("float32", 5_000), ("bfloat16", 5_000), ("float32", 8)])
+def test_interrupted_training_resumes_to_exactly_the_same_result(tmp_path, precision, candidates):
+    config = CompletionConfig.from_mapping({**_CONFIG.to_mapping(), "precision": precision, "candidates": candidates})
     whole = train_complex(_ring(), config=config, seed=3)
 
     with pytest.raises(_StopError):
