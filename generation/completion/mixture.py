@@ -182,7 +182,7 @@ def make_mixture(saved: SavedModel, graph: TripleSet) -> ExpertMixture | None:
         if name == "structure" and saved.model is not None:
             experts[name] = saved.model
         elif name == "rules":
-            experts[name] = RuleExpert(graph, rules=parts.rules or ())
+            experts[name] = RuleExpert(graph, rules=parts.rules or (), strengths=parts.strengths)
         elif name in parts.maps:
             experts[name] = FeatureExpert(name, parts.maps[name], parts.features[name])
     seen = None if saved.model is None else saved.model.seen_N.cpu().numpy()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from generation.completion.calibration import Calibration
 from generation.completion.experts.feature_model import FeatureMap
 from generation.completion.experts.features import FeatureMatrix
+from generation.completion.experts.rule_strengths import RuleStrengths
 from generation.completion.gate import Gate
 from generation.completion.paths import PathRule
 
@@ -27,6 +28,7 @@ class ExpertParts:
 
     gate: Gate
     rules: tuple[PathRule, ...] | None = None
+    strengths: RuleStrengths | None = None
     maps: Mapping[str, FeatureMap]
     features: Mapping[str, FeatureMatrix]
     calibration: Calibration | None = None

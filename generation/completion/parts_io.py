@@ -1,7 +1,8 @@
 """Turn experts and gate into named tensors and plain values, and back.
 
 Layer: ``generation``; torch, NumPy. Names: ``rules`` (int64, a row a rule: both steps, the second -1 for one
-step, head, support, body count), ``map/EXPERT/PARAMETER``, ``features/EXPERT/values`` and ``/has``, ``gate/TABLE``.
+step, head, support, body count), ``rule_strengths`` and ``rule_ties`` (float32), ``map/EXPERT/PARAMETER``,
+``features/EXPERT/values`` and ``/has``, ``gate/TABLE``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from generation.completion.calibration import Calibration
 from generation.completion.experts.feature_model import FeatureMap
 from generation.completion.experts.features import FeatureMatrix
+from generation.completion.experts.rule_strengths import RuleStrengths
 from generation.completion.gate import Gate
 from generation.completion.parts import ExpertParts
 from generation.completion.paths import PathRule
@@ -38,6 +40,9 @@ def pack_parts(parts: ExpertParts) -> tuple[dict[str, Tensor], dict[str, object]
     if parts.rules is not None:
         rows = [(*rule.body, -1)[:2] + (rule.head, rule.support, rule.n_body) for rule in parts.rules]
         tensors["rules"] = torch.tensor(rows, dtype=torch.int64).reshape(-1, 5)
+    if parts.strengths is not None:
+        tensors["rule_strengths"] = torch.from_numpy(parts.strengths.rules_Q)
+        tensors["rule_ties"] = torch.from_numpy(parts.strengths.ties_R)
     for name, model in parts.maps.items():
         tensors |= {f"map/{name}/{key}": value for key, value in model.state_dict().items()}
         tensors[f"features/{name}/values"] = torch.from_numpy(parts.features[name].values_ND)
@@ -88,6 +93,7 @@ def unpack_parts(tensors: Mapping[str, Tensor], described: Any) -> ExpertParts:
         return ExpertParts(
             gate=gate,
             rules=_rules(tensors["rules"]) if "rules" in tensors else None,
+            strengths=_strengths(tensors),
             maps=maps,
             features=features,
             calibration=None if calibration is None else Calibration(**calibration),
@@ -113,6 +119,9 @@ def check_parts(folder: Path, parts: ExpertParts, *, n_entities: int, n_relation
     if any(not 0 <= step < wide for rule in parts.rules or () for step in (*rule.body, rule.head)):
         raise CompletionError(f"{folder}: a rule names a relation outside 0..{wide - 1}. Train the model again.")
     tables = {f"gate table {name}": getattr(parts.gate, name) for name in _GATE}
+    if parts.strengths is not None:
+        tables["table of the rules' strengths"] = torch.from_numpy(parts.strengths.rules_Q)
+        tables["table of the rules' ties"] = torch.from_numpy(parts.strengths.ties_R)
     for name, model in parts.maps.items():
         if len(parts.features[name].values_ND) != n_entities or model.n_relations != n_relations:
             raise CompletionError(f"{folder}: the expert {name!r} is of another vocabulary. Train the model again.")
@@ -120,6 +129,12 @@ def check_parts(folder: Path, parts: ExpertParts, *, n_entities: int, n_relation
     for name, table in tables.items():
         if not bool(torch.isfinite(table).all()):
             raise CompletionError(f"{folder}: {name} holds values that are not finite. Train the model again.")
+
+
+def _strengths(tensors: Mapping[str, Tensor]) -> RuleStrengths | None:
+    if "rule_strengths" not in tensors:
+        return None
+    return RuleStrengths(rules_Q=tensors["rule_strengths"].numpy(), ties_R=tensors["rule_ties"].numpy())
 
 
 def _rules(rows: Tensor) -> tuple[PathRule, ...]:

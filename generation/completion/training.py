@@ -16,6 +16,7 @@ from generation.completion.experts.base import Expert
 from generation.completion.experts.feature_model import FeatureExpert
 from generation.completion.experts.feature_training import train_feature_expert
 from generation.completion.experts.features import FeatureMatrix
+from generation.completion.experts.rule_strengths import fit_rule_strengths
 from generation.completion.experts.rules import RuleExpert
 from generation.completion.gate import Gate, entity_traits
 from generation.completion.gate_fitting import fit_gate
@@ -96,7 +97,10 @@ def train_experts(
             history += fit.history
             experts[name] = fit.model
         elif name == "rules":
-            experts[name] = RuleExpert(graph)
+            rules_expert = RuleExpert(graph)
+            if len(graph.valid):  # without it structure alone ranks, and the rules explain
+                rules_expert.use(fit_rule_strengths(rules_expert, seed=seed))
+            experts[name] = rules_expert
         elif name in given:
             experts[name] = train_feature_expert(
                 name, graph, given[name], config=config, seed=seed, checkpoint=folder, resume=resume, on_progress=note
@@ -129,6 +133,7 @@ def _gated(
     parts = ExpertParts(
         gate=fitted.gate,
         rules=rules.rules if isinstance(rules, RuleExpert) else None,
+        strengths=rules.strengths if isinstance(rules, RuleExpert) else None,
         maps={name: expert.model for name, expert in trained.items()},
         features=features,
         calibration=fitted.calibration,

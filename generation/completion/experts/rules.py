@@ -1,6 +1,7 @@
 """The rule expert: scores an entity by the rules that lead to it, and names them with the paths that ground them.
 
 Layer: ``generation``; NumPy only. Frequency of the relation's ends breaks ties and covers what no rule reaches.
+Strengths (:mod:`generation.completion.experts.rule_strengths`) say how much each rule counts beside the others.
 
 Shape suffixes: B questions, N entities, P paths.
 """
@@ -13,15 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from generation.completion.experts.rule_strengths import FLOOR, TIE_WEIGHT, RuleStrengths
 from generation.completion.paths import PESSIMISM, Adjacency, PathRule, mine_path_rules, rules_by_head
 from generation.completion.rules import FrequencyScorer
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
 __all__ = ["Grounding", "RuleExpert"]
-
-_TIE_WEIGHT = 1e-3
-_FLOOR = 1e-7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,25 +36,78 @@ class RuleExpert:
 
     :param graph: The graph; only train is read.
     :param rules: Rules to use; ``None`` mines them.
+    :param strengths: What was learnt for these rules; ``None`` takes the plain confidences.
     :param combine: ``noisy_or`` of the confidences of the rules that lead to an entity, each rule once, or ``max``.
-    :raises CompletionError: If ``combine`` is neither.
+    :raises CompletionError: If ``combine`` is neither, or the strengths are of other rules.
     """
 
     name = "rules"
 
-    def __init__(self, graph: TripleSet, *, rules: Sequence[PathRule] | None = None, combine: str = "noisy_or") -> None:
+    def __init__(
+        self,
+        graph: TripleSet,
+        *,
+        rules: Sequence[PathRule] | None = None,
+        strengths: RuleStrengths | None = None,
+        combine: str = "noisy_or",
+    ) -> None:
         if combine not in ("noisy_or", "max"):
             raise CompletionError(f"combine: got {combine!r}. Use noisy_or or max.")
         self.n_entities, self.n_relations, self.combine = graph.n_entities, graph.n_relations, combine
-        self._adjacency = Adjacency(graph)
+        self.adjacency = Adjacency(graph)
         self._frequency = FrequencyScorer(graph)
-        self.rules = tuple(mine_path_rules(graph, adjacency=self._adjacency) if rules is None else rules)
+        self.rules = tuple(mine_path_rules(graph, adjacency=self.adjacency) if rules is None else rules)
         self._by_head = rules_by_head(self.rules)
+        self._heads_Q = np.array([rule.head for rule in self.rules], dtype=np.int64)
+        self.use(strengths)
+
+    def use(self, strengths: RuleStrengths | None) -> None:
+        """Weigh the rules by other strengths.
+
+        :param strengths: What was learnt for these rules; ``None`` takes the plain confidences.
+        :raises CompletionError: If they are of other rules.
+        """
+        plain = RuleStrengths.unlearnt(n_rules=len(self.rules), n_relations=self.n_relations)
+        self.strengths = plain if strengths is None else strengths
+        if (len(self.strengths.rules_Q), len(self.strengths.ties_R)) != (len(self.rules), 2 * self.n_relations):
+            raise CompletionError(
+                f"Strengths of {len(self.strengths.rules_Q)} rules and {len(self.strengths.ties_R)} relations do not "
+                f"fit {len(self.rules)} rules and {2 * self.n_relations} relations. Train the model again."
+            )
+        self._tables = {
+            head: _RuleTable(rules, self.strengths.rules_Q[self.numbers_of(head)], wide=2 * self.n_relations)
+            for head, rules in self._by_head.items()
+        }
+
+    def numbers_of(self, relation: int) -> NDArray[np.int64]:
+        """Return the places, among all rules, of those that conclude a relation. *Shape:* ``(K,)``."""
+        return np.flatnonzero(self._heads_Q == relation)
+
+    def frequency_of(self, relation: int) -> NDArray[np.float32]:
+        """Return each entity's share of the relation's ends in train. *Shape:* ``(N,)``."""
+        shares: NDArray[np.float32] = self._frequency.score_all(np.array([0]), np.array([relation]))[0]
+        return shares
+
+    def witnesses(
+        self, anchor: int, relation: int, *, left_out: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Follow the rules of a question.
+
+        :param anchor: The given entity.
+        :param relation: The asked relation, inverses from ``n_relations``; rules must conclude it.
+        :param left_out: See :meth:`confidences`.
+        :returns: The number of a rule among those of the relation, the entity that it leads to, each such pair once,
+            and the rule's confidence for it. *Shape:* each ``(W,)``.
+        """
+        table = self._tables[relation]
+        numbers, ends = self._reached(table, anchor, relation, left_out)
+        values = table.confidences[numbers]
+        return numbers, ends, values if left_out is None else np.where(ends == left_out, table.without[numbers], values)
 
     @property
     def n_constant_parameters(self) -> int:
-        """Count the numbers that do not grow with the entities: one confidence a rule."""
-        return len(self.rules)
+        """Count the numbers that do not grow with the entities: a confidence and a strength a rule, and the ties."""
+        return 2 * len(self.rules) + 2 * self.n_relations
 
     @property
     def n_entity_parameters(self) -> int:
@@ -65,7 +117,7 @@ class RuleExpert:
     @property
     def n_parameters(self) -> int:
         """Count the learnt numbers."""
-        return len(self.rules)
+        return self.n_constant_parameters
 
     def confidences(
         self, anchors: NDArray[np.int64], relations: NDArray[np.int64], *, left_out: NDArray[np.int64] | None = None
@@ -79,28 +131,21 @@ class RuleExpert:
         :returns: Values in ``[0, 1)``, 0 where no rule leads. *Shape:* ``(B, N)``.
         """
         scores_BN = np.zeros((len(anchors), self.n_entities), dtype=np.float32)
-        for relation in np.unique(relations).tolist():
-            rules = self._by_head.get(relation, ())
-            if not rules:
-                continue
-            table = _RuleTable(rules, wide=2 * self.n_relations)
-            confidence = np.array([rule.confidence for rule in rules])
-            without = np.array([max(0, r.support - 1) / (max(0, r.n_body - 1) + PESSIMISM) for r in rules])
-            for row in np.flatnonzero(relations == relation).tolist():
+        for row, (anchor, relation) in enumerate(zip(anchors.tolist(), relations.tolist(), strict=True)):
+            if relation in self._tables:
                 answer = None if left_out is None else int(left_out[row])
-                numbers, ends = self._reached(table, int(anchors[row]), relation, answer)
-                values = confidence[numbers]
-                if answer is not None:
-                    values = np.where(ends == answer, without[numbers], values)
-                scores_BN[row] = self._combined(ends, values)
+                numbers, ends, values = self.witnesses(anchor, relation, left_out=answer)
+                logs = np.log1p(-values) * self._tables[relation].strengths[numbers]
+                scores_BN[row] = self._combined(ends, logs)
         return scores_BN
 
-    def _combined(self, ends: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _combined(self, ends: NDArray[np.int64], logs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Combine the logarithms of what each rule leaves open."""
         if self.combine == "max":
-            best = np.zeros(self.n_entities)
-            np.maximum.at(best, ends, values)
-            return best
-        missed = np.bincount(ends, weights=np.log1p(-values), minlength=self.n_entities)
+            missed = np.zeros(self.n_entities)
+            np.minimum.at(missed, ends, logs)
+        else:
+            missed = np.bincount(ends, weights=logs, minlength=self.n_entities).astype(np.float64)
         result: NDArray[np.float64] = -np.expm1(missed)
         return result
 
@@ -116,7 +161,8 @@ class RuleExpert:
         """
         shares_BN = self._frequency.score_all(anchors, relations)
         found_BN = self.confidences(anchors, relations, left_out=left_out)
-        scores: NDArray[np.float32] = np.log(found_BN + np.float32(_TIE_WEIGHT) * shares_BN + np.float32(_FLOOR))
+        ties_B1 = np.float32(TIE_WEIGHT) * self.strengths.ties_R[relations, None]
+        scores: NDArray[np.float32] = np.log(found_BN + ties_B1 * shares_BN + np.float32(FLOOR))
         return scores
 
     def score_tails(self, heads: NDArray[np.int64], relations: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -146,11 +192,11 @@ class RuleExpert:
         return found
 
     def _path(self, anchor: int, body: tuple[int, ...], end: int) -> tuple[int, ...] | None:
-        kinds, ends = self._adjacency.first_steps(anchor)
+        kinds, ends = self.adjacency.first_steps(anchor)
         reached = ends[kinds == body[0]]
         if len(body) == 1:
             return (anchor, end) if bool((reached == end).any()) else None
-        origin, second, last = self._adjacency.second_steps(reached)
+        origin, second, last = self.adjacency.second_steps(reached)
         right = origin[(second == body[1]) & (last == end)]
         return None if anchor == end or not len(right) else (anchor, int(reached[right.min()]), end)
 
@@ -158,14 +204,14 @@ class RuleExpert:
         self, table: _RuleTable, anchor: int, relation: int, answer: int | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the distinct pairs of rule number and entity that the rules lead to."""
-        kinds, ends = self._adjacency.first_steps(anchor)
+        kinds, ends = self.adjacency.first_steps(anchor)
         if answer is not None:
             stays = (kinds != relation) | (ends != answer)
             kinds, ends = kinds[stays], ends[stays]
         short = table.ones[kinds]
         rows = table.rows[kinds]
         goes_on = rows >= 0
-        origin, second, last = self._adjacency.second_steps(ends[goes_on])
+        origin, second, last = self.adjacency.second_steps(ends[goes_on])
         long = table.twos[rows[goes_on][origin], second]
         numbers = np.concatenate([short[short >= 0], long[(long >= 0) & (last != anchor)]])
         reached = np.concatenate([ends[short >= 0], last[(long >= 0) & (last != anchor)]])
@@ -174,9 +220,12 @@ class RuleExpert:
 
 
 class _RuleTable:
-    """The rules of one head by their steps: number of the rule, or -1."""
+    """The rules of one head by their steps (number of the rule, or -1), and how much each counts."""
 
-    def __init__(self, rules: Sequence[PathRule], *, wide: int) -> None:
+    def __init__(self, rules: Sequence[PathRule], strengths: NDArray[np.float32], *, wide: int) -> None:
+        self.strengths = strengths.astype(np.float64)
+        self.confidences = np.array([rule.confidence for rule in rules])
+        self.without = np.array([max(0, r.support - 1) / (max(0, r.n_body - 1) + PESSIMISM) for r in rules])
         self.ones = np.full(wide, -1, dtype=np.int64)
         self.rows = np.full(wide, -1, dtype=np.int64)
         firsts = sorted({rule.body[0] for rule in rules if len(rule.body) == 2})

@@ -31,8 +31,8 @@ def test_a_folder_is_trained_and_evaluated_with_its_baselines_beside_it(folder, 
     assert report.n_train + report.n_valid == 54
     assert report.n_valid == 3  # 5 % of train, carved
     assert result["params"]["per_entity"] == 30 * 2 * 8
-    n_rules = len(open_folder(tmp_path / "model", folder).saved.parts.rules)
-    assert result["params"]["constant"] == 2 * 2 * 2 * 8 + n_rules  # relation rows; this gate has learnt nothing
+    n_rules = 2 * len(open_folder(tmp_path / "model", folder).saved.parts.rules) + 2 * 2  # strengths, and ties
+    assert result["params"]["constant"] == 2 * 2 * 2 * 8 + n_rules  # and relation rows; this gate has learnt nothing
     assert not (tmp_path / "model" / "checkpoint").exists()
     assert json.loads(json.dumps(report.to_mapping()))["valid"] == 3
     assert result["n"] == 6
