@@ -16,7 +16,7 @@ from generation.completion.experts.base import Expert
 from generation.completion.experts.feature_model import FeatureExpert
 from generation.completion.experts.feature_training import train_feature_expert
 from generation.completion.experts.features import FeatureMatrix
-from generation.completion.experts.rule_strengths import fit_rule_strengths
+from generation.completion.experts.rule_fitting import fit_rule_strengths
 from generation.completion.experts.rules import RuleExpert
 from generation.completion.gate import Gate, entity_traits
 from generation.completion.gate_fitting import fit_gate

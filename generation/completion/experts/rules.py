@@ -1,7 +1,7 @@
 """The rule expert: scores an entity by the rules that lead to it, and names them with the paths that ground them.
 
 Layer: ``generation``; NumPy only. Frequency of the relation's ends breaks ties and covers what no rule reaches.
-Strengths (:mod:`generation.completion.experts.rule_strengths`) say how much each rule counts beside the others.
+Strengths (:mod:`generation.completion.experts.rule_fitting`) say how much each rule counts beside the others.
 
 Shape suffixes: B questions, N entities, P paths.
 """

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from generation.completion.experts.rule_strengths import FLOOR, TIE_WEIGHT, RuleStrengths, fit_rule_strengths
+from generation.completion.experts.rule_fitting import fit_rule_strengths
+from generation.completion.experts.rule_strengths import FLOOR, TIE_WEIGHT, RuleStrengths
 from generation.completion.experts.rules import RuleExpert
 from generation.completion.paths import PathRule
 from kg.errors import CompletionError
