@@ -24,6 +24,7 @@ _SMALL_GRAPH = 5_000
 _MEDIUM_GRAPH = 20_000
 _VERY_DENSE_DEGREE = 25.0
 _STEPS_PER_EPOCH = 50
+_MOST_STEPS_PER_EPOCH = 160
 _MOST_VALUES = 200_000_000
 
 
@@ -134,7 +135,7 @@ class CompletionConfig:
         Sparse graphs (fewer than 10 train triples per entity, counted at both ends) are regularised twice as much, as
         Lacroix et al. do for WN18RR (0.1, degree 4) against FB15k-237 (0.05, degree 37). A batch is a
         fiftieth of an epoch between 32 and the 1,000 of that paper, so that a graph of hundreds of triples gets enough
-        steps too. Relation prediction has weight 4 from 25 triples per entity (Chen et al. use 4 on FB15k-237, degree
+        steps too; a large graph takes up to 4,000 where an epoch would have more than 160 steps. Relation prediction has weight 4 from 25 triples per entity (Chen et al. use 4 on FB15k-237, degree
         37) and none below: it lowered validation MRR at degrees of 5 and 12. The rank is 64 below 5,000 triples, 256
         below 20,000, else 1,000 or what keeps the entity table within 2e8 numbers (0.8 GB; training holds three such
         tables).
@@ -146,6 +147,7 @@ class CompletionConfig:
         degree = 2.0 * n_train / max(1, n_entities)
         small = n_train < _SMALL_GRAPH
         batch = min(1_000, max(32, 2 * n_train // _STEPS_PER_EPOCH))
+        batch = max(batch, min(4_000, 2 * n_train // _MOST_STEPS_PER_EPOCH))
         rank = self.rank or _rank(n_entities=n_entities, n_train=n_train)
         relation_weight = 4.0 if degree >= _VERY_DENSE_DEGREE and not small else 0.0
         sparse_weight = 0.1 if degree < _DENSE_DEGREE else 0.05
