@@ -154,7 +154,8 @@ def test_open_settings_follow_the_size_of_the_graph():
     fixed = CompletionConfig(rank=7, regularisation=0.0).resolve(n_entities=50, n_train=100)
 
     assert small.batch_size == 32
-    assert dense.batch_size == 1_000
+    assert CompletionConfig().resolve(n_entities=15_000, n_train=34_000).batch_size == 1_000
+    assert dense.batch_size == 3_750  # 160 steps
     assert small.rank < dense.rank
     assert dense.regularisation == small.regularisation / 2
     assert (fixed.rank, fixed.regularisation) == (7, 0.0)
