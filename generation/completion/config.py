@@ -72,7 +72,7 @@ class CompletionConfig:
     feature_rank: int | None = None
     feature_hidden: int | None = None
     feature_epochs: int = 40
-    feature_batch_size: int = 500
+    feature_batch_size: int | None = None
     feature_learning_rate: float = 1e-3
     feature_dropout: float = 0.3
     modality_dropout: float = 0.1
@@ -147,7 +147,7 @@ class CompletionConfig:
         degree = 2.0 * n_train / max(1, n_entities)
         small = n_train < _SMALL_GRAPH
         batch = min(1_000, max(32, 2 * n_train // _STEPS_PER_EPOCH))
-        batch = max(batch, min(4_000, 2 * n_train // _MOST_STEPS_PER_EPOCH))
+        batch = self.batch_size or max(batch, min(4_000, 2 * n_train // _MOST_STEPS_PER_EPOCH))
         rank = self.rank or _rank(n_entities=n_entities, n_train=n_train)
         relation_weight = 4.0 if degree >= _VERY_DENSE_DEGREE and not small else 0.0
         sparse_weight = 0.1 if degree < _DENSE_DEGREE else 0.05
@@ -156,8 +156,9 @@ class CompletionConfig:
             rank=rank,
             relation_weight=relation_weight if self.relation_weight is None else self.relation_weight,
             feature_rank=self.feature_rank or (64 if small else max(1, min(256, rank // 2))),
+            feature_batch_size=self.feature_batch_size or max(min(500, batch), batch // 2),
             feature_hidden=(0 if small else 1024) if self.feature_hidden is None else self.feature_hidden,
-            batch_size=self.batch_size or batch,
+            batch_size=batch,
             regularisation=sparse_weight if self.regularisation is None else self.regularisation,
         )
 

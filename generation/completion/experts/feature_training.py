@@ -101,8 +101,7 @@ class _FeatureTraining:
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.feature_learning_rate)
         self.values_ND = torch.from_numpy(features.values_ND).to(self.device)
         self.questions = TrainQuestions(graph.train, graph.n_relations, device=self.device)
-        n_triples = min(config.feature_batch_size, config.batch_size or 1)
-        self.n_questions = self.questions.batch_questions(n_triples)
+        self.n_questions = self.questions.batch_questions(config.feature_batch_size or 1)
         self.validation = validation_part(graph, config, seed)
         self.known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
         self.best: dict[str, Tensor] | None = None
