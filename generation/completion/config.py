@@ -135,10 +135,11 @@ class CompletionConfig:
         Sparse graphs (fewer than 10 train triples per entity, counted at both ends) are regularised twice as much, as
         Lacroix et al. do for WN18RR (0.1, degree 4) against FB15k-237 (0.05, degree 37). A batch is a fiftieth of an
         epoch between 32 and the 1,000 of that paper, so that a graph of hundreds of triples gets enough steps too; a
-        large graph takes up to 4,000 where an epoch would have more than 160 steps. Relation prediction has weight 4
-        from 25 triples per entity (Chen et al. use 4 on FB15k-237, degree 37) and none below: it lowered validation MRR
-        at degrees of 5 and 12. The rank is 64 below 5,000 triples, 256 below 20,000, else 1,000 or what keeps the
-        entity table within 2e8 numbers (0.8 GB; training holds three such tables).
+        large graph takes up to 4,000 where an epoch would have more than 160 steps. Feature experts take batches of up
+        to 500, or half of that where it is more. Relation prediction has weight 4 from 25 triples per entity (Chen et
+        al. use 4 on FB15k-237, degree 37) and none below: it lowered validation MRR at degrees of 5 and 12. The rank is
+        64 below 5,000 triples, 256 below 20,000, else 1,000 or what keeps the entity table within 2e8 numbers (0.8 GB;
+        training holds three such tables).
 
         :param n_entities: Number of entities, at least 1.
         :param n_train: Number of train triples, at least 1.
