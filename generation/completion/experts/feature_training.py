@@ -38,6 +38,8 @@ from kg.errors import CompletionError
 
 __all__ = ["train_feature_expert"]
 
+_MOST_ANSWERS = 4
+
 
 def train_feature_expert(
     name: str,
@@ -100,7 +102,7 @@ class _FeatureTraining:
         ).to(self.device)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.feature_learning_rate)
         self.values_ND = torch.from_numpy(features.values_ND).to(self.device)
-        self.questions = TrainQuestions(graph.train, graph.n_relations, device=self.device)
+        self.questions = TrainQuestions(graph.train, graph.n_relations, device=self.device, most_answers=_MOST_ANSWERS)
         self.n_questions = self.questions.batch_questions(config.feature_batch_size or 1)
         self.validation = validation_part(graph, config, seed)
         self.known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)

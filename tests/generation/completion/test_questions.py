@@ -49,3 +49,20 @@ def test_a_batch_has_so_many_questions_that_it_holds_the_wanted_triples_on_avera
     assert questions.batch_questions(3) == 2  # 3 * 5 / 6 = 2.5, rounded to even
     assert questions.batch_questions(1000) == 5
     assert questions.batch_questions(1) == 1
+
+
+def test_a_question_with_many_answers_is_asked_in_parts_that_are_dealt_out_anew_each_round():
+    triples = np.array([[0, 0, tail] for tail in range(1, 8)] + [[9, 0, 1]])
+    questions = TrainQuestions(triples, 1, most_answers=3)
+
+    rounds = []
+    for seed in (0, 1):
+        parts = []
+        for batch in questions.batches(np.random.default_rng(seed), n_questions=1):
+            if batch.questions_B2[0].tolist() == [0, 0]:
+                parts.append(sorted(batch.answers_M.tolist()))
+        rounds.append(sorted(parts))
+
+    assert [sorted(len(part) for part in parts) for parts in rounds] == [[1, 3, 3], [1, 3, 3]]
+    assert [sorted(sum(parts, [])) for parts in rounds] == [[1, 2, 3, 4, 5, 6, 7]] * 2
+    assert rounds[0] != rounds[1]
