@@ -90,13 +90,22 @@ class LinkPredictor:
         """
         return list(self.ask(relation=relation, head=head, tail=tail, k=k).links)
 
-    def ask(self, *, relation: str, head: str | None = None, tail: str | None = None, k: int = 10) -> Prediction:
+    def ask(
+        self,
+        *,
+        relation: str,
+        head: str | None = None,
+        tail: str | None = None,
+        k: int = 10,
+        min_probability: float = 0.0,
+    ) -> Prediction:
         """Return the ``k`` most expected links and what calls for caution about them.
 
         :param relation: Id or name of the relation.
         :param head: Id or name of the head; leave it out to ask for heads.
         :param tail: Id or name of the tail; leave it out to ask for tails.
         :param k: The most links to return, at least 1.
+        :param min_probability: The least probability of a link that is returned.
         :returns: The prediction. Probabilities are the softmax over all entities but the given one and the known
             answers, turned into the chance of being right where the model was calibrated on validation.
         :raises CompletionError: If not exactly one of ``head`` and ``tail`` is given, ``k`` is below 1, a name is
@@ -117,7 +126,7 @@ class LinkPredictor:
         known = self._known.answers(anchor, asked)
         scores[known] = -np.inf
         scores[anchor] = -np.inf
-        links = self._links(anchor, asked, scores, k=k, asked_experts=asked_experts)
+        links = self._links(anchor, asked, scores, asked_experts, k=k, min_probability=min_probability)
         anchor_seen = bool(self.graph.seen[anchor])
         return Prediction(
             links=links,
@@ -139,9 +148,10 @@ class LinkPredictor:
         anchor: int,
         asked: int,
         scores: NDArray[np.float32],
+        asked_experts: list[Tensor] | None,
         *,
         k: int,
-        asked_experts: list[Tensor] | None,
+        min_probability: float,
     ) -> tuple[PredictedLink, ...]:
         """Make links of the best candidates; what is none has the score ``-inf``."""
         ids, names = self.graph.entity_ids, self.graph.entity_names
@@ -154,6 +164,7 @@ class LinkPredictor:
         calibration = None if parts is None else parts.calibration
         if calibration is not None:
             probabilities = calibration(probabilities)
+        chosen = chosen[probabilities >= min_probability]  # both fall alike, so those kept stand first
         evidence = (
             [((), ())] * len(chosen)
             if self._evidence is None
