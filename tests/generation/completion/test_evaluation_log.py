@@ -7,8 +7,9 @@ import pytest
 
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluation_log import log_evaluation, read_evaluations
+from generation.completion.evaluation_run import evaluate_folder
 from generation.completion.report_run import report_folder
-from generation.completion.runs import evaluate_folder, train_folder
+from generation.completion.runs import train_folder
 from kg.errors import CompletionError
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from generation.completion.config import CompletionConfig
-from generation.completion.runs import evaluate_folder, open_folder, train_folder
+from generation.completion.evaluation_run import evaluate_folder
+from generation.completion.runs import open_folder, train_folder
 from kg.errors import CompletionError
 from tests.generation.completion.test_features import LetterEncoder
 
