@@ -15,9 +15,10 @@ from kg.ids import content_id
 from kg.ports import PredictionKey, PredictionStatus, StoredPrediction
 from kg.stores.deciding import find_sense, side_of
 from kg.stores.decisions import Side, senses_meant
+from kg.stores.naming_tables import senses
 from kg.stores.prediction_tables import prediction_chunks, predictions
 from kg.stores.queries import in_batches
-from kg.stores.schema import senses, triples
+from kg.stores.schema import triples
 from kg.types import Origin
 
 __all__ = ["by_link", "read_predictions", "relation_words", "sides_of_link", "stated_links"]
