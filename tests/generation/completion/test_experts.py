@@ -25,7 +25,7 @@ from tests.generation.completion.helpers import graph_of
 
 _COLOURS = ("red", "green", "blue", "white")
 _N = 134
-CONFIG = CompletionConfig(
+_CONFIG = CompletionConfig(
     rank=8,
     max_epochs=10,
     batch_size=64,
@@ -49,7 +49,7 @@ class WordEncoder:
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1.0)
 
 
-def clubs(*, permute=False, n_entities=_N):
+def _clubs(*, permute=False, n_entities=_N):
     """Entities 0-3 are clubs; people 4-63 have train links, 64-93 validation, 94-113 validation alone, 114-133 test."""
     rng = np.random.default_rng(0)
     colour = np.concatenate([np.arange(4), rng.integers(4, size=n_entities - 4)])
@@ -70,7 +70,7 @@ def clubs(*, permute=False, n_entities=_N):
     )
 
 
-def _train(graph, *, config=CONFIG, **options):
+def _train(graph, *, config=_CONFIG, **options):
     return train_experts(
         graph, config=config, seed=0, features={"text": text_features(graph, WordEncoder())}, **options
     )
@@ -78,7 +78,7 @@ def _train(graph, *, config=CONFIG, **options):
 
 @pytest.fixture(scope="module")
 def trained():
-    return _train(clubs())
+    return _train(_clubs())
 
 
 def _tail_mrr(scorer, graph):
@@ -86,7 +86,7 @@ def _tail_mrr(scorer, graph):
 
 
 def test_the_mixture_names_the_club_of_people_that_train_never_saw(trained):
-    graph = clubs()
+    graph = _clubs()
 
     assert not graph.seen[114:].any()
     assert _tail_mrr(trained.mixture, graph) > 0.9
@@ -94,14 +94,14 @@ def test_the_mixture_names_the_club_of_people_that_train_never_saw(trained):
 
 
 def test_texts_of_other_people_lose_the_gain(trained):
-    shuffled = _train(clubs(permute=True))
+    shuffled = _train(_clubs(permute=True))
 
-    assert _tail_mrr(shuffled.mixture, clubs(permute=True)) < _tail_mrr(trained.mixture, clubs()) - 0.25
+    assert _tail_mrr(shuffled.mixture, _clubs(permute=True)) < _tail_mrr(trained.mixture, _clubs()) - 0.25
 
 
 def test_the_gate_is_no_worse_on_validation_than_the_best_expert(trained):
     reached = trained.parts.validation
-    graph = clubs()
+    graph = _clubs()
 
     assert reached["chosen"] >= max(reached[name] for name in trained.parts.gate.experts)
     assert evaluate(trained.mixture, graph, triples=graph.valid).mrr == pytest.approx(reached["chosen"], abs=1e-6)
@@ -120,7 +120,7 @@ def test_the_gate_leans_on_the_text_for_an_unseen_entity(trained):
 
 
 def test_the_same_seed_gives_the_same_experts_and_the_same_gate(trained):
-    again = _train(clubs())
+    again = _train(_clubs())
 
     assert again.parts.validation == trained.parts.validation
     assert torch.equal(again.parts.gate.base_K, trained.parts.gate.base_K)
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_experts_and_the_same_gate(trained):
 
 
 def test_the_ablation_shows_what_each_expert_gives(trained):
-    graph = clubs()
+    graph = _clubs()
     known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
 
     arms = ablation_arms(trained.mixture, graph, config=trained.config, seed=0, known=known)
@@ -152,9 +152,9 @@ def test_an_interrupted_training_goes_on_at_the_expert_and_epoch_where_it_stoppe
             raise _StopError
 
     with pytest.raises(_StopError):
-        _train(clubs(), checkpoint=tmp_path, on_progress=stop)
+        _train(_clubs(), checkpoint=tmp_path, on_progress=stop)
     told = []
-    resumed = _train(clubs(), checkpoint=tmp_path, resume=True, on_progress=lambda p: told.append((p.expert, p.epoch)))
+    resumed = _train(_clubs(), checkpoint=tmp_path, resume=True, on_progress=lambda p: told.append((p.expert, p.epoch)))
 
     assert told[0] == (expert, epoch + 1)
     assert torch.equal(resumed.parts.maps["text"].linear_WD, trained.parts.maps["text"].linear_WD)
@@ -163,28 +163,28 @@ def test_an_interrupted_training_goes_on_at_the_expert_and_epoch_where_it_stoppe
 
 
 def test_a_checkpoint_with_other_vectors_or_a_torn_one_is_refused(tmp_path):
-    config = replace(CONFIG, experts=("text",), feature_epochs=2)
-    _train(clubs(), config=config, checkpoint=tmp_path)
+    config = replace(_CONFIG, experts=("text",), feature_epochs=2)
+    _train(_clubs(), config=config, checkpoint=tmp_path)
 
     with pytest.raises(CompletionError, match="another graph, seed, vectors or settings"):
-        _train(clubs(permute=True), config=config, checkpoint=tmp_path, resume=True)
+        _train(_clubs(permute=True), config=config, checkpoint=tmp_path, resume=True)
     next((tmp_path / "text").glob("last-*")).write_bytes(b"torn")
     with pytest.raises(CompletionError, match="cannot be read"):
-        _train(clubs(), config=config, checkpoint=tmp_path, resume=True)
+        _train(_clubs(), config=config, checkpoint=tmp_path, resume=True)
 
 
 def test_a_sample_of_candidates_learns_like_all_of_them(trained):
-    graph = clubs()
+    graph = _clubs()
 
-    sampled = _train(graph, config=replace(CONFIG, experts=("text",), candidates=40))
+    sampled = _train(graph, config=replace(_CONFIG, experts=("text",), candidates=40))
 
     assert _tail_mrr(sampled.mixture, graph) > 0.9
 
 
 @pytest.mark.parametrize("experts", [("rules",), ("text",), ("rules", "text"), ("structure",)])
 def test_any_choice_of_experts_can_be_trained_saved_and_asked(tmp_path, experts):
-    graph = clubs()
-    config = replace(CONFIG, experts=experts, max_epochs=1, feature_epochs=1)
+    graph = _clubs()
+    config = replace(_CONFIG, experts=experts, max_epochs=1, feature_epochs=1)
 
     done = _train(graph, config=config)
     save_model(tmp_path, done.model, graph, config=done.config, metadata={}, parts=done.parts)
@@ -196,11 +196,11 @@ def test_any_choice_of_experts_can_be_trained_saved_and_asked(tmp_path, experts)
 
 
 def test_no_expert_for_the_graph_is_refused_and_without_validation_texts_are_left_out():
-    graph = replace(clubs(), valid=np.empty((0, 3), dtype=np.int64))
+    graph = replace(_clubs(), valid=np.empty((0, 3), dtype=np.int64))
 
     with pytest.raises(CompletionError, match="none of the experts"):
-        _train(graph, config=replace(CONFIG, experts=("text",)))
-    alone = _train(graph, config=replace(CONFIG, max_epochs=1))
+        _train(graph, config=replace(_CONFIG, experts=("text",)))
+    alone = _train(graph, config=replace(_CONFIG, max_epochs=1))
     assert alone.parts.gate.experts == ("structure", "rules")
     assert alone.parts.gate.kind == "single"
     assert alone.parts.calibration is None
@@ -215,7 +215,7 @@ def test_scores_that_are_not_numbers_are_refused_with_the_experts_name(trained):
             scores[0, 3] = np.nan
             return scores
 
-    traits, values = entity_traits(clubs(), {})
+    traits, values = entity_traits(_clubs(), {})
     gate = Gate.fresh(("broken",), traits, n_relations=4)
     mixture = ExpertMixture({"broken": Broken()}, gate, values, n_relations=4)
 
@@ -230,7 +230,7 @@ def test_experts_that_say_nothing_come_out_near_chance():
         def score_all(self, anchors, relations):
             return np.zeros((len(anchors), _N), dtype=np.float32)
 
-    graph = clubs()
+    graph = _clubs()
     traits, values = entity_traits(graph, {})
     gate = Gate.fresh(("one", "two"), traits, n_relations=4)
     mixture = ExpertMixture({"one": Constant(), "two": Constant()}, gate, values, n_relations=4)
@@ -239,7 +239,7 @@ def test_experts_that_say_nothing_come_out_near_chance():
 
 
 def test_a_prediction_adds_up_to_its_experts_and_shows_rules_with_their_paths(trained, tmp_path):
-    graph = clubs()
+    graph = _clubs()
     save_model(tmp_path, trained.model, graph, config=trained.config, metadata={}, parts=trained.parts)
     predictor = LinkPredictor(load_model(tmp_path), graph)
 
@@ -254,9 +254,9 @@ def test_a_prediction_adds_up_to_its_experts_and_shows_rules_with_their_paths(tr
 
 
 def test_an_entity_added_later_is_scored_from_its_text_with_no_retraining(trained, tmp_path):
-    save_model(tmp_path, trained.model, clubs(), config=trained.config, metadata={}, parts=trained.parts)
+    save_model(tmp_path, trained.model, _clubs(), config=trained.config, metadata={}, parts=trained.parts)
     saved = load_model(tmp_path)
-    old = clubs()
+    old = _clubs()
     grown = replace(
         old,
         entity_ids=("newcomer", *old.entity_ids),
@@ -285,14 +285,14 @@ def test_an_entity_added_later_is_scored_from_its_text_with_no_retraining(traine
 
 def test_a_graph_of_one_entity_is_trained_and_offers_nothing(tmp_path):
     graph = graph_of([(0, 0, 0)])
-    done = train_experts(graph, config=replace(CONFIG, max_epochs=1), seed=0)
+    done = train_experts(graph, config=replace(_CONFIG, max_epochs=1), seed=0)
     save_model(tmp_path, done.model, graph, config=done.config, metadata={}, parts=done.parts)
 
     assert LinkPredictor(load_model(tmp_path), graph).predict(head="e0", relation="r0") == []
 
 
 def test_a_relation_that_train_never_shows_is_still_scored(trained):
-    graph = replace(clubs(), relation_ids=("r0", "r1", "r2", "r3", "r4"), relation_names=("a", "b", "c", "d", "e"))
-    done = train_experts(graph, config=replace(CONFIG, max_epochs=1), seed=0)
+    graph = replace(_clubs(), relation_ids=("r0", "r1", "r2", "r3", "r4"), relation_names=("a", "b", "c", "d", "e"))
+    done = train_experts(graph, config=replace(_CONFIG, max_epochs=1), seed=0)
 
     assert np.isfinite(done.mixture.score_all(np.array([5, 5]), np.array([4, 9]))).all()

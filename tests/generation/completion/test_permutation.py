@@ -24,7 +24,9 @@ from generation.completion.report_run import report_folder
 from generation.completion.runs import train_folder
 from generation.completion.training import train_experts
 from kg.errors import CompletionError
-from tests.generation.completion.test_experts import CONFIG, WordEncoder, clubs
+from tests.generation.completion.test_experts import _CONFIG as CONFIG
+from tests.generation.completion.test_experts import WordEncoder
+from tests.generation.completion.test_experts import _clubs as clubs
 
 _HAS = np.array([[True, True], [True, False], [True, True], [True, True], [True, True]])
 
