@@ -184,6 +184,9 @@ class ExpertMixture:
         places = torch.from_numpy(candidates)
         weights_1K = self.gate.weights(torch.tensor([relation]), self.traits_NF[anchor][None])
         weights_CK = weights_1K * self.gate.multipliers(self.traits_NF[places])
+        if self._single is not None:  # the others are heard, and count nothing
+            chosen = [float(name == self._single) for name in self.gate.experts]
+            weights_CK = torch.tensor(chosen).expand(len(candidates), -1)
         return Contributions(
             experts=self.gate.experts,
             weights=weights_CK.T.numpy(),

@@ -6,6 +6,7 @@ Each link says what every expert made of it and which rules lead there, by which
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,7 @@ class LinkPredictor:
         tail: str | None = None,
         k: int = 10,
         min_probability: float = 0.0,
+        among: Collection[str] | None = None,
     ) -> Prediction:
         """Return the ``k`` most expected links and what calls for caution about them.
 
@@ -106,6 +108,8 @@ class LinkPredictor:
         :param tail: Id or name of the tail; leave it out to ask for tails.
         :param k: The most links to return, at least 1.
         :param min_probability: The least probability of a link that is returned.
+        :param among: Ids of entities: of the ``k`` most expected links, only those that end in one of them are returned,
+            with the rank that they have among all.
         :returns: The prediction. Probabilities are the softmax over all entities but the given one and the known
             answers, turned into the chance of being right where the model was calibrated on validation.
         :raises CompletionError: If not exactly one of ``head`` and ``tail`` is given, ``k`` is below 1, a name is
@@ -126,7 +130,7 @@ class LinkPredictor:
         known = self._known.answers(anchor, asked)
         scores[known] = -np.inf
         scores[anchor] = -np.inf
-        links = self._links(anchor, asked, scores, asked_experts, k=k, min_probability=min_probability)
+        links = self._links(anchor, asked, scores, asked_experts, k=k, min_probability=min_probability, among=among)
         anchor_seen = bool(self.graph.seen[anchor])
         return Prediction(
             links=links,
@@ -152,6 +156,7 @@ class LinkPredictor:
         *,
         k: int,
         min_probability: float,
+        among: Collection[str] | None,
     ) -> tuple[PredictedLink, ...]:
         """Make links of the best candidates; what is none has the score ``-inf``."""
         ids, names = self.graph.entity_ids, self.graph.entity_names
@@ -164,7 +169,11 @@ class LinkPredictor:
         calibration = None if parts is None else parts.calibration
         if calibration is not None:
             probabilities = calibration(probabilities)
-        chosen = chosen[probabilities >= min_probability]  # both fall alike, so those kept stand first
+        is_kept = probabilities >= min_probability
+        if among is not None:
+            is_kept &= np.array([ids[place] in among for place in chosen.tolist()])
+        ranks = 1 + np.flatnonzero(is_kept)
+        chosen, probabilities = chosen[is_kept], probabilities[is_kept]
         evidence = (
             [((), ())] * len(chosen)
             if self._evidence is None
@@ -172,7 +181,8 @@ class LinkPredictor:
         )
         relation = asked % self.graph.n_relations
         links = []
-        for rank, (other, (contributions, rules)) in enumerate(zip(chosen.tolist(), evidence, strict=True), start=1):
+        found = zip(chosen.tolist(), ranks.tolist(), probabilities.tolist(), evidence, strict=True)
+        for other, rank, probability, (contributions, rules) in found:
             head, tail = (anchor, other) if asked == relation else (other, anchor)
             links.append(
                 PredictedLink(
@@ -182,7 +192,7 @@ class LinkPredictor:
                     tail_id=ids[tail],
                     tail=names[tail],
                     score=float(scores[other]),
-                    probability=float(probabilities[rank - 1]),
+                    probability=probability,
                     rank=rank,
                     support=self._chunks(head, relation, tail),
                     calibrated=calibration is not None,
