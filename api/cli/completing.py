@@ -291,7 +291,8 @@ def retrain(
 ) -> None:
     """Train on the graph as it is now, refresh open predictions, and say how far old facts moved."""
     options = {"home": home, "workspace": workspace}
-    done = _with(context, options, as_json, lambda s, name: s.completion.retrain(name, is_forced=force))
+    with progress("training", quiet=as_json):
+        done = _with(context, options, as_json, lambda s, name: s.completion.retrain(name, is_forced=force))
     if as_json:
         print_json(done.to_mapping())
         return
@@ -313,3 +314,5 @@ def retrain(
     if rows:
         columns = ("links", "n", "MRR", "mean probability", "better", "worse")
         print_table("how links moved", columns, rows, right=("n", "better", "worse"))
+    elif done.was_trained:
+        out.print("there was no model before that could be read, so nothing says how links moved", markup=False)

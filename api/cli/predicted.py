@@ -113,7 +113,7 @@ def print_evidence(evidence: Mapping[str, Any]) -> None:
                 one["expert"],
                 f"{one['weight']:.3f}",
                 f"{one['log_probability']:.3f}",
-                f"{one['weight'] * one['log_probability']:.3f}",
+                f"{one['weight'] * one['log_probability'] + 0.0:.3f}",  # so that nothing reads "-0.000"
             )
             for one in shares
         ]

@@ -108,8 +108,8 @@ class LinkPredictor:
         :param tail: Id or name of the tail; leave it out to ask for tails.
         :param k: The most links to return, at least 1.
         :param min_probability: The least probability of a link that is returned.
-        :param among: Ids of entities: of the ``k`` most expected links, only those that end in one of them are returned,
-            with the rank that they have among all.
+        :param among: Ids of entities: of the ``k`` most expected links, only those that end in one of them are
+            returned, with the rank that they have among all.
         :returns: The prediction. Probabilities are the softmax over all entities but the given one and the known
             answers, turned into the chance of being right where the model was calibrated on validation.
         :raises CompletionError: If not exactly one of ``head`` and ``tail`` is given, ``k`` is below 1, a name is

@@ -91,6 +91,7 @@ def test_a_gate_that_listens_to_one_expert_answers_as_that_expert_ranks():
 
     np.testing.assert_array_equal(scores, single.score_all(*question)[0])
     np.testing.assert_allclose(scores, asked[1][0].numpy(), rtol=1e-5)
+    assert single.contributions(5, 1, np.array([0, 3]), asked=asked).weights.tolist() == [[0, 0], [1, 1], [0, 0]]
     assert len(asked) == 3  # the others are still heard, so that a prediction can say what they made of it
 
 
