@@ -68,7 +68,7 @@ def print_views(found: Sequence[PredictionView], *, n_all: int | None = None) ->
     if not found:
         console().print("There are none. `mmkg complete --all` predicts over the whole graph.", markup=False)
         return
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for view in found:
         one = view.prediction
         words = one.stale or (f"{one.by} {one.decided_at} {one.note}".strip())

@@ -90,6 +90,12 @@ def test_every_evaluation_and_report_is_logged_and_training_anew_keeps_the_looks
     assert first["weights"] != last["weights"]
     assert first["config"]["rank"] == 4
     assert log.entries[2]["mrr"] == result["mrr"]
+    assert [set(entry.get("beside", ())) for entry in log.entries] == [
+        {"ablation", "baselines"},
+        {"ablation"},
+        {"baselines"},
+    ]
+    assert log.entries[2]["beside"]["baselines"]["frequency"] == result["baselines"]["frequency"]["mrr"]
 
 
 def test_training_looks_at_validation_and_never_at_test(folder, tmp_path):
