@@ -310,6 +310,7 @@ def retrain(
             moved["n_worse"],
         )
         for kind, moved in done.drift.items()
+        if moved["n"]
     ]
     if rows:
         columns = ("links", "n", "MRR", "mean probability", "better", "worse")
