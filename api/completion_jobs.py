@@ -10,6 +10,7 @@ A relation that is done is not asked for again when the job is resumed, unless t
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -250,13 +251,18 @@ class _Run:
     def _predict(self, relation: str) -> list[NewPrediction] | None:
         request = self.job.request
         refused = rejected_links(self.kept)
+        n_refused = Counter(head for head, _, _ in refused)
         found: list[NewPrediction] = []
         for head in self._heads(relation):
             if self.is_cancelled():
                 return None
-            links = self.predictor.ask(head=head, relation=relation, k=request["per_entity"] + len(refused)).links
-            new = [as_new(link) for link in without(refused, links)[0][: request["per_entity"]]]
-            found += [one for one in new if _likelihood(one) >= request["min_score"]]
+            answer = self.predictor.ask(
+                head=head,
+                relation=relation,
+                k=request["per_entity"] + n_refused[head],
+                min_probability=request["min_score"],
+            )
+            found += [as_new(link) for link in without(refused, answer.links)[0][: request["per_entity"]]]
         limit = request.get("limit")
         return sorted(found, key=lambda one: -_likelihood(one))[:limit]
 

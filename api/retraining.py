@@ -104,7 +104,7 @@ class Retrainer:
         for one in old:
             asked[one.head_id, one.relation].add(one.tail_id)
         for (head, relation), tails in asked.items():
-            stay += [link for link in _offered(predictor, head, relation) if link.tail_id in tails]
+            stay += _offered(predictor, head, relation, tails)
         keys = {(one.head_id, one.relation, one.tail_id) for one in stay}
         gone = [one.prediction_id for one in old if (one.head_id, one.relation, one.tail_id) not in keys]
         n_dropped = kept.drop(gone)
@@ -196,9 +196,10 @@ class RetrainClock:
         return trained
 
 
-def _offered(predictor: LinkPredictor, head: str, relation: str) -> list[NewPrediction]:
+def _offered(predictor: LinkPredictor, head: str, relation: str, tails: set[str]) -> list[NewPrediction]:
     try:
-        return [as_new(link) for link in predictor.ask(head=head, relation=relation, k=REFRESH_RANKS).links]
+        answer = predictor.ask(head=head, relation=relation, k=REFRESH_RANKS, among=tails)
+        return [as_new(link) for link in answer.links]
     except CompletionError:  # the graph does not know the entity or the relation any more
         return []
 

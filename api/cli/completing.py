@@ -5,21 +5,20 @@ Layer: ``api.cli``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from api.cli.ingesting import Interruptible
 from api.cli.options import HomeOption, JsonOption, WorkspaceOption, service_of
 from api.cli.output import console, failures_explained, print_json, print_table, progress
+from api.cli.predicted import print_prediction, print_result, print_views
 from kg.jobs.model import ItemState
 
 if TYPE_CHECKING:
     from api.completing import PredictionView
     from api.completion_jobs import CompletionReport
-    from api.parts import CompletionResult
     from api.service import Service
     from kg.jobs.model import Job
 
@@ -61,6 +60,9 @@ def complete(
     workspace: WorkspaceOption = None,
     home: HomeOption = None,
     k: Annotated[int, typer.Option("--k", help="How many predictions to list.", min=1)] = 10,
+    why: Annotated[
+        bool, typer.Option("--why", help="Say of each what the experts made of it, and by which rules.")
+    ] = False,
     save: Annotated[bool, typer.Option("--save", help="Keep what is listed, as open predictions.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -88,35 +90,7 @@ def complete(
 
         print_json(completion_payload(result))
         return
-    _print_result(result)
-
-
-def _print_result(result: CompletionResult) -> None:
-    from api.predicting import calibrated_of
-
-    prediction = result.prediction
-    rows = [
-        (
-            p.rank,
-            p.head,
-            p.relation,
-            p.tail,
-            f"{p.probability:.4f}",
-            "–" if (calibrated := calibrated_of(p)) is None else f"{calibrated:.3f}",
-            f"{p.score:.3f}",
-        )
-        for p in prediction.links
-    ]
-    columns = ("#", "head", "relation", "tail", "p", "calibrated", "score")
-    print_table("predicted, not stated by any document", columns, rows)
-    # Links, not statements: that two things are named together counts as well, as "related to".
-    sizes = f"{result.n_train} links between {result.n_entities} entities, {prediction.n_examples} of this relation"
-    console().print(f"learned from {sizes}; {prediction.n_known} answers are stated already and left out", markup=False)
-    for note in prediction.notes:
-        console().print(f"note: {note}", markup=False, soft_wrap=True)
-    if result.saved is not None:
-        kept = f"{result.saved.n_new} are new, {result.saved.n_refreshed} were refreshed"
-        console().print(f"kept: {kept}; `mmkg predictions list` shows them", markup=False)
+    print_result(result, is_explained=why)
 
 
 def _complete_all(
@@ -214,26 +188,13 @@ def list_predictions(
         if status != "all" and status not in set(PredictionStatus):
             raise InputError(f"There is no status {status!r}; known are {_STATUSES}.")
         wanted = None if status == "all" else PredictionStatus(status)
-        return service.completion.predictions(name, status=wanted, relation=relation, limit=limit)
+        return service.completion.predictions(name, status=wanted, relation=relation)
 
     found = _with(context, {"home": home, "workspace": workspace}, as_json, work)
     if as_json:
-        print_json({"predictions": [prediction_payload(one) for one in found]})
+        print_json({"predictions": [prediction_payload(one) for one in found[:limit]], "n": len(found)})
         return
-    _print_views(found)
-
-
-def _print_views(found: Sequence[PredictionView]) -> None:
-    if not found:
-        console().print("There are none. `mmkg complete --all` predicts over the whole graph.", markup=False)
-        return
-    rows = []
-    for view in found:
-        one = view.prediction
-        words = one.stale or (f"{one.by} {one.decided_at} {one.note}".strip())
-        rows.append((one.prediction_id, view.head, one.relation, view.tail, f"{one.likelihood:.3f}", one.status, words))
-    columns = ("id", "head", "relation", "tail", "p", "status", "note")
-    print_table("predictions; only accepted ones are facts", columns, rows)
+    print_views(found[:limit], n_all=len(found))
 
 
 @app.command("show")
@@ -253,19 +214,7 @@ def show(
     if as_json:
         print_json(body)
         return
-    out = console()
-    out.print(f"{view.head} | {view.prediction.relation} | {view.tail}", markup=False, style="bold")
-    shown = ("status", "stale", "likelihood", "calibrated", "probability", "score", "rank", "model", "run", "made_at")
-    decided = ("by", "decided_at", "note", "document_id")
-    rows = [(name, body[name]) for name in (*shown, *decided) if body[name] not in ("", None)]
-    rows += [(name, json.dumps(value, ensure_ascii=False)) for name, value in body["evidence"].items()]
-    print_table("", ("what", "value"), rows)
-    for passage in body["passages"]:
-        picture = f", {passage['modality']} {passage['asset']}" if passage["asset"] else ""
-        out.print(f"{passage['name']}, p. {passage['page']}{picture}", markup=False, style="bold")
-        out.print("    " + " ".join(passage["text"].split()), markup=False, soft_wrap=True)
-    if body["passages"]:
-        out.print("These passages speak of its ends; none of them states the link.", markup=False, style="dim")
+    print_prediction(f"{view.head} | {view.prediction.relation} | {view.tail}", body)
 
 
 @app.command("accept")
@@ -280,10 +229,7 @@ def accept(
 ) -> None:
     """Assert predictions: each becomes a fact of a note of its own, which says by whom and when."""
     options = {"home": home, "workspace": workspace}
-    _show_decided(
-        _with(context, options, as_json, lambda s, name: s.completion.accept(name, predictions, by=by, note=note)),
-        as_json=as_json,
-    )
+    _decide(context, "accept", predictions, options, as_json, by=by, note=note)
 
 
 @app.command("reject")
@@ -298,10 +244,7 @@ def reject(
 ) -> None:
     """Never offer these links again, whatever is trained later."""
     options = {"home": home, "workspace": workspace}
-    _show_decided(
-        _with(context, options, as_json, lambda s, name: s.completion.reject(name, predictions, by=by, note=note)),
-        as_json=as_json,
-    )
+    _decide(context, "reject", predictions, options, as_json, by=by, note=note)
 
 
 @app.command("reopen")
@@ -313,18 +256,29 @@ def reopen(
     as_json: JsonOption = False,
 ) -> None:
     """Take a word back: rejected links may be offered again, accepted ones are asserted no more."""
-    options = {"home": home, "workspace": workspace}
-    found = _with(context, options, as_json, lambda s, name: s.completion.reopen(name, predictions))
-    _show_decided(found, as_json=as_json)
+    _decide(context, "reopen", predictions, {"home": home, "workspace": workspace}, as_json)
 
 
-def _show_decided(found: Sequence[PredictionView], *, as_json: bool) -> None:
+def _decide(
+    context: typer.Context,
+    word: Literal["accept", "reject", "reopen"],
+    predictions: Sequence[str],
+    options: dict[str, Any],
+    as_json: bool,
+    **said: str,
+) -> None:
+    """Say a person's word on predictions, and print what they are now."""
     from api.completion_payloads import prediction_payload
 
+    def work(service: Service, name: str) -> list[PredictionView]:
+        decide: Callable[..., list[PredictionView]] = getattr(service.completion, word)
+        return decide(name, predictions, **said)
+
+    found = _with(context, options, as_json, work)
     if as_json:
         print_json({"predictions": [prediction_payload(one) for one in found]})
     else:
-        _print_views(found)
+        print_views(found)
 
 
 @app.command("retrain")
@@ -337,7 +291,8 @@ def retrain(
 ) -> None:
     """Train on the graph as it is now, refresh open predictions, and say how far old facts moved."""
     options = {"home": home, "workspace": workspace}
-    done = _with(context, options, as_json, lambda s, name: s.completion.retrain(name, is_forced=force))
+    with progress("training", quiet=as_json):
+        done = _with(context, options, as_json, lambda s, name: s.completion.retrain(name, is_forced=force))
     if as_json:
         print_json(done.to_mapping())
         return
@@ -355,7 +310,10 @@ def retrain(
             moved["n_worse"],
         )
         for kind, moved in done.drift.items()
+        if moved["n"]
     ]
     if rows:
         columns = ("links", "n", "MRR", "mean probability", "better", "worse")
         print_table("how links moved", columns, rows, right=("n", "better", "worse"))
+    elif done.was_trained:
+        out.print("there was no model before that could be read, so nothing says how links moved", markup=False)

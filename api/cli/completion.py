@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from api.cli import completion_data
-from api.cli.completion_data import FolderArgument, OverlapOption, score_row
+from api.cli.completion_data import (
+    FolderArgument,
+    OverlapOption,
+    PermutationSeedOption,
+    PermuteOption,
+    permutation_line,
+    score_row,
+)
 from api.cli.options import JsonOption, settings_of
 from api.cli.output import console, failures_explained, print_json, print_table, progress
 
@@ -81,15 +88,29 @@ def evaluate(
         bool,
         typer.Option("--ablation/--no-ablation", help="Rank with each expert alone and with all but each as well."),
     ] = True,
+    permute: PermuteOption = None,
+    seed: PermutationSeedOption = 0,
     allow_overlap: OverlapOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Rank the true entity of each triple among all others: filtered, both directions, realistic ties."""
-    with failures_explained(as_json=as_json):
-        from generation.completion.runs import evaluate_folder
+    """Rank the true entity of each triple among all others: filtered, both directions, realistic ties.
+
+    --permute asks whether a kind of vectors is read at all: dealt out among the wrong entities, it must lose its gain.
+    Every evaluation, and what was ranked beside it, is kept in the log of the model folder.
+    """
+    with failures_explained(as_json=as_json), progress("ranking", quiet=as_json) as bar:
+        from generation.completion.evaluation_run import evaluate_folder
 
         result = evaluate_folder(
-            model, folder, split, allow_overlap=allow_overlap, baselines=baselines, ablation=ablation
+            model,
+            folder,
+            split,
+            allow_overlap=allow_overlap,
+            baselines=baselines,
+            ablation=ablation,
+            permute=permute or (),
+            permutation_seed=seed,
+            on_progress=bar.move_to,
         )
     if as_json:
         print_json(result)
@@ -100,9 +121,14 @@ def evaluate(
         others = result.get(kind)
         if isinstance(others, dict):
             rows += [score_row(name, scores) for name, scores in others.items()]
+    permuted = result.get("permuted")
+    for kind, one in permuted.items() if isinstance(permuted, dict) else ():
+        rows += [score_row(f"{kind} {name}", scores) for name, scores in one["arms"].items()]
     columns = ("", "MRR", "Hits@1", "Hits@3", "Hits@10")
     print_table(f"{result['graph']}, {split}: {result['n']} triples", columns, rows, right=columns[1:])
     console().print(str(result["protocol"]), markup=False)
+    for kind, one in permuted.items() if isinstance(permuted, dict) else ():
+        console().print(permutation_line(kind, one), markup=False, soft_wrap=True)
     params = result["params"]
     if isinstance(params, dict):
         console().print(f"parameters: {params['constant']} constant, {params['per_entity']} per entity", markup=False)

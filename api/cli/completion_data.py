@@ -14,13 +14,34 @@ import typer
 from api.cli.options import JsonOption
 from api.cli.output import console, failures_explained, print_json, print_table, progress
 
-__all__ = ["FolderArgument", "OverlapOption", "check", "import_graph", "report", "score_row", "split"]
+__all__ = [
+    "FolderArgument",
+    "OverlapOption",
+    "PermutationSeedOption",
+    "PermuteOption",
+    "check",
+    "import_graph",
+    "permutation_line",
+    "report",
+    "score_row",
+    "split",
+]
 
 FolderArgument = Annotated[
     Path,
     typer.Argument(help="Holds train.tsv, and where there are any valid.tsv, test.tsv, entities.tsv, relations.tsv."),
 ]
 OverlapOption = Annotated[bool, typer.Option("--allow-overlap", help="Go on where splits share triples.")]
+PermuteOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--permute",
+        help="Rank also without these vectors, and with them dealt out anew among the entities that have one: text, "
+        "name, image, number, or several as in name+text. May be given several times.",
+        show_default=False,
+    ),
+]
+PermutationSeedOption = Annotated[int, typer.Option("--seed", help="Seed of --permute.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 NewFolderOption = Annotated[Path, typer.Option("--out", help="The new folder; it must not exist yet.")]
 
@@ -121,6 +142,8 @@ def report(
         Path | None,
         typer.Option("--out", help="A folder for the page, its data, and the figures as PNG and SVG."),
     ] = None,
+    permute: PermuteOption = None,
+    seed: PermutationSeedOption = 0,
     allow_overlap: OverlapOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -131,15 +154,16 @@ def report(
     with failures_explained(as_json=as_json), progress("ranking", quiet=as_json) as bar:
         from generation.completion.report_run import report_folder
 
-        done_before = 0
-
-        def advance(done: int, total: int) -> None:
-            nonlocal done_before
-            bar.set_total(total)
-            bar.advance(steps=done - done_before)
-            done_before = done
-
-        result = report_folder(model, folder, split, out=out, allow_overlap=allow_overlap, on_progress=advance)
+        result = report_folder(
+            model,
+            folder,
+            split,
+            out=out,
+            allow_overlap=allow_overlap,
+            permute=permute or (),
+            permutation_seed=seed,
+            on_progress=bar.move_to,
+        )
     if as_json:
         print_json(result)
         return
@@ -232,6 +256,15 @@ def _show_report(result: dict[str, Any]) -> None:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
+
+
+def permutation_line(kind: str, found: Any) -> str:
+    """Say in words what became of the gain of a kind of vectors that was dealt out anew."""
+    gain = f"{kind}: adds {100 * found['gain']:.2f} MRR over leaving it out"
+    if found["lost_share"] is None:
+        return f"{gain}, so there is no gain that dealing it out anew could lose."
+    lost = "all" if found["lost_share"] >= 1.0 else f"{100 * found['lost_share']:.0f} %"
+    return f"{gain}; dealt out among the wrong entities {100 * found['kept']:+.2f}: {lost} of the gain is lost."
 
 
 def score_row(name: str, scores: Any) -> tuple[str, ...]:

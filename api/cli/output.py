@@ -106,6 +106,10 @@ class ProgressBar:
         """Move the bar, and show what was just finished."""
         self._bar.update(self._task, advance=steps, label=label[-48:])
 
+    def move_to(self, done: int, total: int, label: str = "") -> None:
+        """Set how many steps are done, of how many, and by what."""
+        self._bar.update(self._task, completed=done, total=total, label=label[-48:])
+
 
 @contextmanager
 def progress(description: str, *, total: int | None = None, quiet: bool = False) -> Iterator[ProgressBar]:

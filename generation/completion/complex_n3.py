@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from generation.completion.answer_softmax import AnswerSoftmax
 from generation.completion.candidates import Candidates
+from generation.completion.products import against_all
 from generation.completion.questions import QuestionBatch, with_inverses
 
 __all__ = ["BatchLoss", "ComplExModel", "accumulate_gradients", "multiply"]
@@ -125,7 +126,7 @@ class ComplExModel:
         anchor_B = torch.from_numpy(anchors).to(device)
         relation_B = torch.from_numpy(relations).to(device)
         rows_BW = torch.where(self.seen_N[anchor_B][:, None], self.entities_NW[anchor_B], self.anchors_RW[relation_B])
-        scores_BN = multiply(rows_BW, self.relations_RW[relation_B]) @ self.entities_NW.T
+        scores_BN = against_all(multiply(rows_BW, self.relations_RW[relation_B]), self.entities_NW)
         scores: NDArray[np.float32] = scores_BN.cpu().numpy()
         return scores
 

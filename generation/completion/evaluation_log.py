@@ -49,7 +49,8 @@ def log_evaluation(
     """Add one evaluation to the log of a model folder and flush it to the disk.
 
     :param model_dir: The model folder.
-    :param result: What was measured; its overall figures are kept.
+    :param result: What was measured; its overall figures are kept, and the MRR of each arm and baseline that was
+        ranked beside it.
     :param split: Which split was ranked.
     :param settings: What led to the model: its settings, its seed, the digest of what it was trained on.
     :param command: What asked for it, for example ``eval``.
@@ -61,6 +62,7 @@ def log_evaluation(
         "command": command,
         "split": split,
         **{name: result[name] for name in _FIGURES if name in result},
+        **({"beside": beside} if (beside := _ranked_beside(result)) else {}),
         "settings": dict(settings),
     }
     path = model_dir / _FILE
@@ -78,6 +80,19 @@ def log_evaluation(
             os.fsync(stream.fileno())
     except OSError as error:
         raise CompletionError(f"{path}: cannot be written ({error.strerror}); an evaluation must be logged.") from error
+
+
+def _ranked_beside(result: Mapping[str, object]) -> dict[str, object]:
+    """Return the MRR of all that the same look ranked: arms, baselines, and vectors dealt out anew."""
+    groups: dict[str, object] = {name: result.get(name) for name in ("ablation", "baselines")}
+    permuted = result.get("permuted")
+    if isinstance(permuted, Mapping):
+        groups |= {f"permuted {kind}": one["arms"] for kind, one in permuted.items()}
+    return {
+        group: {name: figures["mrr"] for name, figures in arms.items()}
+        for group, arms in groups.items()
+        if isinstance(arms, Mapping)
+    }
 
 
 def log_settings(saved: SavedModel) -> dict[str, object]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from generation.completion.experts.rules import Grounding, RuleExpert
 from generation.completion.mixture import ExpertMixture
@@ -25,23 +26,24 @@ class Evidence:
     """
 
     def __init__(self, mixture: ExpertMixture, graph: TripleSet) -> None:
-        self._mixture, self._graph = mixture, graph
+        self.mixture, self._graph = mixture, graph
         rules = mixture.experts.get("rules")
         self._rules = rules if isinstance(rules, RuleExpert) else None
 
     def of(
-        self, anchor: int, relation: int, ends: NDArray[np.int64]
+        self, anchor: int, relation: int, ends: NDArray[np.int64], *, asked: list[Tensor] | None = None
     ) -> list[tuple[tuple[ExpertContribution, ...], tuple[RuleEvidence, ...]]]:
         """Explain the links of a question.
 
         :param anchor: The given entity.
         :param relation: The asked relation, inverses from ``n_relations``.
         :param ends: The predicted entities. *Shape:* ``(C,)``.
+        :param asked: What the experts said, if they were asked already.
         :returns: For each, what the experts contribute and the rules that lead to it.
         """
         if not len(ends):
             return []
-        found = self._mixture.contributions(anchor, relation, ends)
+        found = self.mixture.contributions(anchor, relation, ends, asked=asked)
         return [
             (
                 tuple(

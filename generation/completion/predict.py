@@ -6,6 +6,7 @@ Each link says what every expert made of it and which rules lead there, by which
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ from generation.types import PredictedLink
 from kg.errors import CompletionError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from generation.completion.complex_n3 import ComplExModel
     from generation.completion.evidence import Evidence
     from generation.completion.mixture import ExpertMixture
@@ -88,13 +91,25 @@ class LinkPredictor:
         """
         return list(self.ask(relation=relation, head=head, tail=tail, k=k).links)
 
-    def ask(self, *, relation: str, head: str | None = None, tail: str | None = None, k: int = 10) -> Prediction:
+    def ask(
+        self,
+        *,
+        relation: str,
+        head: str | None = None,
+        tail: str | None = None,
+        k: int = 10,
+        min_probability: float = 0.0,
+        among: Collection[str] | None = None,
+    ) -> Prediction:
         """Return the ``k`` most expected links and what calls for caution about them.
 
         :param relation: Id or name of the relation.
         :param head: Id or name of the head; leave it out to ask for heads.
         :param tail: Id or name of the tail; leave it out to ask for tails.
         :param k: The most links to return, at least 1.
+        :param min_probability: The least probability of a link that is returned.
+        :param among: Ids of entities: of the ``k`` most expected links, only those that end in one of them are
+            returned, with the rank that they have among all.
         :returns: The prediction. Probabilities are the softmax over all entities but the given one and the known
             answers, turned into the chance of being right where the model was calibrated on validation.
         :raises CompletionError: If not exactly one of ``head`` and ``tail`` is given, ``k`` is below 1, a name is
@@ -107,17 +122,15 @@ class LinkPredictor:
         relation_row = self._relations.resolve(relation)
         anchor = self._entities.resolve(head if head is not None else tail or "")
         asked = relation_row if head is not None else relation_row + self.graph.n_relations
-        scores = self.scorer.score_all(np.array([anchor]), np.array([asked]))[0].astype(np.float64)
+        scores, asked_experts = self._scores(anchor, asked)
         if not np.isfinite(scores).all():
             raise CompletionError(
                 "The model returned scores that are not finite numbers; it is damaged. Train it again."
             )
         known = self._known.answers(anchor, asked)
-        allowed = np.ones(len(scores), dtype=np.bool_)
-        allowed[known] = False
-        allowed[anchor] = False
-        candidates = np.flatnonzero(allowed)
-        links = self._links(anchor, relation_row, candidates, scores[candidates], is_head=head is not None, k=k)
+        scores[known] = -np.inf
+        scores[anchor] = -np.inf
+        links = self._links(anchor, asked, scores, asked_experts, k=k, min_probability=min_probability, among=among)
         anchor_seen = bool(self.graph.seen[anchor])
         return Prediction(
             links=links,
@@ -128,44 +141,58 @@ class LinkPredictor:
             notes=self._notes(anchor, relation_row, anchor_seen=anchor_seen),
         )
 
+    def _scores(self, anchor: int, asked: int) -> tuple[NDArray[np.float32], list[Tensor] | None]:
+        """Return the scores of all entities, to be changed freely, and what a mixture's experts said."""
+        if self._evidence is not None:
+            return self._evidence.mixture.answer(anchor, asked)
+        return self.scorer.score_all(np.array([anchor]), np.array([asked]))[0], None
+
     def _links(
         self,
         anchor: int,
-        relation: int,
-        candidates: NDArray[np.int64],
-        scores: NDArray[np.float64],
+        asked: int,
+        scores: NDArray[np.float32],
+        asked_experts: list[Tensor] | None,
         *,
-        is_head: bool,
         k: int,
+        min_probability: float,
+        among: Collection[str] | None,
     ) -> tuple[PredictedLink, ...]:
-        if not len(candidates):
+        """Make links of the best candidates; what is none has the score ``-inf``."""
+        ids, names = self.graph.entity_ids, self.graph.entity_names
+        best = _largest(scores, k)
+        if not len(best):
             return ()
-        weights = np.exp(scores - scores.max())
-        probabilities = weights / weights.sum()
+        chosen = np.array(sorted(best.tolist(), key=lambda place: (-scores[place], ids[place]))[:k])
+        probabilities = _shares(scores, chosen)
         parts = self.saved.parts
         calibration = None if parts is None else parts.calibration
         if calibration is not None:
             probabilities = calibration(probabilities)
-        order = sorted(
-            _largest(scores, k), key=lambda place: (-scores[place], self.graph.entity_ids[candidates[place]])
+        is_kept = probabilities >= min_probability
+        if among is not None:
+            is_kept &= np.array([ids[place] in among for place in chosen.tolist()])
+        ranks = 1 + np.flatnonzero(is_kept)
+        chosen, probabilities = chosen[is_kept], probabilities[is_kept]
+        evidence = (
+            [((), ())] * len(chosen)
+            if self._evidence is None
+            else self._evidence.of(anchor, asked, chosen, asked=asked_experts)
         )
-        chosen = candidates[order[:k]]
-        asked = relation if is_head else relation + self.graph.n_relations
-        evidence = self._evidence.of(anchor, asked, chosen) if self._evidence is not None else []
+        relation = asked % self.graph.n_relations
         links = []
-        for rank, place in enumerate(order[:k], start=1):
-            other = int(candidates[place])
-            contributions, rules = evidence[rank - 1] if evidence else ((), ())
-            head, tail = (anchor, other) if is_head else (other, anchor)
+        found = zip(chosen.tolist(), ranks.tolist(), probabilities.tolist(), evidence, strict=True)
+        for other, rank, probability, (contributions, rules) in found:
+            head, tail = (anchor, other) if asked == relation else (other, anchor)
             links.append(
                 PredictedLink(
-                    head_id=self.graph.entity_ids[head],
-                    head=self.graph.entity_names[head],
+                    head_id=ids[head],
+                    head=names[head],
                     relation=self.graph.relation_names[relation],
-                    tail_id=self.graph.entity_ids[tail],
-                    tail=self.graph.entity_names[tail],
-                    score=float(scores[place]),
-                    probability=float(probabilities[place]),
+                    tail_id=ids[tail],
+                    tail=names[tail],
+                    score=float(scores[other]),
+                    probability=probability,
                     rank=rank,
                     support=self._chunks(head, relation, tail),
                     calibrated=calibration is not None,
@@ -207,10 +234,17 @@ def _scorer(saved: SavedModel, graph: TripleSet) -> tuple[AnyScorer, Evidence | 
     return saved.model, None
 
 
-def _largest(scores: NDArray[np.float64], k: int) -> list[int]:
-    """Return the places of the ``k`` largest scores and of all that tie with the last of them."""
-    if k >= len(scores):
-        return list(range(len(scores)))
-    threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
-    places: list[int] = np.flatnonzero(scores >= threshold).tolist()
-    return places
+def _largest(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return the places of the ``k`` largest scores and of all that tie with the last of them, none of ``-inf``."""
+    import torch  # loaded already, by the model
+
+    least = float(torch.from_numpy(scores).topk(min(k, len(scores)), sorted=False).values.min())
+    return np.flatnonzero(scores >= least if least > -np.inf else scores > least)
+
+
+def _shares(scores: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the softmax of the scores at some places; those of ``-inf`` take no part."""
+    most = scores.max()
+    total = np.exp(scores - most).sum(dtype=np.float64)
+    shares: NDArray[np.float64] = np.exp(scores[places].astype(np.float64) - most) / total
+    return shares

@@ -10,14 +10,16 @@ from pathlib import Path
 
 from generation.completion.breakdown import Breakdown, Group, break_down
 from generation.completion.evaluation_log import EvaluationLog, log_evaluation, log_settings, read_evaluations
+from generation.completion.evaluation_run import PROTOCOL, SplitRanking, permutation_results
+from generation.completion.known import KnownEnds
 from generation.completion.modalities import modality_masks
+from generation.completion.permutation import require_readable
 from generation.completion.report_page import write_report
 from generation.completion.rules import FrequencyScorer, RuleScorer
 from generation.completion.runs import open_folder
 
 __all__ = ["report_folder"]
 
-_PROTOCOL = "all entities, filtered by all known triples, both directions, realistic ties, unseen included"
 _EXTREMES = 5
 _FEWEST_QUESTIONS = 10
 
@@ -30,7 +32,9 @@ def report_folder(
     out: Path | None = None,
     filter_only: Sequence[str] | None = None,
     allow_overlap: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    permute: Sequence[str] = (),
+    permutation_seed: int = 0,
+    on_progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, object]:
     """Rank a split with a model and its baselines, break the ranks down, and log the look.
 
@@ -40,36 +44,37 @@ def report_folder(
     :param out: Where the page, its data and figures go; ``None`` writes none.
     :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
     :param allow_overlap: Whether splits may share triples.
-    :param on_progress: Called with rankings done and rankings in all.
-    :returns: All figures as plain values; ``best_relations`` and ``worst_relations`` among those with ten questions or
-        more, ``looks`` at each split so far, ``files`` written, ``notes``.
+    :param permute: Kinds of vectors to deal out anew among the entities, see :func:`evaluation_run.evaluate_folder`.
+    :param permutation_seed: Seed of that.
+    :param on_progress: Called with triples ranked, triples to rank in all, and by what.
+    :returns: All figures as plain values, ``permuted`` by kind among them; ``best_relations`` and ``worst_relations``
+        among those with ten questions or more, ``looks`` at each split so far, ``files`` written, ``notes``.
     """
     predictor = open_folder(model_dir, folder, filter_only=filter_only, allow_overlap=allow_overlap)
     graph, saved = predictor.graph, predictor.saved
     triples = graph.split(split)
+    if permute:
+        require_readable(predictor.scorer, permute)
     baselines = {"rules-1": RuleScorer(graph), "frequency": FrequencyScorer(graph)}
-    total, done = len(triples) * (1 + len(baselines)), 0
-
-    def advance(n_ranked: int) -> None:
-        nonlocal done
-        done += n_ranked
-        if on_progress is not None:
-            on_progress(done, total)
-
+    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    ranking = SplitRanking(graph, triples, known, on_progress)
+    ranking.expect(1 + len(baselines) + 3 * len(permute))
     found = break_down(
         predictor.scorer,
         graph,
         triples=triples,
         baselines=baselines,
         modalities=modality_masks(graph, folder),
-        on_progress=advance,
+        on_progress=ranking.advance,
     )
     plain = found.to_mapping()
+    permuted = permutation_results(predictor, permute, seed=permutation_seed, known=known, full=plain, rank=ranking)
+    plain["permuted"] = permuted
     log_evaluation(model_dir, plain, split=split, settings=log_settings(saved), command="report")
     log = read_evaluations(model_dir)
     notes = _notes(split, found, log)
-    about: dict[str, object] = {"graph": graph.name, "split": split, "triples": len(triples), "protocol": _PROTOCOL}
-    files = [] if out is None else write_report(out, found, about=about, notes=notes, log=log)
+    about: dict[str, object] = {"graph": graph.name, "split": split, "triples": len(triples), "protocol": PROTOCOL}
+    files = [] if out is None else write_report(out, found, about=about, notes=notes, log=log, permuted=permuted)
     best = sorted(_large(found.relations), key=lambda group: (-group.metrics.mrr, group.name))
     return {
         **about,

@@ -1,4 +1,4 @@
-"""What the command line and the service call: train on a folder or a workspace, evaluate, predict.
+"""What the command line and the service call: train on a folder or a workspace, and open what was trained.
 
 Layer: ``generation``.
 """
@@ -14,8 +14,6 @@ from pathlib import Path
 
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import CompletionConfig
-from generation.completion.evaluation_log import log_evaluation, log_settings
-from generation.completion.evaluator import evaluate
 from generation.completion.experts.features import (
     FeatureMatrix,
     PassageEncoder,
@@ -24,16 +22,13 @@ from generation.completion.experts.features import (
     number_features,
     text_features,
 )
-from generation.completion.known import KnownEnds
-from generation.completion.mixture import ExpertMixture
 from generation.completion.model_io import load_model, read_metadata, save_model
 from generation.completion.predict import LinkPredictor
 from generation.completion.progress import ProgressCallback
 from generation.completion.report import TrainReport
-from generation.completion.rules import FrequencyScorer, RuleScorer
 from generation.completion.saved import SavedModel, check_same_graph
 from generation.completion.support import SupportIndex
-from generation.completion.training import ablation_arms, train_experts
+from generation.completion.training import train_experts
 from generation.completion.triples import TripleSet, carve_validation
 from generation.completion.tsv_folder import read_folder
 from generation.completion.warm_start import begin_with
@@ -41,7 +36,7 @@ from generation.completion.workspace_graph import graph_from_store
 from kg.errors import CompletionError
 from kg.ports import RecordStore
 
-__all__ = ["TrainReport", "evaluate_folder", "open_folder", "open_store", "train_folder", "train_store"]
+__all__ = ["TrainReport", "open_folder", "open_store", "train_folder", "train_store"]
 
 _LOG = logging.getLogger(__name__)
 _CARVE_FROM = 10_000
@@ -121,69 +116,6 @@ def open_folder(
         folder, filter_only=filter_only, allow_overlap=allow_overlap, valid_fraction=fraction, seed=seed
     )
     return LinkPredictor(saved, graph)
-
-
-def evaluate_folder(
-    model_dir: Path,
-    folder: Path,
-    split: str = "test",
-    *,
-    filter_only: Sequence[str] | None = None,
-    allow_overlap: bool = False,
-    baselines: bool = True,
-    ablation: bool = True,
-) -> dict[str, object]:
-    """Rank a split with a trained model, and beside it with what needs no training; the look goes into the log.
-
-    :param model_dir: The model folder.
-    :param folder: The graph it was trained on.
-    :param split: ``test``, ``valid`` or ``train``.
-    :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
-    :param allow_overlap: Whether splits may share triples.
-    :param baselines: Whether to rank with rules of length 1 and with relation frequencies too.
-    :param ablation: Whether to rank with parts of the mixture too; their gates are fitted on validation anew.
-    :returns: Fractions: ``mrr``, ``hits@1``, ``hits@3``, ``hits@10``; the same in ``head``, ``tail`` and ``unseen``;
-        ``n`` triples, ``params`` (``constant``, ``per_entity`` and ``total``), ``seconds``, ``split``, ``graph``,
-        ``protocol``, ``baselines`` by name, ``gate`` (its kind), and ``ablation``: each expert alone, and all but each.
-    """
-    predictor = open_folder(model_dir, folder, filter_only=filter_only, allow_overlap=allow_overlap)
-    graph, scorer = predictor.graph, predictor.scorer
-    triples = graph.split(split)
-    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
-    result = evaluate(scorer, graph, triples=triples, known=known).to_mapping()
-    result |= {
-        "graph": graph.name,
-        "split": split,
-        "params": _parameters(scorer),
-        "protocol": "all entities, filtered by all known triples, both directions, realistic ties, unseen included",
-    }
-    if ablation and isinstance(scorer, ExpertMixture):
-        arms = ablation_arms(scorer, graph, config=predictor.saved.config, seed=_seed(predictor.saved), known=known)
-        result["ablation"] = {
-            name: evaluate(arm, graph, triples=triples, known=known).to_mapping() | {"params": _parameters(arm)}
-            for name, arm in arms.items()
-        }
-        result["gate"] = scorer.gate.kind
-    if baselines:
-        scorers = {"rules-1": RuleScorer(graph), "frequency": FrequencyScorer(graph)}
-        result["baselines"] = {
-            name: evaluate(scorer, graph, triples=triples, known=known).to_mapping() for name, scorer in scorers.items()
-        }
-    log_evaluation(model_dir, result, split=split, settings=log_settings(predictor.saved), command="eval")
-    return result
-
-
-def _seed(saved: SavedModel) -> int:
-    seed = saved.metadata.get("seed")
-    return seed if isinstance(seed, int) else 0
-
-
-def _parameters(scorer: ExpertMixture | ComplExModel) -> dict[str, int]:
-    return {
-        "constant": scorer.n_constant_parameters,
-        "per_entity": scorer.n_entity_parameters,
-        "total": scorer.n_parameters,
-    }
 
 
 def _folder_features(

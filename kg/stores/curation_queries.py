@@ -16,9 +16,10 @@ from kg.ports import Contribution, Decision, DecisionKind, EntityLink, LinkStatu
 from kg.stores.decisions import read_decisions, senses_meant, sides_of
 from kg.stores.entities import derive_entity
 from kg.stores.locals import locals_of_documents, read_locals_of_senses
+from kg.stores.naming_tables import links, senses
 from kg.stores.profiles import profile_names
 from kg.stores.queries import STATEMENT_COLUMNS, in_batches, to_triple_row
-from kg.stores.schema import chunks, links, senses, triples
+from kg.stores.schema import chunks, triples
 from kg.types import Entity
 
 __all__ = ["contributions_to", "entities_within", "read_links", "read_senses"]

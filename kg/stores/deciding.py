@@ -15,8 +15,9 @@ from kg.errors import InputError, NotFoundError
 from kg.ids import source_id
 from kg.ports import Decision, DecisionKind
 from kg.stores.decisions import Side, read_decisions, senses_meant, sides_of
+from kg.stores.naming_tables import decisions, senses
 from kg.stores.queries import in_batches
-from kg.stores.schema import decisions, documents, locals_, senses
+from kg.stores.schema import documents, locals_
 from kg.stores.senses import SAMPLE
 
 __all__ = ["end_decision", "find_decision", "find_sense", "make_decision", "save_decision", "side_of"]

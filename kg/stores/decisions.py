@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Row, or_, select
 
 from kg.ports import Decision, DecisionKind
 from kg.stores.locals import Local
+from kg.stores.naming_tables import decisions, senses
 from kg.stores.queries import among, in_batches, run
-from kg.stores.schema import decisions, locals_, senses
+from kg.stores.schema import locals_
 
 __all__ = ["Side", "decisions_on", "mates_of", "read_decisions", "senses_meant", "sides_of", "splits_among"]
 

@@ -14,8 +14,8 @@ from kg.ports import Decision, DecisionKind
 from kg.stores.components import Edge, Node, join
 from kg.stores.decisions import decisions_on, mates_of, senses_meant, sides_of
 from kg.stores.locals import Local
+from kg.stores.naming_tables import links, senses
 from kg.stores.queries import among, run
-from kg.stores.schema import links, senses
 
 __all__ = ["rejoin"]
 

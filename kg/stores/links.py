@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select
 
 from kg.ports import EntityMatcher, EntityProfile, LinkProposal
+from kg.stores.naming_tables import links
 from kg.stores.profiles import Profiled, candidates, read_profiles
 from kg.stores.queries import among, run
 from kg.stores.rows import Values
-from kg.stores.schema import links
 
 __all__ = ["relink"]
 

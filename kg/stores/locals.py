@@ -15,9 +15,10 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from kg import ids
 from kg.ports import EntityMatcher, LocalEntity
 from kg.stores.names import tidy
+from kg.stores.naming_tables import senses
 from kg.stores.queries import among, run
 from kg.stores.rows import Values
-from kg.stores.schema import locals_, senses
+from kg.stores.schema import locals_
 from kg.types import GraphDelta
 
 __all__ = [

@@ -21,6 +21,7 @@ from kg.ids import local_id, source_id
 from kg.stores import job_tables as _job_tables  # noqa: F401 - registers its tables, which create_all then makes
 from kg.stores.locals import Local, save_locals
 from kg.stores.matching import NamesOnlyMatcher
+from kg.stores.naming_tables import names, senses
 from kg.stores.prediction_tables import prediction_chunks, predictions
 from kg.stores.profiles import make_profile, sense_row
 from kg.stores.schema import (
@@ -34,9 +35,7 @@ from kg.stores.schema import (
     mentions,
     meta,
     metadata,
-    names,
     picture_vectors,
-    senses,
     triples,
     vectors,
 )

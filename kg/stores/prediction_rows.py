@@ -9,15 +9,16 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Row, select
 
 from kg.ids import content_id
 from kg.ports import PredictionKey, PredictionStatus, StoredPrediction
 from kg.stores.deciding import find_sense, side_of
 from kg.stores.decisions import Side, senses_meant
+from kg.stores.naming_tables import senses
 from kg.stores.prediction_tables import prediction_chunks, predictions
 from kg.stores.queries import in_batches
-from kg.stores.schema import senses, triples
+from kg.stores.schema import triples
 from kg.types import Origin
 
 __all__ = ["by_link", "read_predictions", "relation_words", "sides_of_link", "stated_links"]
@@ -46,22 +47,41 @@ def stated_links(connection: Connection, head_ids: Collection[str]) -> set[Predi
     return found
 
 
-def read_predictions(connection: Connection, ids: Sequence[str] | None = None) -> list[StoredPrediction]:
-    """Return all predictions (or those of these ids), by id, with their ends as they are now."""
+def read_predictions(
+    connection: Connection,
+    ids: Sequence[str] | None = None,
+    *,
+    relation_ids: Collection[str] | None = None,
+    is_decided: bool = False,
+) -> list[StoredPrediction]:
+    """Return all predictions, by id, with their ends as they are now.
+
+    :param connection: The transaction.
+    :param ids: Only those of these ids.
+    :param relation_ids: Only those of relations with these hashes; all predictions of one link have the same.
+    :param is_decided: Only those that a person decided on. One whose note was deleted since is among them, open again.
+    :returns: The predictions.
+    """
+    wanted: list[ColumnElement[bool]] = []
+    if relation_ids is not None:  # rows of older records have no hash of their relation
+        wanted.append(predictions.c.relation_id.in_([*relation_ids, ""]))
+    if is_decided:
+        wanted.append(predictions.c.status != PredictionStatus.OPEN.value)
     rows: list[Row[Any]] = []
     chunks: dict[str, list[str]] = defaultdict(list)
     c = prediction_chunks.c
     for batch in [None] if ids is None else in_batches(sorted(ids)):
-        ours = select(predictions)
+        conditions = wanted if batch is None else [*wanted, predictions.c.prediction_id.in_(batch)]
         passages = select(c.prediction_id, c.chunk_id).order_by(c.prediction_id, c.ordinal)
-        if batch is not None:
-            ours = ours.where(predictions.c.prediction_id.in_(batch))
-            passages = passages.where(c.prediction_id.in_(batch))
-        rows += connection.execute(ours).all()
+        if conditions:
+            passages = passages.where(c.prediction_id.in_(select(predictions.c.prediction_id).where(*conditions)))
+        rows += connection.execute(select(predictions).where(*conditions)).all()
         for prediction_id, chunk_id in connection.execute(passages):
             chunks[prediction_id].append(chunk_id)
     entity_of = _entities_meant(connection, (side for row in rows for side in _sides(row)))
     found = [_to_prediction(row, entity_of, chunks[row.prediction_id]) for row in rows]
+    if relation_ids is not None:
+        found = [one for one in found if one.relation_id in relation_ids]
     return sorted(found, key=lambda one: one.prediction_id)
 
 

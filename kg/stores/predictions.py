@@ -61,7 +61,8 @@ class SqlPredictionStore:
         """
         counts = dict.fromkeys(("n_new", "n_refreshed", "n_rejected", "n_accepted", "n_stated"), 0)
         with self._record._write("store predictions") as connection:
-            known = by_link(read_predictions(connection))
+            relations = {content_id(relation_words(one.relation)) for one in found}
+            known = by_link(read_predictions(connection, relation_ids=relations))
             stated = stated_links(connection, {one.head_id for one in found})
             for one in found:
                 relation = relation_words(one.relation)
@@ -124,10 +125,11 @@ class SqlPredictionStore:
         :param relation: Only those of this relation.
         :returns: Predictions, stale ones among them.
         """
+        relations = None if relation is None else {content_id(relation_words(relation))}
+        is_decided = status not in (None, PredictionStatus.OPEN)  # those decide what a link is, whatever is open
         with self._record._read("read predictions") as connection:
-            found = by_link(read_predictions(connection)).values()
-        wanted = None if relation is None else content_id(relation_words(relation))
-        kept = [one for one in found if status in (None, one.status) and wanted in (None, one.relation_id)]
+            found = by_link(read_predictions(connection, relation_ids=relations, is_decided=is_decided)).values()
+        kept = [one for one in found if status in (None, one.status)]
         return sorted(kept, key=lambda one: (-one.likelihood, one.prediction_id))
 
     def prediction(self, prediction_id: str) -> StoredPrediction:
@@ -174,7 +176,7 @@ class SqlPredictionStore:
         """
         with self._record._write("reject a link") as connection:
             key = (link.head_id, content_id(relation_words(link.relation)), link.tail_id)
-            older = by_link(read_predictions(connection)).get(key)
+            older = by_link(read_predictions(connection, relation_ids={key[1]})).get(key)
             this = self._put(connection, link, model="", run="", older=None) if older is None else older.prediction_id
             self._reject(connection, self._one(connection, this), by=by, note=note)
             return self._one(connection, this)

@@ -20,9 +20,9 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, insert, sele
 
 from kg.ports import EntityMatcher, EntityProfile
 from kg.stores.locals import UNNAMED, Local
+from kg.stores.naming_tables import block_windows, blocks, senses
 from kg.stores.queries import among, run
 from kg.stores.rows import Values
-from kg.stores.schema import block_windows, blocks, senses
 from kg.stores.senses import Regrouped
 
 __all__ = ["WINDOW", "Profiled", "candidates", "make_profile", "read_profiles", "save_profiles", "sense_row"]

@@ -14,9 +14,10 @@ from kg.stores.decisions import decisions_on, splits_among
 from kg.stores.joining import rejoin
 from kg.stores.links import relink
 from kg.stores.locals import save_locals
+from kg.stores.naming_tables import names, senses
 from kg.stores.profiles import Profiled, save_profiles
 from kg.stores.queries import in_batches, whole_change
-from kg.stores.schema import documents, locals_, meta, names, senses
+from kg.stores.schema import documents, locals_, meta
 from kg.stores.senses import regroup
 from kg.stores.settle import Settled, realign
 

@@ -11,8 +11,8 @@ Layer: ``kg``; SQLAlchemy Core only, no ORM and no SQL dialect.
                │          ├─ triples                    (statements between mentions of the document)
                │          └─ vectors                    (what encoders made of it)
                └─ locals                                (what this document says of each name)
-    names, senses ── blocks, links                      (which names mean one thing: see kg.ports.entities)
-    decisions                                           (what a person said about that)
+    names, senses ── blocks, links                      (which names mean one thing: see kg.stores.naming_tables)
+    decisions                                           (what a person said about that: there too)
     entities ──── entity_names                          (the sum of all locals)
     contradictions                                      (statements that cannot all hold)
     picture_vectors                                     (what encoders made of pictures, by their bytes)
@@ -52,24 +52,18 @@ from sqlalchemy import (
 __all__ = [
     "SCHEMA_VERSION",
     "assets",
-    "block_windows",
-    "blocks",
     "captions",
     "changes",
     "chunks",
     "contradictions",
-    "decisions",
     "documents",
     "entities",
     "entity_names",
-    "links",
     "locals_",
     "mentions",
     "meta",
     "metadata",
-    "names",
     "picture_vectors",
-    "senses",
     "tables",
     "triples",
     "vectors",
@@ -240,77 +234,6 @@ locals_ = Table(
 """What one document says of one name: its contribution, kept apart from all others, with the surface forms and labels
 it uses and how often. Rows of a name lie together, and there is no index by sense or entity: ids are hashes, so each
 further index would dirty a page for every name of a document. ``senses`` leads from an entity to its names."""
-
-names = Table(
-    "names",
-    metadata,
-    Column("name_id", _ID, primary_key=True),
-    Column("n_locals", Integer, nullable=False),
-    Column("n_senses", Integer, nullable=False),
-    Column("last_sampled", _ID, nullable=False),
-    sqlite_with_rowid=False,
-)
-"""``last_sampled`` is the largest local id of the name's sample, empty where the sample is all there is."""
-
-senses = Table(
-    "senses",
-    metadata,
-    Column("sense_id", _ID, primary_key=True),
-    Column("name_id", _ID, nullable=False),
-    Column("entity_id", _ID, nullable=False),
-    Column("n_documents", Integer, nullable=False),
-    Column("profile", JSON, nullable=False),
-    Index("senses_of_name", "name_id"),
-    Index("senses_of_entity", "entity_id"),
-    sqlite_with_rowid=False,
-)
-
-blocks = Table(
-    "blocks",
-    metadata,
-    Column("block", String(200), primary_key=True),
-    Column("sense_id", _ID, primary_key=True),
-    Index("blocks_of_sense", "sense_id"),
-    sqlite_with_rowid=False,
-)
-
-block_windows = Table(
-    "block_windows",
-    metadata,
-    Column("block", String(200), primary_key=True),
-    Column("last", _ID, nullable=False),
-    sqlite_with_rowid=False,
-)
-"""``last`` is the largest sense id of the block that is compared with others of it."""
-
-links = Table(
-    "links",
-    metadata,
-    Column("left_id", _ID, primary_key=True),
-    Column("right_id", _ID, primary_key=True),
-    Column("score", Double, nullable=False),
-    Column("is_automatic", Boolean, nullable=False),
-    Column("reasons", JSON, nullable=False),
-    Index("links_of_right", "right_id"),
-    sqlite_with_rowid=False,
-)
-
-decisions = Table(
-    "decisions",
-    metadata,
-    Column("decision_id", Integer, primary_key=True, autoincrement=False),
-    Column("kind", String(16), nullable=False),
-    Column("left_id", _ID, nullable=False),
-    Column("right_id", _ID, nullable=False),
-    Column("left_sources", JSON, nullable=False),
-    Column("right_sources", JSON, nullable=False),
-    Column("by", Text, nullable=False),
-    Column("at", String(40), nullable=False),
-    Column("undone_at", String(40), nullable=False),
-    Column("note", Text, nullable=False),
-    Index("decisions_on_left", "left_id"),
-    Index("decisions_on_right", "right_id"),
-)
 
 mentions = Table(
     "mentions",

@@ -26,8 +26,8 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from kg.ids import sense_id
 from kg.ports import EntityMatcher
 from kg.stores.locals import Local, as_local_entity, locals_of_names, read_smallest
+from kg.stores.naming_tables import names
 from kg.stores.queries import among, run
-from kg.stores.schema import names
 
 __all__ = ["SAMPLE", "Regrouped", "partition", "regroup"]
 

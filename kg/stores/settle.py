@@ -24,9 +24,10 @@ from kg.stores.entities import Move, move_shares
 from kg.stores.joining import rejoin
 from kg.stores.links import relink
 from kg.stores.locals import Local, locals_of_names, read_locals_of_senses, save_locals
+from kg.stores.naming_tables import senses
 from kg.stores.profiles import save_profiles
 from kg.stores.queries import among, in_batches, run
-from kg.stores.schema import chunks, locals_, mentions, senses, triples
+from kg.stores.schema import chunks, locals_, mentions, triples
 from kg.stores.senses import Regrouped, regroup
 
 __all__ = ["Settled", "realign", "settle"]

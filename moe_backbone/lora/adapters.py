@@ -21,6 +21,7 @@ from moe_backbone.lora.fused import LoRAFusedExperts
 from moe_backbone.lora.low_rank import LoRAConfig
 from moe_backbone.lora.mixture import SkillLoRALinear
 from moe_backbone.lora.skills import DEFAULT, SkillAdapter
+from moe_backbone.misfit import first_misfit
 
 __all__ = [
     "AdapterError",
@@ -202,12 +203,9 @@ def load_adapter(model: nn.Module, path: Path, *, skill: str | None = None) -> s
             raise AdapterError(f"{path} was made with {settings}, but {name} has {adapter.config}.")
         expected |= {f"{name}.{inner}": tuple(value.shape) for inner, value in adapter.fresh_set().named_parameters()}
     given = {name: tuple(value.shape) for name, value in tensors.items()}
-    if given != expected:
-        odd = sorted(name for name in given.keys() | expected.keys() if given.get(name) != expected.get(name))
-        raise AdapterError(
-            f"{path} does not fit the model: {odd[0]} is {given.get(odd[0], 'missing')} in the file and "
-            f"{expected.get(odd[0], 'missing')} in the model ({len(odd)} differ)."
-        )
+    misfit = first_misfit(given, expected, given_in="the file", wanted_in="the model")
+    if misfit is not None:
+        raise AdapterError(f"{path} does not fit the model: {misfit}.")
     for adapter in adapters.values():
         if skill not in adapter.sets:
             adapter.add_set(skill)

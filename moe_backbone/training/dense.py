@@ -26,6 +26,7 @@ import transformers
 from torch import Tensor, nn
 
 from moe_backbone.blocks import MoEBlock, edit_routing, find_blocks
+from moe_backbone.misfit import first_misfit
 from moe_backbone.training.config import TrainingError
 from moe_backbone.training.data import Batch
 
@@ -125,13 +126,9 @@ def dense_from_experts(
     student = _empty_student(config, inner_width=len(gate_IH))
     wanted = {name: tuple(value.shape) for name, value in student.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in rows.items()}
-    if wanted != given:
-        odd = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
-        raise TrainingError(
-            f"{type(model).__name__} cannot become a {type(student).__name__}: {odd[0]} is "
-            f"{given.get(odd[0], 'missing')} in the mixture and {wanted.get(odd[0], 'missing')} in the dense model "
-            f"({len(odd)} differ)."
-        )
+    misfit = first_misfit(given, wanted, given_in="the mixture", wanted_in="the dense model")
+    if misfit is not None:
+        raise TrainingError(f"{type(model).__name__} cannot become a {type(student).__name__}: {misfit}.")
     student.load_state_dict(rows)
     return student.to(next(model.parameters()).dtype)
 

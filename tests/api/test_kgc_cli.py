@@ -76,6 +76,26 @@ def test_the_tables_for_people_name_every_scorer_and_the_protocol(folder, recipe
     assert "frequency" in mmkg("eval", tmp_path / "model", folder)
 
 
+def test_an_evaluation_says_whether_a_kind_of_vectors_is_read_and_its_log_names_all_it_ranked(folder, recipe, tmp_path):
+    (folder / "numbers.tsv").write_text("".join(f"e{i}\tplace\t{i}\n" for i in range(30)))
+    recipe.write_text(f"{RECIPE}feature_epochs: 2\nfeature_rank: 4\n")
+    model = tmp_path / "model"
+    mmkg("train", folder, "--out", model, "--recipe", recipe, "--json")
+
+    result = json.loads(mmkg("eval", model, folder, "--no-ablation", "--permute", "number", "--seed", 3, "--json"))
+    shown = mmkg("eval", model, folder, "--no-baselines", "--no-ablation", "--permute", "number")
+
+    found = result["permuted"]["number"]
+    assert set(found["arms"]) == {"left out", "permuted", "permuted, gate as trained"}
+    assert (found["seed"], found["gain"]) == (3, result["mrr"] - found["arms"]["left out"]["mrr"])
+    assert "number permuted, gate as trained" in shown
+    assert "MRR over leaving it out" in shown
+    assert "It reads number" in refused("eval", model, folder, "--permute", "text")
+    first, second = (json.loads(line) for line in (model / "evaluations.jsonl").read_text().splitlines())
+    assert set(first["beside"]) == {"baselines", "permuted number"}
+    assert set(second["beside"]) == {"permuted number"}
+
+
 def test_the_same_seed_gives_the_same_model(folder, recipe, tmp_path):
     scores = []
     for name in ("one", "two"):

@@ -369,7 +369,12 @@ def test_the_command_line_predicts_shows_and_decides(make, prepared, tmp_path, m
     found = json.loads(mmkg("predictions", "list", "--json"))["predictions"]
     assert len(found) == 3
     one = found[0]["prediction_id"]
-    assert "likelihood" in mmkg("predictions", "show", one)
+    assert "what each expert made of it" in mmkg("predictions", "show", one)
+    listed = json.loads(mmkg("predictions", "list", "-n", 2, "--json"))
+    assert (listed["n"], len(listed["predictions"])) == (3, 2)
+    assert "2 of 3, the likeliest" in mmkg("predictions", "list", "-n", 2)
+    explained = mmkg("complete", "Anna Berg", "related to", "--k", 1, "--why")
+    assert {"structure", "rules"} <= set(explained.split())
     assert "accepted" in mmkg("predictions", "accept", one, "--by", "Eve")
     assert "Eve" in mmkg("predictions", "list", "--status", "accepted")
     assert "rejected" in mmkg("predictions", "reject", found[1]["prediction_id"])

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,15 @@ def run_step(step: str, folder: Path) -> None:
     print(f"{step:16} {wall_s:7.1f} s wall {cpu_s:7.1f} s CPU {peak_mib:7.0f} MiB peak   {said}")
 
 
+def measure_reading(folder: Path, n_lines: int, *, steps: Sequence[str] = STEPS) -> None:
+    """Print a line for each step, beside the size of the file that is read."""
+    write_graph(folder, n_lines)
+    print(f"{n_lines:,} lines, {(folder / 'train.tsv').stat().st_size / 2**20:.0f} MiB", flush=True)
+    for step in steps:
+        module = [sys.executable, "-m", "tests.benchmarks.kgc_check", "--step", step, "--folder", str(folder)]
+        subprocess.run(module, check=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lines", type=int, default=10_000_000)
@@ -62,12 +72,7 @@ def main() -> None:
         return
     print(describe_machine("numpy"))
     with tempfile.TemporaryDirectory() as folder:
-        write_graph(Path(folder), arguments.lines)
-        size_mib = (Path(folder) / "train.tsv").stat().st_size / 2**20
-        print(f"{arguments.lines:,} lines, {size_mib:.0f} MiB")
-        for step in STEPS:
-            module = [sys.executable, "-m", "tests.benchmarks.kgc_check", "--step", step, "--folder", folder]
-            subprocess.run(module, check=True)
+        measure_reading(Path(folder), arguments.lines)
 
 
 if __name__ == "__main__":

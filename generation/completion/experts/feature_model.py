@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from generation.completion.complex_n3 import multiply
 from generation.completion.experts.features import FeatureMatrix
+from generation.completion.products import against_all
 
 __all__ = ["FeatureExpert", "FeatureMap"]
 
@@ -104,7 +105,7 @@ class FeatureExpert:
         device = self.rows_NW.device
         anchor_BW = self.rows_NW[torch.from_numpy(anchors).to(device)]
         relation_BW = self.model.relations_RW[torch.from_numpy(relations).to(device)]
-        scores: NDArray[np.float32] = (multiply(anchor_BW, relation_BW) @ self.rows_NW.T).cpu().numpy()
+        scores: NDArray[np.float32] = against_all(multiply(anchor_BW, relation_BW), self.rows_NW).cpu().numpy()
         return scores
 
     def score_tails(self, heads: NDArray[np.int64], relations: NDArray[np.int64]) -> NDArray[np.float32]:

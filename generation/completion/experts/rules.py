@@ -136,18 +136,22 @@ class RuleExpert:
                 answer = None if left_out is None else int(left_out[row])
                 numbers, ends, values = self.witnesses(anchor, relation, left_out=answer)
                 logs = np.log1p(-values) * self._tables[relation].strengths[numbers]
-                scores_BN[row] = self._combined(ends, logs)
+                distinct, combined = self._combined(ends, logs)
+                scores_BN[row, distinct] = combined
         return scores_BN
 
-    def _combined(self, ends: NDArray[np.int64], logs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Combine the logarithms of what each rule leaves open."""
+    def _combined(
+        self, ends: NDArray[np.int64], logs: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the distinct ends, and what is combined of the logarithms of what each rule leaves open."""
+        distinct, places = np.unique(ends, return_inverse=True)
         if self.combine == "max":
-            missed = np.zeros(self.n_entities)
-            np.minimum.at(missed, ends, logs)
+            missed = np.zeros(len(distinct))
+            np.minimum.at(missed, places, logs)
         else:
-            missed = np.bincount(ends, weights=logs, minlength=self.n_entities).astype(np.float64)
+            missed = np.bincount(places, weights=logs, minlength=len(distinct)).astype(np.float64)
         result: NDArray[np.float64] = -np.expm1(missed)
-        return result
+        return distinct, result
 
     def score_all(
         self, anchors: NDArray[np.int64], relations: NDArray[np.int64], *, left_out: NDArray[np.int64] | None = None

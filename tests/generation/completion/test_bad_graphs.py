@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from generation.completion.config import CompletionConfig
+from generation.completion.evaluation_run import evaluate_folder
 from generation.completion.evaluator import evaluate
 from generation.completion.report_run import report_folder
 from generation.completion.rules import FrequencyScorer, RuleScorer
-from generation.completion.runs import evaluate_folder, open_folder, train_folder
+from generation.completion.runs import open_folder, train_folder
 from kg.errors import CompletionError
 from tests.generation.completion.helpers import graph_of
 

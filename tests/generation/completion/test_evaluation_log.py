@@ -7,8 +7,9 @@ import pytest
 
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluation_log import log_evaluation, read_evaluations
+from generation.completion.evaluation_run import evaluate_folder
 from generation.completion.report_run import report_folder
-from generation.completion.runs import evaluate_folder, train_folder
+from generation.completion.runs import train_folder
 from kg.errors import CompletionError
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -89,6 +90,12 @@ def test_every_evaluation_and_report_is_logged_and_training_anew_keeps_the_looks
     assert first["weights"] != last["weights"]
     assert first["config"]["rank"] == 4
     assert log.entries[2]["mrr"] == result["mrr"]
+    assert [set(entry.get("beside", ())) for entry in log.entries] == [
+        {"ablation", "baselines"},
+        {"ablation"},
+        {"baselines"},
+    ]
+    assert log.entries[2]["beside"]["baselines"]["frequency"] == result["baselines"]["frequency"]["mrr"]
 
 
 def test_training_looks_at_validation_and_never_at_test(folder, tmp_path):

@@ -45,6 +45,27 @@ def test_links_are_ranked_by_score_without_known_answers_and_without_the_anchor(
     }
 
 
+def test_links_below_the_least_probability_are_left_out_and_the_others_stay_as_they_are(predictor):
+    everything = predictor.predict(head="Ada Lovelace", relation="born in", k=10)
+
+    least = everything[1].probability
+    some = predictor.ask(head="Ada Lovelace", relation="born in", k=10, min_probability=least)
+
+    assert list(some.links) == everything[:2]
+    assert predictor.ask(head="Ada Lovelace", relation="born in", min_probability=1.0).links == ()
+
+
+def test_of_the_best_links_those_of_named_entities_keep_their_rank_and_numbers(predictor):
+    everything = predictor.predict(head="Ada Lovelace", relation="born in", k=3)
+    wanted = {everything[2].tail_id, everything[0].tail_id, "e1", "unknown"}
+
+    some = predictor.ask(head="Ada Lovelace", relation="born in", k=3, among=wanted)
+
+    assert list(some.links) == [everything[0], everything[2]]
+    assert [link.rank for link in some.links] == [1, 3]
+    assert predictor.ask(head="Ada Lovelace", relation="born in", k=3, among=()).links == ()
+
+
 def test_heads_are_asked_through_the_inverse_relation(predictor):
     links = predictor.predict(tail="London", relation="r0", k=2)
 

@@ -1,9 +1,13 @@
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from generation.completion.config import CompletionConfig
-from generation.completion.runs import evaluate_folder, open_folder, train_folder
+from generation.completion.evaluation_run import evaluate_folder
+from generation.completion.runs import open_folder, train_folder
 from kg.errors import CompletionError
 from tests.generation.completion.test_features import LetterEncoder
 
@@ -112,6 +116,37 @@ def test_an_interrupted_training_resumes_to_the_same_report(folder, tmp_path):
 
     assert [p.loss for p in resumed.history] == [p.loss for p in whole.history]
     assert evaluate_folder(tmp_path / "model", folder)["mrr"] == evaluate_folder(tmp_path / "whole", folder)["mrr"]
+
+
+def test_a_training_that_is_killed_leaves_no_model_and_resumes_to_the_same_one(folder, tmp_path):
+    program = f"""
+import os, signal
+from pathlib import Path
+from generation.completion.config import CompletionConfig
+from generation.completion.runs import train_folder
+def kill(progress):
+    if progress.epoch == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+train_folder(
+    Path({str(folder)!r}), Path({str(tmp_path / "model")!r}),
+    config=CompletionConfig.from_mapping({_CONFIG.to_mapping()!r}), on_progress=kill,
+)
+"""
+    killed = subprocess.run([sys.executable, "-c", program], check=False, timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "model" / "config.json").exists()
+    whole = train_folder(folder, tmp_path / "whole", config=_CONFIG)
+
+    told = []
+    resumed = train_folder(
+        folder, tmp_path / "model", config=_CONFIG, resume=True, on_progress=lambda p: told.append(p.epoch)
+    )
+
+    assert told == [3, 4]
+    assert [p.loss for p in resumed.history] == [p.loss for p in whole.history]
+    one, two = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("model", "whole"))
+    assert one["files"] == two["files"]  # named by the digest of every table: rules and gate as well
+    assert not list((tmp_path / "model").glob(".*.tmp"))
 
 
 def test_the_place_of_a_file_is_refused_for_a_model(folder, tmp_path):

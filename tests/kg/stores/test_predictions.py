@@ -186,6 +186,28 @@ def test_two_predictions_that_a_merge_makes_one_are_listed_once_and_a_persons_wo
     assert [(one.prediction_id, one.status) for one in kept.predictions()] == [(found[1].prediction_id, REJECTED)]
 
 
+def test_lists_by_status_and_relation_are_those_of_the_whole_list(store: SqlRecordStore):
+    kept = SqlPredictionStore(store)
+    links = [link("ann", "likes", "oslo", 0.9), link("cem", "likes", "oslo", 0.1), link("ann", "knows", "cem", 0.3)]
+    more = [link("bob", "knows", "rome", 0.2), link("bob", "related to", "cem", 0.4)]
+    ids = {(one.head_id, one.relation, one.tail_id): one.prediction_id for one in put(store, *links, *more)}
+    kept.reject(ids[entity_id("cem"), "likes", entity_id("oslo")], by="")
+    accepted = kept.prediction(ids[entity_id("bob"), "related to", entity_id("cem")])
+    note = accept(store, accepted).document_id
+    accept(store, kept.prediction(ids[entity_id("ann"), "knows", entity_id("cem")]))
+    store.remove(note)  # so that it is open again, whatever its row says
+    store.decide(DecisionKind.SAME, entity_id("ann"), entity_id("cem"))  # so that a rejected and an open one are one
+
+    whole = kept.predictions()
+
+    assert [one.status for one in whole].count(REJECTED) == 1
+    for status in (None, *PredictionStatus):
+        for relation in (None, "likes", "knows", "related  to", "owns"):
+            wanted = None if relation is None else " ".join(relation.split())
+            expected = [one for one in whole if status in (None, one.status) and wanted in (None, one.relation)]
+            assert kept.predictions(status=status, relation=relation) == expected
+
+
 def test_a_prediction_whose_passage_was_deleted_is_stale_and_says_nothing_of_it_any_more(store: SqlRecordStore):
     kept = SqlPredictionStore(store)
     passages = (chunk_of(store, "ann.txt"), chunk_of(store, "cem.txt"))

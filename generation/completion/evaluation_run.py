@@ -1,0 +1,184 @@
+"""What ``mmkg kgc eval`` does: rank a split with a model, with its parts, with baselines, and log the look.
+
+Layer: ``generation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generation.completion.complex_n3 import ComplExModel
+from generation.completion.evaluation_log import log_evaluation, log_settings
+from generation.completion.evaluator import Scorer, evaluate
+from generation.completion.known import KnownEnds
+from generation.completion.mixture import ExpertMixture
+from generation.completion.permutation import permutation_arms, require_readable, what_is_lost
+from generation.completion.predict import LinkPredictor
+from generation.completion.rules import FrequencyScorer, RuleScorer
+from generation.completion.runs import open_folder
+from generation.completion.training import ablation_arms
+from generation.completion.triples import TripleSet
+
+__all__ = ["PROTOCOL", "SplitRanking", "evaluate_folder", "permutation_results"]
+
+PROTOCOL = "all entities, filtered by all known triples, both directions, realistic ties, unseen included"
+"""What every figure was measured by, in words."""
+_Rank = Callable[[str, Scorer], dict[str, object]]
+
+
+class SplitRanking:
+    """Ranks the same triples with one scorer after another, and tells how far it is.
+
+    :param graph: The graph.
+    :param triples: The triples to rank. *Shape:* ``(M, 3)``.
+    :param known: All known answers.
+    :param on_progress: Called with triples ranked, triples to rank in all as far as is known, and by what.
+    """
+
+    def __init__(
+        self,
+        graph: TripleSet,
+        triples: NDArray[np.int64],
+        known: KnownEnds,
+        on_progress: Callable[[int, int, str], None] | None = None,
+    ) -> None:
+        self.graph, self.triples, self.known, self.on_progress = graph, triples, known, on_progress
+        self.done = self.total = 0
+
+    def expect(self, n_scorers: int) -> None:
+        """Note that so many more scorers will rank."""
+        self.total += n_scorers * len(self.triples)
+
+    def advance(self, n_ranked: int, name: str = "") -> None:
+        """Note that so many more triples were ranked."""
+        self.done += n_ranked
+        if self.on_progress is not None:
+            self.on_progress(self.done, self.total, name)
+
+    def __call__(self, name: str, scorer: Scorer) -> dict[str, object]:
+        """Rank with a scorer that is called so, and return its figures."""
+        found = evaluate(
+            scorer,
+            self.graph,
+            triples=self.triples,
+            known=self.known,
+            on_progress=lambda n_ranked: self.advance(n_ranked, name),
+        )
+        return found.to_mapping()
+
+
+def evaluate_folder(
+    model_dir: Path,
+    folder: Path,
+    split: str = "test",
+    *,
+    filter_only: Sequence[str] | None = None,
+    allow_overlap: bool = False,
+    baselines: bool = True,
+    ablation: bool = True,
+    permute: Sequence[str] = (),
+    permutation_seed: int = 0,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, object]:
+    """Rank a split with a trained model, and beside it with what needs no training; the look goes into the log.
+
+    :param model_dir: The model folder.
+    :param folder: The graph it was trained on.
+    :param split: ``test``, ``valid`` or ``train``.
+    :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
+    :param allow_overlap: Whether splits may share triples.
+    :param baselines: Whether to rank with rules of length 1 and with relation frequencies too.
+    :param ablation: Whether to rank with parts of the mixture too; their gates are fitted on validation anew.
+    :param permute: Kinds of vectors (``text``, ``name``, ``image``, ``number``) to leave out, and to deal out anew
+        among the entities: see :mod:`generation.completion.permutation`.
+    :param permutation_seed: Seed of that.
+    :param on_progress: Called with triples ranked, triples to rank in all as far as is known, and by what.
+    :returns: Fractions: ``mrr``, ``hits@1``, ``hits@3``, ``hits@10``; the same in ``head``, ``tail`` and ``unseen``;
+        ``n`` triples, ``params`` (``constant``, ``per_entity`` and ``total``), ``seconds``, ``split``, ``graph``,
+        ``protocol``, ``baselines`` by name, ``gate`` (its kind), ``ablation``: each expert alone, and all but each; and
+        ``permuted`` by kind: the figures of each arm, ``gain``, ``kept`` and ``lost_share``.
+    :raises CompletionError: If the model is damaged or of another graph, the split is empty, or no expert reads vectors
+        of a kind that is to be dealt out anew.
+    """
+    predictor = open_folder(model_dir, folder, filter_only=filter_only, allow_overlap=allow_overlap)
+    graph, scorer = predictor.graph, predictor.scorer
+    triples = graph.split(split)
+    if permute:
+        require_readable(scorer, permute)
+    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    ranking = SplitRanking(graph, triples, known, on_progress)
+    ranking.expect(1 + 2 * baselines + 3 * len(permute))
+    result = ranking("model", scorer)
+    result |= {"graph": graph.name, "split": split, "params": _parameters(scorer), "protocol": PROTOCOL}
+    if ablation and isinstance(scorer, ExpertMixture):
+        arms = ablation_arms(scorer, graph, config=predictor.saved.config, seed=_seed(predictor), known=known)
+        ranking.expect(len(arms))
+        result["ablation"] = {name: ranking(name, arm) | {"params": _parameters(arm)} for name, arm in arms.items()}
+        result["gate"] = scorer.gate.kind
+    if permute:
+        result["permuted"] = permutation_results(
+            predictor, permute, seed=permutation_seed, known=known, full=result, rank=ranking
+        )
+    if baselines:
+        scorers = {"rules-1": RuleScorer(graph), "frequency": FrequencyScorer(graph)}
+        result["baselines"] = {name: ranking(name, scorer) for name, scorer in scorers.items()}
+    log_evaluation(model_dir, result, split=split, settings=log_settings(predictor.saved), command="eval")
+    return result
+
+
+def permutation_results(
+    predictor: LinkPredictor,
+    kinds: Sequence[str],
+    *,
+    seed: int,
+    known: KnownEnds,
+    full: Mapping[str, Any],
+    rank: _Rank,
+) -> dict[str, object]:
+    """Rank with each kind of vectors left out and dealt out anew.
+
+    :param predictor: The model over its graph.
+    :param kinds: Kinds of vectors.
+    :param seed: Seed of the permutations.
+    :param known: All known answers.
+    :param full: The figures of the model as it is.
+    :param rank: Ranks with a scorer that is called so.
+    :returns: By kind ``arms`` with their figures, ``gain``, ``kept``, ``lost_share`` and ``seed``.
+    :raises CompletionError: If no expert reads such vectors.
+    """
+    if not kinds:
+        return {}
+    mixture = require_readable(predictor.scorer, kinds)
+    found: dict[str, object] = {}
+    for kind in dict.fromkeys(kinds):
+        arms = permutation_arms(
+            mixture,
+            predictor.graph,
+            kind,
+            config=predictor.saved.config,
+            seed=seed,
+            gate_seed=_seed(predictor),
+            known=known,
+        )
+        figures = {name: rank(f"{kind} {name}", arm) for name, arm in arms.items()}
+        lost = what_is_lost(full["mrr"], {name: float(str(one["mrr"])) for name, one in figures.items()})
+        found[kind] = {"arms": figures, **lost, "seed": seed}
+    return found
+
+
+def _seed(predictor: LinkPredictor) -> int:
+    seed = predictor.saved.metadata.get("seed")
+    return seed if isinstance(seed, int) else 0
+
+
+def _parameters(scorer: ExpertMixture | ComplExModel) -> dict[str, int]:
+    return {
+        "constant": scorer.n_constant_parameters,
+        "per_entity": scorer.n_entity_parameters,
+        "total": scorer.n_parameters,
+    }
