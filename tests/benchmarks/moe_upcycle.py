@@ -116,7 +116,7 @@ def exactness(source, work, ids, *, n_new):
     """Every recipe against the source: float32, float64, greedy text, padding, reload."""
     import torch
 
-    from moe_backbone.upcycle.checking import check_upcycled, compute_in_float64
+    from moe_backbone.upcycle.checking import check_against_source, compute_in_float64
     from moe_backbone.upcycle.running import open_model, open_tokenizer
 
     texts = {
@@ -156,7 +156,7 @@ def exactness(source, work, ids, *, n_new):
         model.set_experts_implementation("eager")
         row(f"{name}: dense - experts, float64", run(compute_in_float64(model)), dense64)
         del model
-        check = check_upcycled(source, folder, n_new=n_new, exact=False)
+        check = check_against_source(source, folder, n_new=n_new, exact=False)
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         print(
             f"  {name}: greedy text of {n_new} tokens {same(check.greedy_identical)}, in a padded batch "
