@@ -30,6 +30,7 @@ __all__ = [
     "open_model",
     "open_structure",
     "open_tokenizer",
+    "stored_dtype",
     "stored_tensors",
 ]
 
@@ -133,7 +134,7 @@ def open_model(
         )
     stored_tensors(folder)  # a missing or cut file is named here, before minutes of loading
     where = device if device is not None else ("cuda" if torch.cuda.is_available() else "cpu")
-    asked = dtype if dtype is not None else _stored_dtype(config)
+    asked = dtype if dtype is not None else _dtype_of(config)
     used = default_dtype(asked, device=where)
     notes = []
     if used is not asked:
@@ -174,6 +175,16 @@ def open_tokenizer(folder: Path) -> Any:
     except (ValueError, OSError, KeyError, TypeError, ImportError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{folder} holds no tokenizer that can be opened: {first_line}") from error
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """Return the precision of a checkpoint as its configuration names it; float32 where it names none.
+
+    :param folder: A checkpoint folder.
+    :returns: The precision.
+    :raises CheckpointError: If the folder or its configuration is not there, or the architecture is not known.
+    """
+    return _dtype_of(_read_config(folder))
 
 
 def has_weights(folder: Path) -> bool:
@@ -311,7 +322,7 @@ def _quantised(config: Any) -> str:
     return str(getattr(method, "value", method) or "unknown method")
 
 
-def _stored_dtype(config: Any) -> torch.dtype:
+def _dtype_of(config: Any) -> torch.dtype:
     for part in (config, config.get_text_config()):
         stored = getattr(part, "dtype", None)
         if isinstance(stored, torch.dtype):

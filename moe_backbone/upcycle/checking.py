@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from moe_backbone.blocks import MoEBlock, edit_routing, find_blocks
 from moe_backbone.checkpoint import CheckpointError
-from moe_backbone.upcycle.running import open_model, open_tokenizer
+from moe_backbone.loading import open_model, open_tokenizer
 
 __all__ = ["CHECK_TEXT", "SourceCheck", "check_against_source", "compute_in_float64", "whole_group_share"]
 
@@ -163,7 +163,7 @@ class _Run:
 
 
 def _run(folder: Path, ids: Tensor, *, n_new: int, exact: bool) -> _Run:
-    model = open_model(folder)
+    model = open_model(folder, device="cpu", dtype=torch.float32).model
     if find_blocks(model):
         model.set_experts_implementation("eager")  # takes every width and dtype, float64 too
     prompt = ids[:, : max(8, min(24, ids.shape[1]))]
