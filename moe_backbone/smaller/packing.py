@@ -5,8 +5,8 @@ Round to nearest with the scale that loses least of a few (clipping a group's ra
 arXiv:2210.17323, algorithm 1, which spreads the rounding error of each input column over those not yet rounded, by the
 second moments of the calibrated inputs. With few inputs N for the C columns the moments are damped by C/N of their mean
 diagonal, as if C inputs without any direction had been seen besides: errors moved into directions that look free in a
-small sample do not stay there. Measured on 20 matrices of SmolLM2-MoE in 3 and 4 bits (N 219 to 805, C 576 and 384), error
-on fresh tokens over that of rounding to nearest: on the mean .61 to .85, at worst 1.00; with the paper's damping .90 to
+small sample do not stay there. On 20 matrices of SmolLM2-MoE in 3 and 4 bits (N 219 to 805, C 576 and 384) the error on
+fresh tokens was .61 to .85 of that of rounding to nearest on the mean, at worst 1.00; with the paper's damping .90 to
 1.54, at worst 2.56.
 
 Shape suffixes: R rows (outputs), C columns (inputs), G groups of columns, N calibrated inputs, P packed bytes per row.

@@ -163,7 +163,7 @@ class _Run:
 
 
 def _run(folder: Path, ids: Tensor, *, n_new: int, exact: bool) -> _Run:
-    model = open_model(folder, device="cpu", dtype=torch.float32).model
+    model: Any = open_model(folder, device="cpu", dtype=torch.float32).model
     if find_blocks(model):
         model.set_experts_implementation("eager")  # takes every width and dtype, float64 too
     prompt = ids[:, : max(8, min(24, ids.shape[1]))]

@@ -55,7 +55,8 @@ def gates_from_texts(folder: Path, texts: Sequence[Sequence[str]], *, spread: fl
     :returns: Rows by layer. *Shape:* each ``(R, H)``.
     :raises CheckpointError: If an expert has no text of at least two tokens, or the texts cannot be told apart.
     """
-    tokenizer, model = open_tokenizer(folder), open_model(folder, device="cpu", dtype=torch.float32).model
+    tokenizer = open_tokenizer(folder)
+    model: Any = open_model(folder, device="cpu", dtype=torch.float32).model
     sums: dict[int, Tensor] = {}
     networks: list[nn.Module] = [layer.mlp for layer in model.model.layers]
     hooks = [network.register_forward_pre_hook(partial(_add_up, sums, layer)) for layer, network in enumerate(networks)]

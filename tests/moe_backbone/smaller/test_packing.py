@@ -59,7 +59,7 @@ def test_compensation_halves_the_error_of_the_output_at_least(bits):
 
 
 def test_compensation_does_not_fit_the_noise_of_few_inputs():
-    """40 inputs for 128 columns: in 88 directions errors seem to cost nothing. Judged on fresh inputs of the same kind."""
+    """40 inputs for 128 columns: in 88 directions errors seem to cost nothing. Judged on fresh inputs."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(32, 128, generator=generator)
     x, fresh = torch.randn(2, 40, 128, generator=generator)
