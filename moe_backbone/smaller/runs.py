@@ -1,6 +1,6 @@
 """Make the model of a folder smaller by one method at some budgets, judge every result, and save it.
 
-Layer: ``moe_backbone``; imports torch and transformers.
+Layer: ``moe_backbone``; imports torch only, and names transformers in what it reports.
 Each result stands beside the original, beside a dense model where one is named, and beside baselines of its own size: a
 random choice of what to drop, merge or skip, and one precision for all experts.
 """

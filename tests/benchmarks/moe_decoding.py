@@ -1,9 +1,9 @@
 """Do self-contrast and re-routing help? Plain decoding of a mixture of experts beside both, on text held out.
 
-Run: ``python -m tests.benchmarks.moe_decoding [--model FOLDER --encoder FOLDER [--questions FOLDER] [--texts FILE …]]
-[--cases 48] [--seed 0]``. Without ``--model`` a byte-level Mixtral (3 layers, 8 experts, top 2) is trained for half a
+Run: ``python -m tests.benchmarks.moe_decoding [--model FOLDER --encoder FOLDER [--questions FOLDER | --texts FILE …]]
+[--cases 40] [--seed 0]``, 3 to 4 CPU minutes with the packaged model. Without ``--model`` a byte-level Mixtral (3 layers, 8 experts, top 2) is trained for half a
 minute, so that its experts differ; those of the packaged smollm2-moe come in two equal groups. ``--questions`` takes
-questions.jsonl and passages.jsonl and asks each question under its gold passages.
+questions.jsonl and passages.jsonl and asks the questions under their gold passages, instead of continuing text.
 
 A case is a prompt and what follows it: a window of text, or a question and its answer. Cases alternate between
 *chosen on* and *judged on*. Settings are chosen by bits per byte on the first half, re-routing with each case left out
@@ -244,7 +244,7 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, help="the packaged encoder; without it letter trigrams embed a prompt")
     parser.add_argument("--questions", type=Path, help="a folder with questions.jsonl and passages.jsonl")
     parser.add_argument("--texts", type=Path, nargs="*", help="UTF-8 texts; default: this repository's guides")
-    parser.add_argument("--cases", type=int, default=48, help="of each task; tiny models take ten times as many")
+    parser.add_argument("--cases", type=int, default=40, help="how many; tiny models take ten times as many")
     parser.add_argument("--steps", type=int, default=300, help="training steps of the tiny model")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -271,11 +271,13 @@ def main() -> None:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         loader: Any = AutoModelForCausalLM
         runner = Runner(loader.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval())
-        cases = windows(tokenizer, text, n_cases=n_cases, prompt=prompt, answer=answer)
-        task(f"text, {prompt} tokens and the next {answer}", runner, cases, embed, seed=options.seed)
-        if options.questions is not None:
-            asked = questions(tokenizer, options.questions, n_cases=options.cases, words=60)
-            task("questions under their gold passages", runner, asked, embed, seed=options.seed)
+        if options.questions is None:
+            title = f"text, {prompt} tokens and the next {answer}"
+            cases = windows(tokenizer, text, n_cases=n_cases, prompt=prompt, answer=answer)
+        else:
+            title = "questions under their gold passages"
+            cases = questions(tokenizer, options.questions, n_cases=n_cases, words=60)
+        task(title, runner, cases, embed, seed=options.seed)
 
 
 if __name__ == "__main__":
