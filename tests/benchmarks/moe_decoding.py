@@ -1,9 +1,10 @@
 """Do self-contrast and re-routing help? Plain decoding of a mixture of experts beside both, on text held out.
 
 Run: ``python -m tests.benchmarks.moe_decoding [--model FOLDER --encoder FOLDER [--questions FOLDER | --texts FILE …]]
-[--cases 40] [--seed 0]``, 3 to 4 CPU minutes with the packaged model. Without ``--model`` a byte-level Mixtral (3 layers, 8 experts, top 2) is trained for half a
-minute, so that its experts differ; those of the packaged smollm2-moe come in two equal groups. ``--questions`` takes
-questions.jsonl and passages.jsonl and asks the questions under their gold passages, instead of continuing text.
+[--cases 40] [--seed 0]``, 3 to 4 CPU minutes with the packaged model. Without ``--model`` a byte-level Mixtral (3
+layers, 8 experts, top 2) is trained for half a minute, so that its experts differ; those of the packaged smollm2-moe
+come in two equal groups. ``--questions`` takes questions.jsonl and passages.jsonl and asks the questions under their
+gold passages, instead of continuing text.
 
 A case is a prompt and what follows it: a window of text, or a question and its answer. Cases alternate between
 *chosen on* and *judged on*. Settings are chosen by bits per byte on the first half, re-routing with each case left out
