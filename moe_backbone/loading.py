@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from moe_backbone.checkpoint import CheckpointError
+from moe_backbone.checkpoint import INDEX_NAME, SINGLE_NAME, CheckpointError
 
 __all__ = [
     "OpenedModel",
@@ -36,8 +36,6 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 _AUTO_CLASSES = ("AutoModelForCausalLM", "AutoModelForImageTextToText")
-_INDEX_NAME = "model.safetensors.index.json"
-_SINGLE_NAME = "model.safetensors"
 _MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 
 
@@ -189,7 +187,7 @@ def stored_dtype(folder: Path) -> torch.dtype:
 
 def has_weights(folder: Path) -> bool:
     """Tell whether a folder holds weights in safetensors files, whole or not."""
-    return any(folder.glob("*.safetensors")) or (folder / _INDEX_NAME).is_file()
+    return any(folder.glob("*.safetensors")) or (folder / INDEX_NAME).is_file()
 
 
 def stored_tensors(folder: Path) -> tuple[StoredTensor, ...]:
@@ -199,15 +197,15 @@ def stored_tensors(folder: Path) -> tuple[StoredTensor, ...]:
     :returns: Every tensor, in the order of the files.
     :raises CheckpointError: If a file is missing, cut, or no safetensors file, or lacks a tensor of the index.
     """
-    index, single = folder / _INDEX_NAME, folder / _SINGLE_NAME
+    index, single = folder / INDEX_NAME, folder / SINGLE_NAME
     if not index.is_file() and not single.is_file():
         there = ", ".join(sorted(item.name for item in folder.iterdir())[:8]) or "nothing"
-        raise CheckpointError(f"{folder} holds no {_SINGLE_NAME} and no {_INDEX_NAME}; it holds {there}.")
+        raise CheckpointError(f"{folder} holds no {SINGLE_NAME} and no {INDEX_NAME}; it holds {there}.")
     try:
         named = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.is_file() else {}
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{index} cannot be read: {error}. Fetch or write it again.") from error
-    files = sorted(set(named.values())) or [_SINGLE_NAME]
+    files = sorted(set(named.values())) or [SINGLE_NAME]
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(f"{folder} is half-written: it lacks {', '.join(missing)}. Fetch or write it again.")

@@ -36,13 +36,14 @@ from moe_backbone.checkpoint import (
     PlannedTensor,
     TensorReader,
     checkpoint_folder,
+    copy_side_files,
     is_complete,
     read_manifest,
     source_sha256,
     write_safetensors,
 )
 from moe_backbone.upcycle.pieces import seeded
-from moe_backbone.upcycle.writing import OnProgress, check_destination, copy_side_files
+from moe_backbone.upcycle.writing import OnProgress, check_destination
 
 __all__ = ["ExpertCounts", "add_experts", "describe_experts", "remove_experts"]
 

@@ -18,6 +18,7 @@ from kg.errors import InputError, ModelError
 
 __all__ = [
     "ModelArgument",
+    "OutOption",
     "check_rows",
     "folder_bytes",
     "model_failures_explained",
@@ -34,6 +35,7 @@ ModelArgument = Annotated[
         show_default=False,
     ),
 ]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of the new checkpoint; complete or absent.")]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import typer
 
 from api.cli.moe.common import (
     ModelArgument,
+    OutOption,
     check_rows,
     folder_bytes,
     model_failures_explained,
@@ -28,7 +29,6 @@ from kg.errors import InputError
 
 __all__ = ["add", "remove"]
 
-OutOption = Annotated[Path, typer.Option("--out", help="Folder of the new checkpoint; complete or absent.")]
 CheckTextOption = Annotated[
     Path | None,
     typer.Option(

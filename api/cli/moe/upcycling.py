@@ -15,6 +15,7 @@ import typer
 
 from api.cli.moe.common import (
     ModelArgument,
+    OutOption,
     check_rows,
     folder_bytes,
     model_failures_explained,
@@ -36,7 +37,7 @@ __all__ = ["upcycle"]
 def upcycle(
     context: typer.Context,
     source: ModelArgument,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the new checkpoint; complete or absent.")],
+    out: OutOption,
     target: Annotated[
         str,
         typer.Option("--target", help="mixtral, or glm4_moe (a shared expert; keeps qkv biases and q/k norms)."),
