@@ -7,7 +7,6 @@ An output folder holds ``log.jsonl``, ``checkpoints/`` and, when the run is done
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,8 +26,6 @@ __all__ = ["DistilRequest", "Progress", "TrainRequest", "distil_folder", "read_c
 Progress = Callable[[dict[str, Any]], None]
 """Called with every line of a run's log."""
 
-_SIDE_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-               "generation_config.json", "chat_template*", "LICENSE*")  # fmt: skip
 _HELD_OUT_ROWS = 64
 _USE_ROWS = 32
 
@@ -289,7 +286,7 @@ def _hash(folder: Path) -> str:
 
 
 def _save_model(model: Any, request: TrainRequest, *, like: Path, folder: Path) -> None:
-    from moe_backbone.checkpoint import checkpoint_folder
+    from moe_backbone.checkpoint import checkpoint_folder, copy_side_files
 
     recipe = {
         "kind": "trained",
@@ -301,9 +298,7 @@ def _save_model(model: Any, request: TrainRequest, *, like: Path, folder: Path) 
     size_bytes = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     with checkpoint_folder(folder, recipe=recipe, size_bytes=size_bytes) as part:
         model.save_pretrained(part)
-        for pattern in _SIDE_FILES:
-            for path in like.glob(pattern):
-                shutil.copyfile(path, part / path.name)
+        copy_side_files(like, part)
 
 
 def _write_report(out: Path, report: dict[str, Any]) -> None:

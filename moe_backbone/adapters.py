@@ -1,4 +1,4 @@
-"""The one file of this package that knows transformers: our dispatches inside stock models, and float32 routing.
+"""Our dispatches inside stock models of transformers, and routing in float32.
 
 Layer: ``moe_backbone``; imports torch and transformers.
 transformers calls ``fn(experts_module, hidden, top_k_index, top_k_weights)`` for the name given as

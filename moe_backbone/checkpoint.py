@@ -25,11 +25,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 __all__ = [
+    "INDEX_NAME",
     "MANIFEST_NAME",
+    "SINGLE_NAME",
     "CheckpointError",
     "PlannedTensor",
     "TensorReader",
     "checkpoint_folder",
+    "copy_side_files",
     "is_complete",
     "read_manifest",
     "source_sha256",
@@ -37,12 +40,14 @@ __all__ = [
     "write_safetensors",
 ]
 
+INDEX_NAME = "model.safetensors.index.json"
+SINGLE_NAME = "model.safetensors"
 MANIFEST_NAME = "mmkg_checkpoint.json"
 _DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
 _STALE_AFTER_S = 3600.0  # a conversion that wrote nothing for an hour is dead
+_SIDE_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+               "generation_config.json", "chat_template*", "preprocessor_config.json", "LICENSE*")  # fmt: skip
 _SHARD_BYTES = 5_000_000_000  # the shard size of transformers' save_pretrained before version 5
-_INDEX_NAME = "model.safetensors.index.json"
-_SINGLE_NAME = "model.safetensors"
 
 
 class CheckpointError(ValueError):
@@ -150,7 +155,7 @@ def write_safetensors(
             on_progress(done, total)
 
     if len(shards) == 1:
-        _write_file(folder / _SINGLE_NAME, shards[0], count)
+        _write_file(folder / SINGLE_NAME, shards[0], count)
         return
     where: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
@@ -158,7 +163,7 @@ def write_safetensors(
         _write_file(folder / name, shard, count)
         where.update(dict.fromkeys((item.name for item in shard), name))
     index = {"metadata": {"total_size": total}, "weight_map": where}
-    (folder / _INDEX_NAME).write_text(json.dumps(index, indent=2), encoding="utf-8")
+    (folder / INDEX_NAME).write_text(json.dumps(index, indent=2), encoding="utf-8")
 
 
 def _write_file(path: Path, tensors: list[PlannedTensor], written: Callable[[PlannedTensor], None]) -> None:
@@ -252,6 +257,18 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and {"recipe", "files"} <= manifest.keys() else None
 
 
+def copy_side_files(source: Path, folder: Path) -> None:
+    """Copy tokenizer, chat template, generation settings and licence of a checkpoint; what is there already stays.
+
+    :param source: The checkpoint folder to copy from.
+    :param folder: The folder that is being made.
+    """
+    for pattern in _SIDE_FILES:
+        for path in source.glob(pattern):
+            if not (folder / path.name).exists():
+                shutil.copyfile(path, folder / path.name)
+
+
 def is_complete(folder: Path, *, recipe: Mapping[str, Any] | None = None) -> bool:
     """Tell whether ``folder`` holds every file of its manifest in full size and was made by ``recipe``.
 
@@ -301,13 +318,13 @@ def _describe(path: Path) -> dict[str, Any]:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    index = folder / _INDEX_NAME
+    index = folder / INDEX_NAME
     if index.is_file():
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    elif (folder / _SINGLE_NAME).is_file():
-        names = [_SINGLE_NAME]
+    elif (folder / SINGLE_NAME).is_file():
+        names = [SINGLE_NAME]
     else:
-        raise CheckpointError(f"{folder} holds no {_SINGLE_NAME} and no {_INDEX_NAME}: it is no checkpoint folder.")
+        raise CheckpointError(f"{folder} holds no {SINGLE_NAME} and no {INDEX_NAME}: it is no checkpoint folder.")
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(f"{folder} lacks {', '.join(missing)}, which its index names. Fetch it again.")

@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from moe_backbone.checkpoint import CheckpointError
+from moe_backbone.checkpoint import INDEX_NAME, SINGLE_NAME, CheckpointError
 
 __all__ = [
     "OpenedModel",
@@ -30,13 +30,12 @@ __all__ = [
     "open_model",
     "open_structure",
     "open_tokenizer",
+    "stored_dtype",
     "stored_tensors",
 ]
 
 _log = logging.getLogger(__name__)
 _AUTO_CLASSES = ("AutoModelForCausalLM", "AutoModelForImageTextToText")
-_INDEX_NAME = "model.safetensors.index.json"
-_SINGLE_NAME = "model.safetensors"
 _MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 
 
@@ -133,7 +132,7 @@ def open_model(
         )
     stored_tensors(folder)  # a missing or cut file is named here, before minutes of loading
     where = device if device is not None else ("cuda" if torch.cuda.is_available() else "cpu")
-    asked = dtype if dtype is not None else _stored_dtype(config)
+    asked = dtype if dtype is not None else _dtype_of(config)
     used = default_dtype(asked, device=where)
     notes = []
     if used is not asked:
@@ -176,9 +175,19 @@ def open_tokenizer(folder: Path) -> Any:
         raise CheckpointError(f"{folder} holds no tokenizer that can be opened: {first_line}") from error
 
 
+def stored_dtype(folder: Path) -> torch.dtype:
+    """Return the precision of a checkpoint as its configuration names it; float32 where it names none.
+
+    :param folder: A checkpoint folder.
+    :returns: The precision.
+    :raises CheckpointError: If the folder or its configuration is not there, or the architecture is not known.
+    """
+    return _dtype_of(_read_config(folder))
+
+
 def has_weights(folder: Path) -> bool:
     """Tell whether a folder holds weights in safetensors files, whole or not."""
-    return any(folder.glob("*.safetensors")) or (folder / _INDEX_NAME).is_file()
+    return any(folder.glob("*.safetensors")) or (folder / INDEX_NAME).is_file()
 
 
 def stored_tensors(folder: Path) -> tuple[StoredTensor, ...]:
@@ -188,15 +197,15 @@ def stored_tensors(folder: Path) -> tuple[StoredTensor, ...]:
     :returns: Every tensor, in the order of the files.
     :raises CheckpointError: If a file is missing, cut, or no safetensors file, or lacks a tensor of the index.
     """
-    index, single = folder / _INDEX_NAME, folder / _SINGLE_NAME
+    index, single = folder / INDEX_NAME, folder / SINGLE_NAME
     if not index.is_file() and not single.is_file():
         there = ", ".join(sorted(item.name for item in folder.iterdir())[:8]) or "nothing"
-        raise CheckpointError(f"{folder} holds no {_SINGLE_NAME} and no {_INDEX_NAME}; it holds {there}.")
+        raise CheckpointError(f"{folder} holds no {SINGLE_NAME} and no {INDEX_NAME}; it holds {there}.")
     try:
         named = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.is_file() else {}
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{index} cannot be read: {error}. Fetch or write it again.") from error
-    files = sorted(set(named.values())) or [_SINGLE_NAME]
+    files = sorted(set(named.values())) or [SINGLE_NAME]
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(f"{folder} is half-written: it lacks {', '.join(missing)}. Fetch or write it again.")
@@ -311,7 +320,7 @@ def _quantised(config: Any) -> str:
     return str(getattr(method, "value", method) or "unknown method")
 
 
-def _stored_dtype(config: Any) -> torch.dtype:
+def _dtype_of(config: Any) -> torch.dtype:
     for part in (config, config.get_text_config()):
         stored = getattr(part, "dtype", None)
         if isinstance(stored, torch.dtype):

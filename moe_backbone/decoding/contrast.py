@@ -22,7 +22,7 @@ from transformers import DynamicCache, LogitsProcessor
 
 from moe_backbone.blocks import MoEBlock, edit_routing, find_blocks
 
-__all__ = ["SelfContrast", "rank_routing"]
+__all__ = ["SelfContrast", "contrast_scores", "rank_routing"]
 
 
 @contextmanager
@@ -62,6 +62,23 @@ def rank_routing(model: nn.Module, rank: int) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def contrast_scores(strong_BV: Tensor, weak_BV: Tensor, *, strength: float, plausible: float) -> Tensor:
+    """Return ``(1 + β) z_strong - β z_weak`` over the plausible tokens.
+
+    :param strong_BV: Scores under the usual routing. *Shape:* ``(B, V)``.
+    :param weak_BV: Scores under the weaker one. *Shape:* ``(B, V)``.
+    :param strength: β, >= 0.
+    :param plausible: α in [0, 1]: tokens with a strong probability below this share of the largest are ruled out; 0
+        rules out none.
+    :returns: Scores, ``-inf`` where a token is ruled out. *Shape:* ``(B, V)``.
+    """
+    contrasted_BV = (1 + strength) * strong_BV - strength * weak_BV
+    if plausible == 0:
+        return contrasted_BV
+    floor_B1 = strong_BV.max(dim=-1, keepdim=True).values + math.log(plausible)
+    return contrasted_BV.masked_fill(strong_BV < floor_B1, -torch.inf)
 
 
 class SelfContrast(LogitsProcessor):
@@ -113,9 +130,7 @@ class SelfContrast(LogitsProcessor):
         if self.strength == 0:
             return scores
         weak_BV = self._weak_scores(input_ids).to(scores)
-        contrasted_BV = (1 + self.strength) * scores - self.strength * weak_BV
-        floor_B1 = scores.max(dim=-1, keepdim=True).values + math.log(self.plausible)
-        return contrasted_BV.masked_fill(scores < floor_B1, -torch.inf)
+        return contrast_scores(scores, weak_BV, strength=self.strength, plausible=self.plausible)
 
     def _weak_scores(self, input_ids: Tensor) -> Tensor:
         """Run under the weak routing what the cache has not seen, and return the last scores. *Shape:* ``(B, V)``."""

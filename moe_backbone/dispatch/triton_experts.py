@@ -1,4 +1,4 @@
-"""Run the experts with Triton kernels on a CUDA device: gather, both projections and the activation in three launches.
+"""Run the experts with Triton kernels on a CUDA device: gather, projections and activation in three or four launches.
 
 Layer: ``moe_backbone``; imports torch, and triton lazily. It is a dispatch as
 :mod:`moe_backbone.dispatch.registry` defines it.
@@ -6,7 +6,8 @@ Layer: ``moe_backbone``; imports torch, and triton lazily. It is a dispatch as
 Why beside torch's grouped product: that one needs the tokens gathered, the two halves of gate_up stored, activated and
 stored again, and the result scattered, each a pass over memory; and its tiles are made for many rows, where a decoded
 token has one. Here a gathered row is read where it lies, ``act(gate) ⊙ up`` leaves the registers once, and tiles are as
-tall as the experts are busy. Up to :data:`FEW_SLOTS` slots are sorted by one program; one token is not sorted at all.
+tall as the experts are busy. Up to :data:`FEW_SLOTS` slots are sorted by one program: four launches. One token, or two
+of many experts (:func:`~moe_backbone.dispatch.triton_tiles.goes_unsorted`), are not sorted at all: three.
 
 Gradients: the backward pass runs the grouped dispatch again on the same inputs (one more forward pass), so training
 through it is exact, and no faster than ``grouped``.
@@ -22,7 +23,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from moe_backbone.dispatch.grouped import grouped_experts
-from moe_backbone.dispatch.triton_tiles import Tile, choose_tiles, fitted
+from moe_backbone.dispatch.triton_tiles import Tile, choose_tiles, fitted, goes_unsorted
 
 __all__ = [
     "FEW_SLOTS",
@@ -82,9 +83,14 @@ def _runs_on(device: torch.device, dtype: torch.dtype) -> bool:
     if not is_triton_available():
         return False
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+        return _capability(device) >= (8, 0)
     # Triton's interpreter multiplies the bits of bfloat16 as whole numbers.
     return device.type == "cpu" and dtype != torch.bfloat16 and _is_interpreted()
+
+
+@cache
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
 
 
 def _is_interpreted() -> bool:
@@ -187,6 +193,7 @@ def run_tiles(
     activation: Callable[[Tensor], Tensor],
     *,
     tiles: tuple[Tile, Tile] | None = None,
+    direct: bool | None = None,
 ) -> Tensor:
     """Launch the kernels, without gradients; operands as :func:`triton_experts`, which checks them.
 
@@ -197,6 +204,8 @@ def run_tiles(
     :param weights_TK: Their weights. *Shape:* ``(T, K)``.
     :param activation: One that :func:`known_activation` names.
     :param tiles: Of gate_up and down, with equal ``rows``; ``None`` chooses.
+    :param direct: Run each slot as a block of its own, unsorted: right for any number of slots, made for few. ``None``
+        chooses.
     :returns: As :func:`triton_experts`.
     """
     from moe_backbone.dispatch import triton_kernels as kernels
@@ -205,7 +214,8 @@ def run_tiles(
     n_slots = n_tokens * top_k
     wide, tall = tiles or _tiles_for(hidden_TH.device, n_slots=n_slots, n_experts=n_experts, dtype=hidden_TH.dtype)
     hidden_TH, index_TK, weights_TK = hidden_TH.contiguous(), index_TK.contiguous(), weights_TK.contiguous()
-    direct = n_tokens == 1
+    if direct is None:
+        direct = goes_unsorted(n_tokens=n_tokens, top_k=top_k, n_experts=n_experts)
     n_blocks = n_slots if direct else n_slots // wide.rows + min(n_experts, n_slots)
     rows = _Rows.unsorted(index_TK) if direct else _sort(index_TK, n_experts, wide.rows, n_blocks)
     inner = hidden_TH.new_empty(n_blocks * wide.rows, inner_width)
@@ -230,6 +240,7 @@ def run_tiles(
     return out_TH
 
 
+@lru_cache(maxsize=1024)
 def _tiles_for(device: torch.device, *, n_slots: int, n_experts: int, dtype: torch.dtype) -> tuple[Tile, Tile]:
     wide, tall = choose_tiles(n_slots=n_slots, n_experts=n_experts, dtype=dtype)
     limit = _shared_limit(device)

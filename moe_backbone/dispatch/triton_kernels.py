@@ -1,6 +1,7 @@
 """The Triton kernels of the experts: sort slots by expert, gather · gate_up · act, down · weigh, and combine.
 
-Layer: ``moe_backbone``; imports triton, so import it only where :func:`triton_experts.is_available` says so.
+Layer: ``moe_backbone``; imports triton, so import it only where
+:func:`~moe_backbone.dispatch.triton_experts.is_triton_available` says so.
 Source: MegaBlocks, arXiv:2211.15841, section 5 (blocks of rows that share an expert, padded per expert, no token
 dropped); the grouped order of programs is that of Triton's matrix-multiplication tutorial (reuse in the L2 cache).
 

@@ -1,7 +1,8 @@
 """How the Triton kernels cut their matrix products, by how busy the experts are.
 
 Layer: ``moe_backbone``; imports torch for its dtypes.
-The tables are the best of what ``python -m tests.benchmarks.moe_gpu --tune`` measured on an H100.
+The tables are the best of what ``python -m tests.benchmarks.moe_gpu --tune`` measured on an H100. The rule for which
+slots go unsorted was judged at one token only; ``python -m tests.benchmarks.moe_gpu --sorting`` compares at others.
 
 Shape suffixes: T tokens, K experts per token, S = T·K slots, E experts.
 """
@@ -12,7 +13,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-__all__ = ["Tile", "choose_tiles", "fitted"]
+__all__ = ["DIRECT_SLOTS", "Tile", "choose_tiles", "fitted", "goes_unsorted"]
+
+DIRECT_SLOTS = 16
+"""The most slots that are run one by one, unsorted: two tokens of eight experts."""
+
+_MOST_READ_TWICE = 0.08  # share of weights; measured at one token only (0), so no more than two tokens of OLMoE need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +79,24 @@ def choose_tiles(*, n_slots: int, n_experts: int, dtype: torch.dtype) -> tuple[T
         Tile(rows=128, columns=128, depth=64, warps=8, stages=4, group=8),
         Tile(rows=128, columns=256, depth=64, warps=8, stages=3, group=8),
     )
+
+
+def goes_unsorted(*, n_tokens: int, top_k: int, n_experts: int) -> bool:
+    """Tell whether each slot becomes a block of its own, which saves the sort and its launch.
+
+    Two slots of one expert then read its weights twice. How many do is on the device only, so the expectation under an
+    even choice decides: of S slots, ``E · (1 - (1 - K/E)^T)`` experts are distinct. One token never chooses one twice.
+
+    :param n_tokens: T, at least 1.
+    :param top_k: K.
+    :param n_experts: E, at least 1.
+    :returns: Whether few enough slots share an expert.
+    """
+    n_slots = n_tokens * top_k
+    if n_tokens == 1 or n_slots > DIRECT_SLOTS:
+        return n_tokens == 1
+    distinct = n_experts * (1 - (1 - min(top_k, n_experts) / n_experts) ** n_tokens)
+    return n_slots <= (1 + _MOST_READ_TWICE) * distinct
 
 
 def fitted(tile: Tile, *, n_weights: int, itemsize: int, limit_bytes: int) -> Tile:

@@ -3,7 +3,11 @@
 Layer: ``moe_backbone``; imports torch only.
 Round to nearest with the scale that loses least of a few (clipping a group's range), or with error compensation: GPTQ,
 arXiv:2210.17323, algorithm 1, which spreads the rounding error of each input column over those not yet rounded, by the
-second moments of the calibrated inputs.
+second moments of the calibrated inputs. With few inputs N for the C columns the moments are damped by C/N of their mean
+diagonal, as if C inputs without any direction had been seen besides: errors moved into directions that look free in a
+small sample do not stay there. On 20 matrices of SmolLM2-MoE in 3 and 4 bits (N 219 to 805, C 576 and 384) the error on
+fresh tokens was .61 to .85 of that of rounding to nearest on the mean, at worst 1.00; with the paper's damping .90 to
+1.54, at worst 2.56.
 
 Shape suffixes: R rows (outputs), C columns (inputs), G groups of columns, N calibrated inputs, P packed bytes per row.
 """
@@ -23,7 +27,7 @@ __all__ = ["BITS", "Packed", "group_size", "pack", "packed_bytes", "quantise", "
 BITS = (2, 3, 4, 8)
 _GROUP = 64  # MC-MoE, arXiv:2410.06270, uses 128; 64 divides the widths of small models
 _CLIPS = (1.0, 0.92, 0.84, 0.76, 0.68)  # of a group's range; the best by squared error is kept
-_DAMPING = 0.01  # of the mean diagonal, GPTQ section 3.3
+_LEAST_DAMPING = 0.01  # of the mean diagonal, GPTQ section 3.3, which calibrates on some hundred tokens per column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +155,8 @@ def _compensated(weight_RC: Tensor, bits: int, size: int, inputs_NC: Tensor) -> 
     left = weight_RC.clone()
     moments_CC = inputs_NC.T @ inputs_NC
     diagonal = moments_CC.diagonal()
-    diagonal += _DAMPING * float(diagonal.mean()) + 1e-8
+    damping = max(_LEAST_DAMPING, weight_RC.shape[1] / len(inputs_NC))
+    diagonal += damping * float(diagonal.mean()) + 1e-8
     # The upper Cholesky factor of the inverse holds, in row c, how an error of column c is best spread.
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(moments_CC))
     spread = torch.linalg.cholesky(inverse, upper=True)

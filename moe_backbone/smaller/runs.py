@@ -1,6 +1,6 @@
 """Make the model of a folder smaller by one method at some budgets, judge every result, and save it.
 
-Layer: ``moe_backbone``; imports torch and transformers.
+Layer: ``moe_backbone``; imports torch only, and names transformers in what it reports.
 Each result stands beside the original, beside a dense model where one is named, and beside baselines of its own size: a
 random choice of what to drop, merge or skip, and one precision for all experts.
 """
@@ -8,17 +8,16 @@ random choice of what to drop, merge or skip, and one precision for all experts.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from moe_backbone.blocks import find_blocks
 from moe_backbone.checkpoint import read_manifest, source_sha256
+from moe_backbone.loading import open_model, open_tokenizer, stored_dtype
 from moe_backbone.smaller.calibration import Calibration, calibrate
 from moe_backbone.smaller.data import LabelledTokens, pack_texts, split_held_out
 from moe_backbone.smaller.methods import METHODS, Variant, Workbench
@@ -85,38 +84,18 @@ class ShrinkRequest:
 
 
 def load_for_measuring(folder: Path) -> tuple[Any, torch.dtype, tuple[str, ...]]:
-    """Load a model to compute with on this machine.
+    """Load a model to compute with on this machine's CPU.
 
     :param folder: Folder of a causal language model.
-    :returns: The model in evaluation mode, the dtype of its folder, and notes. Half precision is computed in float32 on
-        a CPU, many of which have no instructions for it.
-    :raises ShrinkError: If the folder holds no model that can be loaded.
+    :returns: The model in evaluation mode, the dtype of its folder, and notes. Half precision is computed in float32,
+        as many a CPU has no instructions for it.
+    :raises CheckpointError: If the folder is no whole checkpoint of a known architecture, or is quantised.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    if not (folder / "config.json").is_file():
-        raise ShrinkError(f"{folder} holds no config.json: it is no checkpoint folder.")
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (ValueError, OSError) as error:
-        raise ShrinkError(f"{folder}: the architecture is unknown to transformers: {error}") from error
-    if getattr(config, "quantization_config", None) is not None:
-        raise ShrinkError(f"{folder} is quantised already. Start from the unquantised checkpoint.")
-    stored = getattr(config, "dtype", None) or torch.float32
+    stored = stored_dtype(folder)
     half = stored in _HALVES
-    try:
-        loader: Any = AutoModelForCausalLM
-        model, info = loader.from_pretrained(
-            folder, dtype=torch.float32 if half else stored, local_files_only=True, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ShrinkError(f"{folder} cannot be loaded: {error}") from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ShrinkError(f"{folder} lacks {len(missing)} tensors, first {missing[0]}. Fetch it again.")
+    opened = open_model(folder, device="cpu", dtype=torch.float32 if half else stored)
     name = str(stored).removeprefix("torch.")
-    notes = (f"the weights are {name}; computed in float32, saved in {name}",) if half else ()
-    return model.eval(), stored, notes
+    return opened.model, stored, (f"the weights are {name}; computed in float32, saved in {name}",) if half else ()
 
 
 def model_bytes(model: Any) -> int:
@@ -131,25 +110,10 @@ def shrink(request: ShrinkRequest, *, on_progress: OnProgress | None = None) -> 
     :param request: What to do.
     :param on_progress: Told of each stage.
     :returns: All rows, the folders of the results among them.
-    :raises ShrinkError: If the request, the model or the text does not allow it.
+    :raises ShrinkError: If the request, the model's blocks or the text do not allow it.
+    :raises CheckpointError: If a folder holds no model that can be loaded.
     """
-    with _no_bars():
-        return _shrink(request, on_progress or (lambda stage, done, total: None))
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keep transformers' own progress bars off while the run shows one."""
-    from transformers import utils
-
-    logging: Any = utils.logging
-    was_showing = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_showing:
-            logging.enable_progress_bar()
+    return _shrink(request, on_progress or (lambda stage, done, total: None))
 
 
 def _shrink(request: ShrinkRequest, tell: OnProgress) -> ShrinkReport:
@@ -204,12 +168,7 @@ def _check(request: ShrinkRequest) -> None:
 
 
 def _tokens(request: ShrinkRequest) -> tuple[LabelledTokens, LabelledTokens]:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(request.model, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ShrinkError(f"{request.model} holds no tokenizer that can be read: {error}") from error
+    tokenizer = open_tokenizer(request.model)
 
     def encode(text: str) -> Any:
         return tokenizer(text, add_special_tokens=False, verbose=False)

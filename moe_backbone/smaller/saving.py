@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from moe_backbone.blocks import MoEBlock, find_blocks
-from moe_backbone.checkpoint import CheckpointError, checkpoint_folder, is_complete, read_manifest
+from moe_backbone.checkpoint import CheckpointError, checkpoint_folder, copy_side_files, is_complete, read_manifest
 from moe_backbone.smaller.merging import MAP_BUFFER, install_map
 from moe_backbone.smaller.packed_experts import PackedExperts, empty_packed
 from moe_backbone.smaller.skipping import SkipPolicy
@@ -35,8 +35,6 @@ LAYOUT_NAME = "mmkg_moe.json"
 _WEIGHTS_NAME = "mmkg_experts.safetensors"
 _VERSION = 1
 _COUNT_KEYS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
-_SIDE_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-               "generation_config.json", "chat_template*", "preprocessor_config.json", "LICENSE*")  # fmt: skip
 
 
 def stored_bytes(folder: Path) -> int:
@@ -67,10 +65,7 @@ def save_shrunk(
             copied.save_pretrained(folder)
         else:
             _save_own(stored, folder, source=source, recipe=recipe)
-        for pattern in _SIDE_FILES:
-            for path in source.glob(pattern):
-                if not (folder / path.name).exists():
-                    shutil.copyfile(path, folder / path.name)
+        copy_side_files(source, folder)
         for path in folder.iterdir():
             path.chmod(0o644)  # safetensors writes files that only their owner can read
     return stock is not None

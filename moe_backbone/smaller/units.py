@@ -1,6 +1,6 @@
 """The inner units of fused experts: permute them, line them up, and run single experts, in any layout.
 
-Layer: ``moe_backbone``; imports torch, numpy and scipy.
+Layer: ``moe_backbone``; imports torch and scipy.
 Layouts as transformers states them on the experts module: ``is_transposed`` (inputs before outputs) and
 ``is_concatenated`` (gate above up, or interleaved). Permuting the I
 inner units of an expert changes nothing of its function.

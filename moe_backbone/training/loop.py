@@ -20,11 +20,11 @@ import torch
 from torch import nn
 
 from moe_backbone.routers.base import RouterError
+from moe_backbone.training.autocast import ExpertsInAutocast
 from moe_backbone.training.config import StageConfig, TrainingConfig, TrainingDivergedError, TrainingError
 from moe_backbone.training.data import BatchSource
 from moe_backbone.training.freezing import apply_freezing
 from moe_backbone.training.machine import choose_precision, peak_memory_bytes, recompute_activations
-from moe_backbone.training.mixed import ExpertsInAutocast
 from moe_backbone.training.objectives import Objective, make_objective
 from moe_backbone.training.optimisation import (
     load_optimiser,

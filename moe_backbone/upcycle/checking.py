@@ -1,11 +1,11 @@
-"""Measure how far a mixture of experts is from the dense model that it was made of.
+"""Measure how far a mixture of experts is from the model that it was made of, a dense one or another mixture.
 
 Layer: ``moe_backbone``; imports torch and transformers.
-The yardstick of a float32 difference is the dense model's own rounding: its float32 logits against its float64 ones.
+The yardstick of a float32 difference is the source's own rounding: its float32 logits against its float64 ones.
 Stock RMS norms compute in float32 whatever the precision; a float64 run here replaces them, or one rounding that
 falls the other way would look like a difference of the models. Routers keep their float32 weights.
 
-Shape suffixes: T tokens, H model width, K experts per token.
+Shape suffixes: T tokens, V vocabulary, H model width, K experts per token.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from moe_backbone.blocks import MoEBlock, edit_routing, find_blocks
 from moe_backbone.checkpoint import CheckpointError
-from moe_backbone.upcycle.running import open_model, open_tokenizer
+from moe_backbone.loading import open_model, open_tokenizer
 
-__all__ = ["CHECK_TEXT", "UpcycleCheck", "check_upcycled", "compute_in_float64", "whole_group_share"]
+__all__ = ["CHECK_TEXT", "SourceCheck", "check_against_source", "compute_in_float64", "whole_group_share"]
 
 CHECK_TEXT = (
     "The mill stands where the river leaves the hills. In 1887 it ground 1,240 sacks of wheat a month; after the "
@@ -37,45 +37,51 @@ _PADDED_BY = 5  # tokens that the second prompt of the padded batch is shorter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpcycleCheck:
-    """What :func:`check_upcycled` measured; differences are of logits, absolute, the largest over tokens and words.
+class SourceCheck:
+    """What :func:`check_against_source` measured; differences are of logits, absolute, the largest over tokens, words.
 
     :param n_tokens: Tokens of the text.
     :param n_new: Tokens written greedily.
-    :param largest_logit: Of the dense model.
-    :param max_difference: Dense against experts, float32.
-    :param dense_rounding: Dense float32 against dense float64; ``None`` if float64 was not run.
-    :param max_difference_float64: Dense against experts, float64; ``None`` if it was not run.
+    :param largest_logit: Of the source.
+    :param max_difference: Source against result, float32.
+    :param source_rounding: Source float32 against source float64; ``None`` if float64 was not run.
+    :param max_difference_float64: Source against result, float64; ``None`` if it was not run.
+    :param divergence: Mean KL divergence of the result's next token from the source's, nats, float32 logits; 0 or more.
+    :param perplexity_before: Of the text under the source; lower is better.
+    :param perplexity_after: Of the text under the result.
     :param same_next_token: Share of the text's tokens after which both think the same token likeliest.
     :param greedy_identical: Whether both write the same tokens, with a key-value cache.
     :param padded_identical: Whether they do for a batch of two prompts of which one is padded on the left, and the
-        experts write that one as they write it alone.
+        result writes that one as it writes it alone.
     """
 
     n_tokens: int
     n_new: int
     largest_logit: float
     max_difference: float
-    dense_rounding: float | None
+    source_rounding: float | None
     max_difference_float64: float | None
+    divergence: float
+    perplexity_before: float
+    perplexity_after: float
     same_next_token: float
     greedy_identical: bool
     padded_identical: bool
 
 
-def check_upcycled(
-    dense: Path,
-    experts: Path,
+def check_against_source(
+    source: Path,
+    result: Path,
     *,
     text: str = CHECK_TEXT,
     max_tokens: int = 512,
     n_new: int = 64,
     exact: bool = True,
-) -> UpcycleCheck:
+) -> SourceCheck:
     """Run both checkpoints on a text and compare them. Memory holds one of the two models at a time.
 
-    :param dense: The source, with its tokenizer.
-    :param experts: What was made of it.
+    :param source: A dense model or a mixture of experts, with its tokenizer.
+    :param result: What was made of it, with the same vocabulary.
     :param text: What to read; its beginning is also the prompt of the greedy text.
     :param max_tokens: Tokens of the text to use, at least 8; no more than the model has positions.
     :param n_new: Tokens to write greedily.
@@ -83,22 +89,26 @@ def check_upcycled(
     :returns: What was measured.
     :raises CheckpointError: If there is no tokenizer, or the text is shorter than 8 tokens.
     """
-    ids: Tensor = open_tokenizer(dense)(text, return_tensors="pt")["input_ids"]
-    settings = json.loads((dense / "config.json").read_text(encoding="utf-8"))
+    ids: Tensor = open_tokenizer(source)(text, return_tensors="pt", verbose=False)["input_ids"]
+    settings = json.loads((source / "config.json").read_text(encoding="utf-8"))
     ids = ids[:, : min(max_tokens, settings.get("max_position_embeddings") or max_tokens)]
     if ids.shape[1] < 8:
         raise CheckpointError(f"the text of the check has {ids.shape[1]} tokens; at least 8 are needed.")
-    source, result = (_run(folder, ids, n_new=n_new, exact=exact) for folder in (dense, experts))
-    return UpcycleCheck(
+    before, after = (_run(folder, ids, n_new=n_new, exact=exact) for folder in (source, result))
+    log_p_TV, log_q_TV = (one.logits.double().log_softmax(-1) for one in (before, after))
+    return SourceCheck(
         n_tokens=ids.shape[1],
         n_new=n_new,
-        largest_logit=source.logits.abs().max().item(),
-        max_difference=_furthest(source.logits, result.logits),
-        dense_rounding=_furthest(source.logits, source.logits64) if exact else None,
-        max_difference_float64=_furthest(source.logits64, result.logits64) if exact else None,
-        same_next_token=(source.logits.argmax(-1) == result.logits.argmax(-1)).double().mean().item(),
-        greedy_identical=torch.equal(source.alone, result.alone),
-        padded_identical=torch.equal(source.padded, result.padded) and result.padding_is_nothing,
+        largest_logit=before.logits.abs().max().item(),
+        max_difference=_furthest(before.logits, after.logits),
+        source_rounding=_furthest(before.logits, before.logits64) if exact else None,
+        max_difference_float64=_furthest(before.logits64, after.logits64) if exact else None,
+        divergence=max(0.0, float((log_p_TV.exp() * (log_p_TV - log_q_TV)).sum(-1).mean())),
+        perplexity_before=_perplexity(log_p_TV, ids[0]),
+        perplexity_after=_perplexity(log_q_TV, ids[0]),
+        same_next_token=(before.logits.argmax(-1) == after.logits.argmax(-1)).double().mean().item(),
+        greedy_identical=torch.equal(before.alone, after.alone),
+        padded_identical=torch.equal(before.padded, after.padded) and after.padding_is_nothing,
     )
 
 
@@ -153,7 +163,7 @@ class _Run:
 
 
 def _run(folder: Path, ids: Tensor, *, n_new: int, exact: bool) -> _Run:
-    model = open_model(folder)
+    model: Any = open_model(folder, device="cpu", dtype=torch.float32).model
     if find_blocks(model):
         model.set_experts_implementation("eager")  # takes every width and dtype, float64 too
     prompt = ids[:, : max(8, min(24, ids.shape[1]))]
@@ -176,6 +186,10 @@ def _write(model: Any, ids: Tensor, mask: Tensor, *, n_new: int) -> Tensor:
         ids, attention_mask=mask, max_new_tokens=n_new, min_new_tokens=n_new, do_sample=False, use_cache=True
     )
     return written[:, ids.shape[1] :]
+
+
+def _perplexity(log_p_TV: Tensor, ids_T: Tensor) -> float:
+    return float((-log_p_TV[:-1].gather(1, ids_T[1:, None])).mean().exp())
 
 
 def _furthest(a: Tensor, b: Tensor) -> float:

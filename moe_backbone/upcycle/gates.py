@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_backbone.checkpoint import CheckpointError
-from moe_backbone.upcycle.running import open_model, open_tokenizer
+from moe_backbone.loading import open_model, open_tokenizer
 
 __all__ = ["gates_from_texts", "rows_from_means"]
 
@@ -55,7 +55,8 @@ def gates_from_texts(folder: Path, texts: Sequence[Sequence[str]], *, spread: fl
     :returns: Rows by layer. *Shape:* each ``(R, H)``.
     :raises CheckpointError: If an expert has no text of at least two tokens, or the texts cannot be told apart.
     """
-    tokenizer, model = open_tokenizer(folder), open_model(folder)
+    tokenizer = open_tokenizer(folder)
+    model: Any = open_model(folder, device="cpu", dtype=torch.float32).model
     sums: dict[int, Tensor] = {}
     networks: list[nn.Module] = [layer.mlp for layer in model.model.layers]
     hooks = [network.register_forward_pre_hook(partial(_add_up, sums, layer)) for layer, network in enumerate(networks)]

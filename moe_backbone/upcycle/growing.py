@@ -36,21 +36,42 @@ from moe_backbone.checkpoint import (
     PlannedTensor,
     TensorReader,
     checkpoint_folder,
+    copy_side_files,
     is_complete,
     read_manifest,
     source_sha256,
     write_safetensors,
 )
 from moe_backbone.upcycle.pieces import seeded
-from moe_backbone.upcycle.writing import OnProgress, check_destination, copy_side_files
+from moe_backbone.upcycle.writing import OnProgress, check_destination
 
-__all__ = ["add_experts", "remove_experts"]
+__all__ = ["ExpertCounts", "add_experts", "describe_experts", "remove_experts"]
 
-_COUNT_FIELDS = {"mixtral": "num_local_experts", "glm4_moe": "n_routed_experts"}
+_BIASED = "glm4_moe"  # its choice has a bias, so an expert can stand there and never be chosen
+_COUNT_FIELDS = {"mixtral": "num_local_experts", _BIASED: "n_routed_experts"}
 _EXPERT = re.compile(r"(.*\.experts)\.(\d+)\.(.+)")
 _ROUTER = re.compile(r".*\.(block_sparse_moe|mlp)\.gate\.weight")
 _BIAS = re.compile(r".*\.gate\.e_score_correction_bias")
 _NEVER = 2.0  # scores lie in (0, 1): a bias lower by more than 1 always loses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertCounts:
+    """The kind of a mixture and its numbers.
+
+    :param kind: ``mixtral`` or ``glm4_moe``.
+    :param n_experts: Routed experts of a layer.
+    :param top_k: Of them, those that a token visits.
+    """
+
+    kind: str
+    n_experts: int
+    top_k: int
+
+    @property
+    def always_grows_exactly(self) -> bool:
+        """Whether experts can be added without a change of the function however the model was trained."""
+        return self.kind == _BIASED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +113,8 @@ def add_experts(
     :param out: Folder to make; complete or absent.
     :param copies: For each new expert, the existing one to copy; new experts stand after the old.
     :param exact: Refuse where the result would not compute the same (the module header says when). ``False`` gives a
-        new expert of a Mixtral the row of its original, with noise: **not function-preserving**.
+        new expert of a Mixtral the row of its original, with noise: **not function-preserving**. It changes nothing in
+        a GLM4-MoE, which is always extended exactly.
     :param router_std: Deviation of a GLM4-MoE's new rows, and of the noise on copied rows, > 0.
     :param seed: Seed of the new rows.
     :param on_progress: Called as ``on_progress(done_bytes, total_bytes)`` after each tensor.
@@ -160,6 +182,17 @@ def remove_experts(folder: Path, out: Path, *, experts: Collection[int], on_prog
     )
 
 
+def describe_experts(folder: Path) -> ExpertCounts:
+    """Return what a checkpoint says of its experts.
+
+    :param folder: A Mixtral or GLM4-MoE checkpoint.
+    :returns: Its kind and counts.
+    :raises CheckpointError: If the checkpoint is of another kind or damaged.
+    """
+    model = _open(folder)
+    return ExpertCounts(kind=model.settings["model_type"], n_experts=model.n_experts, top_k=model.top_k)
+
+
 def _open(folder: Path) -> _Experts:
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -202,7 +235,7 @@ def _more_rows(
 ) -> Tensor:
     rows_EH = model.rows(name)
     draw = torch.randn(len(copies), rows_EH.shape[1], generator=seeded(seed, "rows", name)) * router_std
-    if model.settings["model_type"] == "glm4_moe":
+    if model.settings["model_type"] == _BIASED:
         fresh = draw
     elif not exact:
         fresh = rows_EH[list(copies)].float() + draw
@@ -211,8 +244,8 @@ def _more_rows(
     else:
         raise CheckpointError(
             f"{name} of {model.folder} ranks its {model.n_experts} experts one by one (top {model.top_k}), and a "
-            "router without a bias has no row that loses on every token: an expert cannot be added exactly. Pass "
-            "exact=False, or upcycle to glm4_moe."
+            "router without a bias has no row that loses on every token: an expert cannot be added exactly. Allow "
+            "that the function changes (exact=False, --inexact), or upcycle to glm4_moe."
         )
     return torch.cat([rows_EH, fresh.to(rows_EH.dtype)])
 

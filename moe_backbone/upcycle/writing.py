@@ -8,7 +8,6 @@ Shape suffixes: H model width, R groups, E experts.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,19 +16,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_backbone.checkpoint import MANIFEST_NAME, CheckpointError, PlannedTensor, checkpoint_folder, write_safetensors
+from moe_backbone.checkpoint import (
+    MANIFEST_NAME,
+    CheckpointError,
+    PlannedTensor,
+    checkpoint_folder,
+    copy_side_files,
+    write_safetensors,
+)
 from moe_backbone.upcycle.layouts import Layout, layout_of
 from moe_backbone.upcycle.pieces import Pieces
 from moe_backbone.upcycle.recipe import UpcycleRecipe
 from moe_backbone.upcycle.sources import MLP, DenseSource
 
-__all__ = ["OnProgress", "check_destination", "copy_side_files", "write_experts"]
+__all__ = ["OnProgress", "check_destination", "write_experts"]
 
 OnProgress = Callable[[int, int], None]
 """Called as ``on_progress(done_bytes, total_bytes)`` after each tensor."""
 
-_SIDE_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-               "generation_config.json", "chat_template*", "LICENSE*")  # fmt: skip
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
@@ -86,13 +90,6 @@ def check_destination(out: Path, *sources: Path) -> None:
         raise CheckpointError(
             f"{out} is there and was not made by a conversion (it has no {MANIFEST_NAME}). Choose another folder."
         )
-
-
-def copy_side_files(source: Path, folder: Path) -> None:
-    """Copy tokenizer, chat template, generation settings and licence."""
-    for pattern in _SIDE_FILES:
-        for path in source.glob(pattern):
-            shutil.copyfile(path, folder / path.name)
 
 
 def _plan(

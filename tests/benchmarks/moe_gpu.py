@@ -1,6 +1,6 @@
 """Experts on a GPU: ours beside every backend of transformers and a dense network of equal active parameters.
 
-    python -m tests.benchmarks.moe_gpu [--tokens 1 8 64 …] [--shapes olmoe qwen3 mixtral] [--tune] [--exact]
+    python -m tests.benchmarks.moe_gpu [--tokens 1 8 64 …] [--shapes olmoe qwen3 mixtral] [--tune] [--exact] [--sorting]
 
 bfloat16, random weights, a router that spreads tokens evenly at random. Times are medians on the device with the L2
 cache flushed before each (``triton.testing.do_bench``); ``graph`` is the time of one replay from a CUDA graph, where
@@ -8,7 +8,7 @@ no launch is waited for. TFLOP/s count ``6·T·K·H·I``; GB/s count the weights
 the tokens in and out. The roofline is measured first: a copy, and a product of 8192 × 8192 matrices; its share is the
 larger of the two floors over the time. ``best stock`` is the fastest of eager, grouped_mm and batched_mm (batched_mm to
 64 tokens, eager from 64: beyond, each is far behind or out of memory). ``--exact`` compares with float64 first.
-``--tune`` prints the best tiles for each number of tokens instead.
+``--tune`` prints the best tiles for each number of tokens instead, ``--sorting`` few slots sorted and unsorted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from transformers.models.mixtral.modeling_mixtral import MixtralExperts
 
 from moe_backbone.dispatch.grouped import looped_experts
 from moe_backbone.dispatch.triton_experts import run_tiles, triton_experts
-from moe_backbone.dispatch.triton_tiles import Tile, choose_tiles
+from moe_backbone.dispatch.triton_tiles import Tile, choose_tiles, goes_unsorted
 from tests.benchmarks.machine import describe_machine
 
 
@@ -79,6 +79,13 @@ class Case:
         if tiles is None:
             return lambda: triton_experts(self.hidden, gate_up, down, self.index, self.weights, act)
         return lambda: run_tiles(self.hidden, gate_up, down, self.index, self.weights, act, tiles=tiles)
+
+    def ours_sorted(self, *, is_sorted: bool) -> Callable[[], Tensor]:
+        """Return a call of our kernels with the slots sorted by expert, or each a block of its own."""
+        weights = (self.experts.gate_up_proj, self.experts.down_proj)
+        return lambda: run_tiles(
+            self.hidden, *weights, self.index, self.weights, functional.silu, direct=not is_sorted
+        )  # fmt: skip
 
     def dense(self) -> Callable[[], Tensor]:
         """Return a call of a dense gated network with the parameters that one token uses."""
@@ -217,6 +224,25 @@ def table(shapes: list[Shape], tokens: list[int]) -> None:
         torch.cuda.empty_cache()
 
 
+def sorting(shapes: list[Shape]) -> None:
+    """Print few slots sorted (four launches) and unsorted (three): launched from Python, and replayed from a graph."""
+    print(f"{'layer':14s} {'T':>3s} {'busy':>5s} | {'sorted':>7s} {'unsorted':>8s} {'x':>5s} | "
+          f"{'graph: sorted':>13s} {'unsorted':>8s} {'x':>5s} µs | chosen")  # fmt: skip
+    for shape in shapes:
+        experts = made_experts(shape)
+        for n_tokens in (1, 2, 3, 4, 6, 8):
+            case = Case(shape, n_tokens, experts)
+            calls = [case.ours_sorted(is_sorted=is_sorted) for is_sorted in (True, False)]
+            plain = [microseconds(call) for call in calls]
+            graphs = [graph_microseconds(call) or float("nan") for call in calls]
+            direct = goes_unsorted(n_tokens=n_tokens, top_k=shape.top_k, n_experts=shape.n_experts)
+            print(f"{shape.name:14s} {n_tokens:3d} {case.n_busy:5d} | {plain[0]:7.0f} {plain[1]:8.0f} "
+                  f"{plain[0] / plain[1]:5.2f} | {graphs[0]:13.0f} {graphs[1]:8.0f} {graphs[0] / graphs[1]:5.2f}    | "
+                  f"{'unsorted' if direct else 'sorted'}", flush=True)  # fmt: skip
+        del experts, case
+        torch.cuda.empty_cache()
+
+
 def candidates(rows: float) -> list[Tile]:
     """Return tiles worth trying for so many rows per expert."""
     if rows <= 10:
@@ -290,6 +316,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="*", choices=list(SHAPES), default=list(SHAPES))
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--exact", action="store_true")
+    parser.add_argument("--sorting", action="store_true", help="few slots sorted and unsorted, instead of the table")
     parser.add_argument("--seconds", type=float, default=600.0, help="when --tune stops")
     options = parser.parse_args()
     print(f"{torch.cuda.get_device_name()}; {describe_machine('torch', 'triton', 'transformers')}")
@@ -299,6 +326,8 @@ def main() -> None:
             exactness()
         if options.tune:
             tune(shapes, options.tokens, seconds=options.seconds)
+        elif options.sorting:
+            sorting(shapes)
         elif options.tokens:
             with torch.no_grad():
                 table(shapes, options.tokens)

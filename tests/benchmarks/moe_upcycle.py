@@ -85,7 +85,7 @@ def packaged():
 
 
 def token_ids(source, files):
-    from moe_backbone.upcycle.running import open_tokenizer
+    from moe_backbone.loading import open_tokenizer
 
     text = "\n".join(file.read_text("utf-8") for file in files)
     return open_tokenizer(source)(text, return_tensors="pt", verbose=False)["input_ids"]
@@ -108,6 +108,15 @@ def made(source, work, name, recipe):
     return upcycle(source, work / name.replace(" ", "-").replace(",", ""), recipe)
 
 
+def in_float32(folder):
+    """Open a model in float32 on the CPU."""
+    import torch
+
+    from moe_backbone.loading import open_model
+
+    return open_model(folder, device="cpu", dtype=torch.float32).model
+
+
 def furthest(a, b):
     return (a.double() - b.double()).abs().max().item()
 
@@ -116,8 +125,8 @@ def exactness(source, work, ids, *, n_new):
     """Every recipe against the source: float32, float64, greedy text, padding, reload."""
     import torch
 
-    from moe_backbone.upcycle.checking import check_upcycled, compute_in_float64
-    from moe_backbone.upcycle.running import open_model, open_tokenizer
+    from moe_backbone.loading import open_tokenizer
+    from moe_backbone.upcycle.checking import check_against_source, compute_in_float64
 
     texts = {
         "one sentence": open_tokenizer(source)("The history of Paris began long before the Romans.")["input_ids"],
@@ -130,7 +139,7 @@ def exactness(source, work, ids, *, n_new):
         with torch.inference_mode():
             return {name: model(tokens).logits for name, tokens in texts.items()}
 
-    dense = open_model(source)
+    dense = in_float32(source)
     dense32 = run(dense)
     dense.set_attn_implementation("eager")
     other_kernel = run(dense)
@@ -149,14 +158,14 @@ def exactness(source, work, ids, *, n_new):
     for name, recipe in recipes().items():
         with Clock() as clock:
             folder = made(source, work, name, recipe)
-        model = open_model(folder)
+        model = in_float32(folder)
         experts32 = run(model)
         row(f"**{name}**: dense - experts, float32", dense32, experts32)
         row(f"{name}: experts float32 - dense float64", experts32, dense64)
         model.set_experts_implementation("eager")
         row(f"{name}: dense - experts, float64", run(compute_in_float64(model)), dense64)
         del model
-        check = check_upcycled(source, folder, n_new=n_new, exact=False)
+        check = check_against_source(source, folder, n_new=n_new, exact=False)
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         print(
             f"  {name}: greedy text of {n_new} tokens {same(check.greedy_identical)}, in a padded batch "
@@ -173,10 +182,8 @@ def reloads(folder, work):
 
     from safetensors.torch import load_file
 
-    from moe_backbone.upcycle.running import open_model
-
     again = work / "again"
-    open_model(folder).save_pretrained(again)
+    in_float32(folder).save_pretrained(again)
     ours, theirs = (load_file(path / "model.safetensors") for path in (folder, again))
     shutil.rmtree(again)
     return ours.keys() == theirs.keys() and all((ours[name] == theirs[name]).all() for name in ours)
@@ -188,15 +195,14 @@ def order(source, work, ids):
 
     from moe_backbone.blocks import edit_routing
     from moe_backbone.upcycle import Target, UpcycleRecipe
-    from moe_backbone.upcycle.running import open_model
 
     tokens = ids[:, 1000:1640]
     with torch.inference_mode():
-        expected = open_model(source)(tokens).logits
+        expected = in_float32(source)(tokens).logits
     print("| slices of the Mixtral or GLM4-MoE | stock | weights of the router made exact |\n|---|---|---|")
     for target, slices in [(target, slices) for target in Target for slices in (4, 8)]:
         recipe = UpcycleRecipe(target=target, slices=slices)
-        model = open_model(made(source, work, f"order {target} {slices}", recipe))
+        model = in_float32(made(source, work, f"order {target} {slices}", recipe))
         model.set_experts_implementation("eager")  # adds the slices up in their order
         exact = 1.0 if recipe.n_shared else 1 / slices
 
@@ -216,18 +222,18 @@ def widths(source, work, ids):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from moe_backbone.upcycle import upcycle
-    from moe_backbone.upcycle.running import open_model
 
     torch.manual_seed(0)
     folder = work / "fresh"
     AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source)).save_pretrained(folder)
     tokens = ids[:, 1000:1640]
     with torch.inference_mode():
-        expected = open_model(folder)(tokens).logits
+        expected = in_float32(folder)(tokens).logits
         print(f"fresh weights, {tokens.shape[1]} tokens, largest logit {expected.abs().max():.1f}")
         for name, recipe in recipes().items():
             out = upcycle(folder, work / "fresh-moe", recipe)
-            print(f"  {name}: dense - experts, float32 {furthest(open_model(out)(tokens).logits, expected):.1e}")
+            ours = in_float32(out)(tokens).logits
+            print(f"  {name}: dense - experts, float32 {furthest(ours, expected):.1e}")
 
 
 def bfloat16(source, work, ids):

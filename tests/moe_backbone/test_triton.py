@@ -17,7 +17,7 @@ from moe_backbone.dispatch.choice import choose_dispatch
 from moe_backbone.dispatch.reference import reference_experts
 from moe_backbone.dispatch.triton_experts import known_activation, run_tiles, triton_supports
 from moe_backbone.dispatch.triton_experts import triton_experts as run
-from moe_backbone.dispatch.triton_tiles import Tile, choose_tiles, fitted
+from moe_backbone.dispatch.triton_tiles import Tile, choose_tiles, fitted, goes_unsorted
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -63,6 +63,68 @@ def test_the_kernels_equal_float64(case, few, monkeypatch):
 
     assert triton_supports(*operands[:3])
     assert relative(out, exact(*operands, functional.silu)) < 1e-5
+
+
+class Launches:
+    """Stands before the kernels and notes the name of each launch, in order."""
+
+    def __init__(self, monkeypatch):
+        self.names = []
+        for name in triton_kernels.__all__:
+            monkeypatch.setattr(triton_kernels, name, self.noting(name, getattr(triton_kernels, name)))
+
+    def noting(self, name, kernel):
+        outer = self
+
+        class Noting:
+            def __getitem__(self, grid):
+                outer.names.append(name)
+                return kernel[grid]
+
+        return Noting()
+
+
+PRODUCTS = ["gate_up_and_activate", "down_and_weigh", "combine_slots"]
+
+
+@pytest.mark.parametrize(
+    ("n_tokens", "before"), [(1, []), (2, []), (3, ["sort_few_slots"])], ids=["one token", "two tokens", "three"]
+)
+def test_two_tokens_of_many_experts_are_not_sorted_and_take_three_launches(n_tokens, before, monkeypatch):
+    operands = made(n_tokens, 8, 64, 32, 16)  # OLMoE's experts, narrower
+    launches = Launches(monkeypatch)
+
+    out = run_tiles(*operands, functional.silu)
+
+    assert launches.names == [*before, *PRODUCTS]
+    assert relative(out, exact(*operands, functional.silu)) < 1e-5
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_unsorted_slots_give_what_sorted_ones_give_bit_for_bit(case, monkeypatch):
+    operands = made(*CASES[case])
+    operands[3][0, 0] = -1
+    operands[3][-1, -1] = operands[1].shape[0]  # no expert, as transformers writes it
+    tiles = (Tile(rows=16, columns=16, depth=16, warps=4, stages=2),) * 2
+    launches = Launches(monkeypatch)
+
+    outs = [run_tiles(*operands, functional.silu, tiles=tiles, direct=direct) for direct in (True, False)]
+
+    assert launches.names == [*PRODUCTS, "sort_few_slots", *PRODUCTS]
+    assert torch.equal(*outs)
+    assert relative(outs[0], exact(*operands, functional.silu)) < 1e-5
+
+
+def test_slots_go_unsorted_where_few_experts_would_be_read_twice():
+    def unsorted(n_tokens, top_k, n_experts):
+        return goes_unsorted(n_tokens=n_tokens, top_k=top_k, n_experts=n_experts)
+
+    assert unsorted(1, 8, 8)  # a token chooses no expert twice
+    assert unsorted(2, 8, 64)  # 16 slots, 64 (1 - (7/8)^2) = 15 experts: 16 is at most 1.08 times 15
+    assert unsorted(2, 8, 128)
+    assert not unsorted(2, 2, 8)  # 4 slots, 8 (1 - (3/4)^2) = 3.5 experts
+    assert unsorted(3, 4, 64)  # 12 slots, 64 (1 - (15/16)^3) = 11.27 experts: 1.065
+    assert not unsorted(4, 8, 64)  # 32 slots
 
 
 @pytest.mark.parametrize("few", [4096, 0], ids=["sorted by one program", "sorted by three"])

@@ -13,7 +13,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from moe_backbone.dispatch import triton_kernels as kernels
-from moe_backbone.dispatch.triton_tiles import choose_tiles, fitted
+from moe_backbone.dispatch.triton_tiles import DIRECT_SLOTS, choose_tiles, fitted
 
 POINTERS = {"x_ptr", "weight_ptr", "inner_ptr", "out_ptr", "slot_out_ptr"}  # in the model's precision
 NAMES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
@@ -55,7 +55,7 @@ def products(capability, dtype, n_slots):
     """Compile both products with the tiles that this card would take; few slots are not sorted."""
     wide, tall = choose_tiles(n_slots=n_slots, n_experts=64, dtype=dtype)
     limit = {"itemsize": dtype.itemsize, "limit_bytes": CARDS[capability]}
-    direct = n_slots <= 8
+    direct = n_slots <= DIRECT_SLOTS
     for kernel, tile, extra in (
         (kernels.gate_up_and_activate, fitted(wide, n_weights=2, **limit), {"TOP_K": 8, "ACTIVATION": "silu"}),
         (kernels.down_and_weigh, fitted(tall, n_weights=1, **limit), {}),
@@ -73,6 +73,8 @@ def main():
     products(90, torch.float32, 64 * 512)
     products(80, torch.bfloat16, 64 * 512)
     products(80, torch.bfloat16, 8)
+    products(80, torch.bfloat16, DIRECT_SLOTS)
+    products(90, torch.bfloat16, DIRECT_SLOTS)
     compiled(kernels.combine_slots, 90, dtype="bf16", TOP_K=8, BLOCK_N=1024)
     compiled(kernels.sort_few_slots, 90, dtype="bf16", BLOCK_M=16, SLOTS=2048, BINS=256, warps=8)
     compiled(kernels.count_slots, 90, dtype="bf16", SLOTS=1024, BINS=256)

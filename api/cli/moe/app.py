@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import typer
 
-from api.cli.moe import doctoring, inspecting, shrinking, training, upcycling
+from api.cli.moe import counts, doctoring, inspecting, shrinking, training, upcycling
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Inspect, make, shrink and train mixtures of experts.", no_args_is_help=True)
 
+experts = typer.Typer(help="Add experts to a mixture of them, or take some away.", no_args_is_help=True)
+experts.command("add")(counts.add)
+experts.command("remove")(counts.remove)
+
+app.add_typer(experts, name="experts")
 app.command("distil")(training.distil)
 app.command("doctor")(doctoring.doctor)
 app.command("inspect")(inspecting.inspect)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.moe.common import ModelArgument, model_failures_explained, model_folder
+from api.cli.moe.common import ModelArgument, model_failures_explained, model_folder, read_text
 from api.cli.options import JsonOption
 from api.cli.output import console, print_json, print_table, progress
 from kg.errors import InputError
@@ -94,10 +94,7 @@ def _read(files: list[Path] | None) -> dict[str, str]:
         label = file.stem if stems.count(file.stem) == 1 else str(file)
         if label in texts:
             raise InputError(f"--text {file} is given twice.")
-        try:
-            texts[label] = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--text {file} cannot be read as UTF-8 text: {error}") from error
+        texts[label] = read_text(file)
         if not texts[label].strip():
             raise InputError(f"--text {file} is empty.")
     return texts

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.moe.common import ModelArgument, model_failures_explained, model_folder
+from api.cli.moe.common import ModelArgument, model_failures_explained, model_folder, read_text
 from api.cli.options import JsonOption
 from api.cli.output import console, human_bytes, print_json, print_table, progress
 from kg.errors import InputError, ModelError
@@ -169,10 +169,7 @@ def _read_texts(values: list[str]) -> dict[str, list[str]]:
         label, equals, name = value.partition("=")
         if not equals or Path(value).is_file():
             label, name = _TEXT, value
-        try:
-            texts.setdefault(label, []).append(Path(name).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{name} cannot be read as UTF-8 text: {error}.") from error
+        texts.setdefault(label, []).append(read_text(Path(name)))
     return texts
 
 

@@ -13,9 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.moe.common import ModelArgument, model_failures_explained, model_folder
+from api.cli.moe.common import (
+    ModelArgument,
+    OutOption,
+    check_rows,
+    folder_bytes,
+    model_failures_explained,
+    model_folder,
+    percent_of_bytes,
+    read_text,
+    yes_or_no,
+)
 from api.cli.options import JsonOption
-from api.cli.output import ProgressBar, console, human_bytes, print_json, print_table, progress
+from api.cli.output import console, human_bytes, print_json, print_table, progress
 from kg.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +37,7 @@ __all__ = ["upcycle"]
 def upcycle(
     context: typer.Context,
     source: ModelArgument,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the new checkpoint; complete or absent.")],
+    out: OutOption,
     target: Annotated[
         str,
         typer.Option("--target", help="mixtral, or glm4_moe (a shared expert; keeps qkv biases and q/k norms)."),
@@ -101,17 +111,17 @@ def upcycle(
             target, slices=slices, groups=groups, per_token=per_token, n_sources=len(folders),
             permute=permute, drop=drop, noise=noise, router_std=router_std, seed=seed,
         )  # fmt: skip
-        read = [[_read(path)] for path in texts or ()] or None
+        read = [[read_text(path)] for path in texts or ()] or None
         if (read or keep_first) and len(folders) == 1:
             raise InputError("--texts and --keep-first are for several checkpoints; add them with --from.")
         started = time.perf_counter()
         with progress("writing", total=100, quiet=as_json) as bar:
-            _make(folders, out, recipe, average=not keep_first, texts=read, on_progress=_percent(bar))
+            _make(folders, out, recipe, average=not keep_first, texts=read, on_progress=percent_of_bytes(bar))
         report = _report(folders, out, recipe, seconds=time.perf_counter() - started)
         if check or (check is None and not report["preserves_function"]):
-            from moe_backbone.upcycle.checking import check_upcycled
+            from moe_backbone.upcycle.checking import check_against_source
 
-            report["check"] = asdict(check_upcycled(folders[0], out))
+            report["check"] = asdict(check_against_source(folders[0], out))
     if as_json:
         print_json(report)
     else:
@@ -136,25 +146,6 @@ def _recipe(
     if per_token is None:
         per_token = 2 if slices == one_copy else 1
     return UpcycleRecipe(target=Target(target), slices=slices, groups=groups, groups_per_token=per_token, **rest)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as UTF-8 text: {error}.") from error
-
-
-def _percent(bar: ProgressBar) -> Callable[[int, int], None]:
-    shown = 0
-
-    def told(done: int, total: int) -> None:
-        nonlocal shown
-        percent = 100 * done // max(total, 1)
-        bar.advance(f"{human_bytes(done)} of {human_bytes(total)}", percent - shown)
-        shown = percent
-
-    return told
 
 
 def _make(
@@ -185,15 +176,11 @@ def _report(folders: list[Path], out: Path, recipe: UpcycleRecipe, *, seconds: f
         "shared_experts": recipe.n_shared,
         "preserves_function": recipe.preserves_function and len(folders) == 1,
         "router_learns_from_step_0": recipe.router_learns or len(folders) > 1,
-        "source_bytes": _size(folders[0]),
-        "bytes": _size(out),
+        "source_bytes": folder_bytes(folders[0]),
+        "bytes": folder_bytes(out),
         "seconds": round(seconds, 3),
         "check": None,
     }
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -202,27 +189,16 @@ def _show(report: dict[str, Any]) -> None:
         ("checkpoint", report["out"]),
         ("target", report["target"]),
         ("experts of a layer", experts + (" and a shared one" if report["shared_experts"] else "")),
-        ("computes what the source computes", _yes(report["preserves_function"])),
-        ("router learns from the first step", _yes(report["router_learns_from_step_0"])),
+        ("computes what the source computes", yes_or_no(report["preserves_function"])),
+        ("router learns from the first step", yes_or_no(report["router_learns_from_step_0"])),
         ("size", f"{human_bytes(report['source_bytes'])} -> {human_bytes(report['bytes'])}"),
         ("written in", f"{report['seconds']:.1f} s"),
     ]
     check = report["check"]
     if check:
-        rows += [
-            (f"logits, float32, {check['n_tokens']} tokens: largest difference", f"{check['max_difference']:.1e}"),
-            ("the source's own float32 rounding", f"{check['dense_rounding']:.1e}"),
-            ("logits, float64: largest difference", f"{check['max_difference_float64']:.1e}"),
-            ("same likeliest next token", f"{check['same_next_token']:.1%}"),
-            (f"greedy text, {check['n_new']} tokens", "the same" if check["greedy_identical"] else "different"),
-            ("greedy text, padded batch", "the same" if check["padded_identical"] else "different"),
-        ]
+        rows += check_rows(check)
     print_table("", ("what", "value"), rows)
     if not report["preserves_function"]:
         console().print("note: this recipe does not keep the function of its source; train the result.", markup=False)
     if not report["router_learns_from_step_0"]:
         console().print("note: all experts are equal, so the router has no gradient. Use slices, --drop or --noise.")
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from moe_backbone.checkpoint import CheckpointError
 from moe_backbone.smaller.data import pack_texts
 from moe_backbone.smaller.quality import compare_speed, judge, reference
 from moe_backbone.smaller.report import plot
@@ -220,10 +221,10 @@ def test_models_that_cannot_be_loaded_are_explained(request_of, tmp_path):
     save_file({name: tensors[name] for name in list(tensors)[2:]}, partial, metadata={"format": "pt"})
 
     for name, words in (
-        ("empty", "holds no config.json"), ("odd", "unknown to transformers"), ("quantised", "quantised already"),
-        ("half", "cannot be loaded"), ("partial", "lacks 3 tensors, first lm_head"),
+        ("empty", "holds no config.json"), ("odd", "does not know"), ("quantised", "already quantised"),
+        ("half", "no whole safetensors file"), ("partial", "lack 3 weights of the model"),
     ):  # fmt: skip
-        with pytest.raises(ShrinkError, match=words):
+        with pytest.raises(CheckpointError, match=words):
             load_for_measuring(tmp_path / name)
 
 

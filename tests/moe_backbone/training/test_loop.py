@@ -8,10 +8,10 @@ import torch
 
 from moe_backbone.config import MoEConfig
 from moe_backbone.layer import MoELayer
+from moe_backbone.training.autocast import ExpertsInAutocast
 from moe_backbone.training.config import StageConfig, TrainingConfig, TrainingDivergedError, TrainingError
 from moe_backbone.training.freezing import parameter_groups
 from moe_backbone.training.loop import train
-from moe_backbone.training.mixed import ExpertsInAutocast
 from tests.moe_backbone.training.tiny import tiny_data, tiny_llama, tiny_mixtral, weights
 
 

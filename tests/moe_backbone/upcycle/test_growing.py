@@ -5,39 +5,13 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Glm4MoeConfig, Glm4MoeForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from moe_backbone.blocks import edit_routing
 from moe_backbone.checkpoint import CheckpointError
 from moe_backbone.upcycle import Target, UpcycleRecipe, upcycle
 from moe_backbone.upcycle.growing import add_experts, remove_experts
 from tests.moe_backbone.tiny_llama import make_tiny_llama
-from tests.moe_backbone.upcycle.models import load, logits_of, random_ids
-
-WIDTHS = {
-    "vocab_size": 259, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "max_position_embeddings": 128, "initializer_range": 0.4, "bos_token_id": 257, "eos_token_id": 258,
-}  # fmt: skip
-
-
-def save_mixtral(folder, **changes):
-    torch.manual_seed(0)
-    config = MixtralConfig(**WIDTHS, **({"intermediate_size": 24, "num_local_experts": 6} | changes))
-    MixtralForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
-def save_glm4(folder, **changes):
-    """A GLM4-MoE as training leaves one: every expert another, and a bias that sways the choice."""
-    torch.manual_seed(1)
-    settings = {
-        "moe_intermediate_size": 24, "n_routed_experts": 6, "num_experts_per_tok": 3, "first_k_dense_replace": 1,
-        "intermediate_size": 64, "head_dim": 8, "num_nextn_predict_layers": 0,
-    } | changes  # fmt: skip
-    model = Glm4MoeForCausalLM(Glm4MoeConfig(**WIDTHS, **settings))
-    torch.nn.init.normal_(model.model.layers[1].mlp.gate.e_score_correction_bias, std=0.5)
-    model.save_pretrained(folder)
-    return folder
+from tests.moe_backbone.upcycle.models import load, logits_of, random_ids, save_glm4, save_mixtral
 
 
 def edit(folder, change):
