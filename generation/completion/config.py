@@ -19,6 +19,8 @@ EXPERTS = ("structure", "rules", "text", "image", "numbers")
 """The experts there are, in the order in which they are trained."""
 TEXT_BLOCKS = ("name", "text")
 
+_RENAMED = {"feature_candidates": "candidates"}
+"""Settings by the names that older models wrote."""
 _DENSE_DEGREE = 10.0
 _SMALL_GRAPH = 5_000
 _MEDIUM_GRAPH = 20_000
@@ -117,6 +119,7 @@ class CompletionConfig:
         :raises ConfigError: If a key is unknown or a value unusable.
         """
         known = {field.name for field in fields(cls)}
+        values = {_RENAMED.get(name, name): value for name, value in values.items()}
         unknown = sorted(set(values) - known)
         if unknown:
             raise ConfigError(f"completion: unknown settings {unknown}. Known are {sorted(known)}.")
