@@ -190,7 +190,10 @@ def drop_neighbours(prompt: str, *, n: int) -> str:
     :param n: How many lines to drop, at least 0; question and last line stay in any case.
     :returns: The shorter prompt.
     """
-    first, *context, last = prompt.split("\n")
+    first, *rest = prompt.split("\n")
+    if not rest:
+        return prompt
+    *context, last = rest
     return "\n".join([first, *context[: max(0, len(context) - n)], last])
 
 

@@ -206,6 +206,7 @@ def test_a_prompt_is_shortened_from_its_least_informative_neighbour():
     assert shorter == "query: Clementine | director\ndescription: a film\ndirector: John Ford\ndirector:"
     assert drop_neighbours(prompt, n=99) == "query: Clementine | director\ndirector:"
     assert drop_neighbours(prompt, n=0) == prompt
+    assert drop_neighbours("director:", n=1) == "director:"
 
 
 def test_bad_arms_numbers_and_questions_are_refused():
