@@ -1,8 +1,9 @@
 """Fit how much the generator counts, on a sample of validation questions.
 
 Layer: ``generation``; NumPy. Questions are drawn at random, half of them with an anchor that train has never seen, as
-far as there are any, since a generator is wanted there most; figures weigh both halves by how many there are in all. A question whose answer is not on the shortlist can gain next to nothing, so the generator is not asked; it counts
-in the figures with the rank it has.
+far as there are any, since a generator is wanted there most; figures weigh both halves by how many there are in all.
+A question whose answer is not on the shortlist can gain next to nothing, so the generator is not asked; it counts in
+the figures with the rank it has.
 
 Each kind of weights (``one``, ``anchor``, ``answers``, see ``stage``) is fitted on one half of the questions and ranks
 the other, both ways. ``one`` is taken where it is better than no generator, a richer kind only if it is better than the

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generation.completion.generator.contexts import LinkContexts, drop_neighbours
+from generation.completion.generator.memory import ScoreMemory
 from kg.errors import CompletionError
 
 __all__ = [
@@ -206,13 +207,16 @@ class CandidateScorer:
     :param scorer: What scores texts.
     :param contexts: What puts questions and entities into words.
     :param length: How the length of an answer is evened out, one of :data:`LENGTHS`.
+    :param memory: Where scores are kept, so that interrupted work goes on; ``None`` keeps none.
     :raises CompletionError: If ``length`` is unknown.
     """
 
-    def __init__(self, scorer: AnswerScorer, contexts: LinkContexts, *, length: str = "pmi") -> None:
+    def __init__(
+        self, scorer: AnswerScorer, contexts: LinkContexts, *, length: str = "pmi", memory: ScoreMemory | None = None
+    ) -> None:
         if length not in LENGTHS:
             raise CompletionError(f"There is no length handling {length!r}. Use one of {', '.join(LENGTHS)}.")
-        self.scorer, self.contexts, self.length = scorer, contexts, length
+        self.scorer, self.contexts, self.length, self._memory = scorer, contexts, length, memory
         self._premises: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def of(
@@ -229,6 +233,18 @@ class CandidateScorer:
         """
         if not len(candidates):
             return np.zeros(0)
+        question = (anchor, relation, left_out)
+        known = None if self._memory is None else self._memory.get(question, candidates)
+        if known is not None:
+            return known
+        values = self._values(anchor, relation, candidates, left_out)
+        if self._memory is not None:
+            self._memory.put(question, candidates, values)
+        return values
+
+    def _values(
+        self, anchor: int, relation: int, candidates: NDArray[np.int64], left_out: int | None
+    ) -> NDArray[np.float64]:
         prompt = self.contexts.prompt(anchor, relation, left_out=left_out)
         texts = [self.contexts.answer(entity) for entity in candidates.tolist()]
         distinct = list(dict.fromkeys(texts))

@@ -51,8 +51,8 @@ class StageWeights:
     """The weight of the generator for each group of questions.
 
     ``kind`` is what it tells apart: ``none`` (all are 0), ``one``, ``anchor`` (seen in train or not), ``answers``
-    (that, and whether questions of the relation have many answers). ``table[u][m]`` is the weight where ``u`` says that the
-    anchor is unseen and ``m`` that there are many answers.
+    (that, and whether questions of the relation have many answers). ``table[u][m]`` is the weight where ``u`` says that
+    the anchor is unseen and ``m`` that there are many answers.
     """
 
     kind: str
