@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from generation.completion.predict import LinkPredictor
     from retrieval.types import TextEncoder
 
-__all__ = ["open_predictor"]
+__all__ = ["attach_configured", "open_predictor"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,18 +55,24 @@ def open_predictor(
         make_encoder=make_encoder,
     )
     if settings.generator:
-        _attach(settings, predictor, folder, make_scorer=make_scorer)
+        attach_configured(settings, predictor, folder, make_scorer=make_scorer)
     return predictor
 
 
-def _attach(
+def attach_configured(
     settings: CompletionSettings,
     predictor: LinkPredictor,
     folder: Path,
     *,
     make_scorer: Callable[[str], AnswerScorer],
 ) -> None:
-    """Put the generator of the settings behind a predictor; fit it first where it was not."""
+    """Put the generator of the settings behind a predictor; fit it first where it was not.
+
+    :param settings: What is configured; they name a generator.
+    :param predictor: What predicts; without a validation part it stays as it is.
+    :param folder: The folder of its model.
+    :param make_scorer: Opens a generator by its name.
+    """
     from generation.completion.generator.settings import GeneratorSettings
     from generation.completion.generator.stored import load_generator
     from generation.completion.generator_runs import attach_generator, fit_generator

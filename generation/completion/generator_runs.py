@@ -34,8 +34,6 @@ from kg.errors import CompletionError
 
 __all__ = ["attach_generator", "evaluate_generator", "fit_generator"]
 
-_SCORES = "generator-scores"
-
 
 def fit_generator(
     predictor: LinkPredictor,
@@ -49,7 +47,7 @@ def fit_generator(
 ) -> StoredGenerator:
     """Fit how much a generator counts beside a trained model's experts, and keep it with the model.
 
-    An interrupted fit goes on where it stopped: scores are kept in ``model_dir/generator-scores`` until it is done.
+    An interrupted fit goes on where it stopped: scores are kept beside the model until it is done.
 
     :param predictor: The model with its graph.
     :param model_dir: The folder of the model.
@@ -227,7 +225,7 @@ class _Run:
             "settings": {**settings.to_mapping(), "questions": None},
             "train": graph.train_fingerprint,
         }
-        memory = ScoreMemory(self.model_dir / _SCORES / f"{settings.arm}.jsonl", about=about)
+        memory = ScoreMemory(self.model_dir / f"generator-scores-{settings.arm}.jsonl", about=about)
         try:
             yield make_stage(
                 _mixture(self.predictor),

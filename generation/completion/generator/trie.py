@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generation.completion.generator.contexts import LinkContexts
-from generation.completion.generator.scoring import SequenceModel, fitted_prompt
+from generation.completion.generator.scoring import SequenceModel, answer_tokens, fitted_prompt
 from kg.errors import CompletionError
 
 __all__ = ["AnswerTrie", "Beam", "Node", "beam_search"]
@@ -72,7 +72,12 @@ class AnswerTrie:
         :param contexts: What says how entities are called.
         :returns: The trie.
         """
-        return cls([model.answer_ids(contexts.answer(entity)) for entity in range(contexts.graph.n_entities)])
+        return cls([answer_tokens(model, contexts.answer(entity)) for entity in range(contexts.graph.n_entities)])
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest name."""
+        return int(self._lengths_L.max())
 
     @property
     def root(self) -> Node:
@@ -125,8 +130,7 @@ def beam_search(
     """
     if width < 1 or n_most < 1:
         raise CompletionError(f"width and n_most must be at least 1, got {width} and {n_most}.")
-    longest = int(trie._lengths_L.max())
-    read = model.read(fitted_prompt(model, prompt, n_answer=longest))
+    read = model.read(fitted_prompt(model, prompt, n_answer=trie.longest))
     live: list[tuple[float, Node]] = [(0.0, trie.root)]
     done: list[Beam] = []
     while live:

@@ -96,8 +96,15 @@ def test_a_prompt_that_is_too_long_loses_neighbours_first_and_then_is_refused(tm
     assert of_both[0] == of_both[1]
     with pytest.raises(CompletionError, match="reads 64 tokens, but the question 'query: q.*does not fit"):
         scorer.score("query: " + "q" * 200 + "\nq:", ["John"])
-    with pytest.raises(CompletionError, match="does not fit even without its context"):
-        scorer.score("query: a\na:", ["z" * 200])
+
+
+def test_an_endless_name_is_cut_to_a_quarter_of_the_context_and_ends_no_run(tmp_path):
+    scorer = LocalScorer(open_sequence_model(make_llama(tmp_path / "short", n_positions=64), device="cpu"))
+
+    found = scorer.score("query: a\na:", ["z" * 200, "z" * 300, "Jo"])
+
+    assert found.n_tokens.tolist()[:2] == [16, 16]
+    assert found.log_probabilities[0] == found.log_probabilities[1] != found.log_probabilities[2]
 
 
 def test_no_answers_give_no_scores(folders):
