@@ -220,15 +220,16 @@ def show_fitted(stored: StoredGenerator) -> None:
                 ", ".join(f"{weight:.2f}" for row in arm.weights.table for weight in row),
                 f"{figures.get('without generator', 0.0):.4f}",
                 "–" if chosen is None else f"{chosen:.4f}",
+                "–" if chosen is None else f"{figures['gain']:+.4f} ± {figures['standard error of the gain']:.4f}",
                 f"{arm.n_asked} of {arm.n}",
             )
         )
-    columns = ("texts", "weights tell apart", "weights", "MRR without", "MRR with", "questions asked")
+    columns = ("texts", "weights tell apart", "weights", "MRR without", "MRR with", "gain", "questions asked")
     print_table(f"{stored.model} on validation", columns, rows)
     out = console()
     out.print(
         "weights: seen anchor with few answers, with many; unseen anchor with few, with many. MRR on the questions "
-        "drawn, weighed as all of validation.",
+        "drawn, weighed as all of validation; gain: cross-validated, with its standard error.",
         markup=False,
         soft_wrap=True,
     )

@@ -42,7 +42,11 @@ _Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedStage:
-    """Weights with what they reached on validation: MRR, fractions, by name; ``n`` questions, ``n_asked`` scored."""
+    """Weights with what they reached on validation: MRR, fractions, by name; ``n`` questions, ``n_asked`` scored.
+
+    The figures of the kinds, and ``gain`` over no generator with its standard error, are cross-validated; ``chosen`` is
+    that of the weights themselves, fitted on all questions that it is measured on.
+    """
 
     weights: StageWeights
     validation: dict[str, float]
@@ -117,13 +121,12 @@ def fit_stage(
             weights = _fit(name, [questions[place] for place in halves[1 - side]], shares[halves[1 - side]])
             crossed[halves[side]] = [_reciprocal(weights, questions[place]) for place in halves[side]]
         validation[name] = _mean(crossed, shares)
-        gain = crossed - reached
-        mean = _mean(gain, shares)
-        error = float(np.sqrt((shares**2 * (gain - mean) ** 2).sum()) / shares.sum())
-        if mean > (error if kind else 0.0):
+        gain, error = _gain(crossed, reached, shares)
+        if gain > (error if kind else 0.0):
             kind, reached = name, crossed
     if not kind:
         return fitted
+    validation["gain"], validation["standard error of the gain"] = _gain(reached, before, shares)
     weights = _fit(kind, questions, shares)
     after = np.array([_reciprocal(weights, question) for question in questions])
     if weights.is_silent or _mean(after, shares) < validation["without generator"]:
@@ -273,6 +276,13 @@ def _best_weight(asked: Sequence[tuple[_Heard, float]], *, centre: float, pull: 
 
 def _reciprocal(weights: StageWeights, question: _Question) -> float:
     return 1.0 / question.rank_at(weights.table[question.unseen][question.many])
+
+
+def _gain(after: NDArray[np.float64], before: NDArray[np.float64], shares: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the mean of the paired difference and its standard error."""
+    gain = after - before
+    mean = _mean(gain, shares)
+    return mean, float(np.sqrt((shares**2 * (gain - mean) ** 2).sum()) / shares.sum())
 
 
 def _mean(values: NDArray[np.float64], shares: NDArray[np.float64]) -> float:

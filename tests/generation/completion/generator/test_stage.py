@@ -167,6 +167,9 @@ def test_a_generator_that_knows_is_given_weight_and_the_ranking_gains():
     assert found.weights.kind == "one"  # all anchors are alike: nothing richer is better by a standard error
     assert found.weights.table[0][0] > 0.3
     assert found.validation["chosen"] > 0.9 > 0.2 > found.validation["without generator"]
+    gain = found.validation["one"] - found.validation["without generator"]
+    assert found.validation["gain"] == pytest.approx(gain)
+    assert 0 < found.validation["standard error of the gain"] < gain / 5
     assert (found.n, found.n_asked) == (60, 60)
     assert progress[-1] == (60, 200)
     stage.weights = found.weights
