@@ -188,10 +188,7 @@ class GeneratorStage:
         """Score every entity as the end of ``(anchor, relation, ?)``. *Shape:* ``(B,)`` twice → ``(B, N)``."""
         scores_BN = self.first.score_all(anchors, relations).copy()
         for row, (anchor, relation) in enumerate(zip(anchors.tolist(), relations.tolist(), strict=True)):
-            found = self._asked(scores_BN[row], anchor, relation)
-            if found is not None:
-                blend_C = scores_BN[row, found.entities].astype(np.float64)
-                scores_BN[row, found.entities] = rescored(blend_C, found.standing, found.weight)
+            self.rescore(scores_BN[row], anchor, relation)
             if self.on_question is not None:
                 self.on_question()
         return scores_BN
@@ -203,6 +200,20 @@ class GeneratorStage:
     def score_heads(self, relations: NDArray[np.int64], tails: NDArray[np.int64]) -> NDArray[np.float32]:
         """Score every entity as the head of ``(?, relation, tail)``. *Shape:* ``(B,)`` twice → ``(B, N)``."""
         return self.score_all(tails, relations + self.graph.n_relations)
+
+    def rescore(self, scores_N: NDArray[np.float32], anchor: int, relation: int) -> Rescored | None:
+        """Change the scores of one question where they are.
+
+        :param scores_N: Scores of the first stage. *Shape:* ``(N,)``.
+        :param anchor: The given entity.
+        :param relation: The asked relation.
+        :returns: What the generator made of the shortlist; ``None`` where it has no weight and was not asked.
+        """
+        found = self._asked(scores_N, anchor, relation)
+        if found is not None:
+            blend_C = scores_N[found.entities].astype(np.float64)
+            scores_N[found.entities] = rescored(blend_C, found.standing, found.weight)
+        return found
 
     def last_answer(self, anchor: int, relation: int) -> Rescored | None:
         """Return what the generator made of the question that was scored last; ``None`` if it was not asked.
