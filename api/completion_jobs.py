@@ -261,6 +261,7 @@ class _Run:
                 relation=relation,
                 k=request["per_entity"] + n_refused[head],
                 min_probability=request["min_score"],
+                rescore=False,
             )
             found += [as_new(link) for link in without(refused, answer.links)[0][: request["per_entity"]]]
         limit = request.get("limit")

@@ -198,7 +198,7 @@ class RetrainClock:
 
 def _offered(predictor: LinkPredictor, head: str, relation: str, tails: set[str]) -> list[NewPrediction]:
     try:
-        answer = predictor.ask(head=head, relation=relation, k=REFRESH_RANKS, among=tails)
+        answer = predictor.ask(head=head, relation=relation, k=REFRESH_RANKS, among=tails, rescore=False)
         return [as_new(link) for link in answer.links]
     except CompletionError:  # the graph does not know the entity or the relation any more
         return []

@@ -210,6 +210,11 @@ class CompletionSettings(BaseModel):
     """Whether a training begins with the rows of the last model; false starts afresh each time."""
     recipe: Path | None = None
     """A YAML file of training settings, as for ``mmkg kgc train``; unset suits the size of the graph."""
+    generator: str = ""
+    """A language model as a further expert of single questions, as for ``mmkg kgc generator``; empty: none. It is
+    fitted after each training, which takes minutes on a CPU, where the graph is large enough to spare a validation
+    part."""
+    generator_context: Literal["none", "own", "neighbours", "both"] = "both"
 
 
 class GraphDatabase(BaseModel):

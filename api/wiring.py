@@ -29,6 +29,7 @@ from kg.types import FileOutcome, RawFile
 if TYPE_CHECKING:
     from api.rerankers import Rerankers
     from generation.answerer import Answerer
+    from generation.completion.generator.scoring import AnswerScorer
     from generation.completion.predict import LinkPredictor
     from generation.types import LanguageModel
     from kg.extraction.ontology import Ontology
@@ -322,7 +323,14 @@ class Wiring:
         """Return what predicts links of a workspace's graph, trained if the record has changed."""
         from api.predictors import open_predictor
 
-        return open_predictor(self.settings.completion, workspace, make_encoder=self.encoder)
+        return open_predictor(
+            self.settings.completion, workspace, make_encoder=self.encoder, make_scorer=self._answer_scorer
+        )
+
+    def _answer_scorer(self, name: str) -> AnswerScorer:
+        from api.generators import make_answer_scorer
+
+        return self._once(f"answers:{name}", lambda: make_answer_scorer(name, self.models, self.settings.openai))
 
     def language_model(self, generator: str) -> LanguageModel:
         """Return the model behind ``lm``, ``moe`` or ``openai``; its weights are loaded when it first writes."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli import completion_data
+from api.cli import completion_data, completion_generator
 from api.cli.completion_data import (
     FolderArgument,
     OverlapOption,
@@ -19,6 +19,7 @@ from api.cli.completion_data import (
     permutation_line,
     score_row,
 )
+from api.cli.completion_generator import GENERATOR_HELP, TextsOption
 from api.cli.options import JsonOption, settings_of
 from api.cli.output import console, failures_explained, print_json, print_table, progress
 
@@ -33,6 +34,7 @@ app.command("check")(completion_data.check)
 app.command("split")(completion_data.split)
 app.command("import")(completion_data.import_graph)
 app.command("report")(completion_data.report)
+app.command("generator")(completion_generator.generator)
 
 
 @app.command("train")
@@ -43,18 +45,24 @@ def train(
     recipe: Annotated[Path | None, typer.Option("--recipe", help="YAML with training settings.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from an interrupted training.")] = False,
+    generator: Annotated[str, typer.Option("--generator", help=GENERATOR_HELP, show_default="none")] = "",
+    texts: TextsOption = "both",
     allow_overlap: OverlapOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train the experts on a folder of triples, and the gate that weighs them.
 
     The experts are ComplEx-N3 (structure), rules of length 1 and 2, and where the folder has what they need: names and
-    texts, image vectors, numbers. Epochs and weights are chosen on a clean validation part, never on test.
+    texts, image vectors, numbers. Epochs and weights are chosen on a clean validation part, never on test. With
+    --generator a language model scores the best answers again, as `mmkg kgc generator` adds it to a trained model.
     """
     with failures_explained(as_json=as_json):
         from generation.completion.runs import train_folder
 
         config = _read_recipe(recipe)
+        arms = completion_generator.arms_of(texts)
+        if generator:
+            completion_generator.scorers_of(context)(generator)  # a name that means nothing is refused before training
         with progress("training", quiet=as_json) as bar:
             report = train_folder(
                 folder,
@@ -66,17 +74,25 @@ def train(
                 on_progress=lambda epoch: bar.advance(_epoch_line(epoch)),
                 make_encoder=lambda: _encoder(context),
             )
+        fitted = None
+        if generator:
+            fitted = completion_generator.fit_to_model(
+                context, out, folder, generator, arms=arms, allow_overlap=allow_overlap, quiet=as_json
+            )
     if as_json:
-        print_json(report.to_mapping())
+        print_json(report.to_mapping() | ({} if fitted is None else {"generator": fitted.to_mapping()}))
         return
     shown = {name: value for name, value in report.to_mapping().items() if name not in {"config", "notes"}}
     print_table("", ("what", "value"), list(shown.items()))
     for note in report.notes:
         console().print(f"note: {note}", markup=False, soft_wrap=True)
+    if fitted is not None:
+        completion_generator.show_fitted(fitted)
 
 
 @app.command("eval")
 def evaluate(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="A model folder that `mmkg kgc train` wrote.")],
     folder: FolderArgument,
     split: Annotated[str, typer.Option("--split", help="Which triples to rank: test, valid or train.")] = "test",
@@ -88,6 +104,25 @@ def evaluate(
         bool,
         typer.Option("--ablation/--no-ablation", help="Rank with each expert alone and with all but each as well."),
     ] = True,
+    generator: Annotated[
+        bool,
+        typer.Option("--generator", help="Rank a sample with and without the model's generator as well (slow)."),
+    ] = False,
+    limit: Annotated[
+        int,
+        typer.Option("--limit", min=1, help="With --generator: the most triples of the sample; each is asked twice."),
+    ] = 100,
+    arms: Annotated[
+        str,
+        typer.Option(
+            "--arms",
+            help="With --generator: contexts to compare, parted by commas: none, own, neighbours, both; or all.",
+            show_default=False,
+        ),
+    ] = "",
+    unseen_only: Annotated[
+        bool, typer.Option("--unseen-only", help="With --generator: draw only triples with an entity not in train.")
+    ] = False,
     permute: PermuteOption = None,
     seed: PermutationSeedOption = 0,
     allow_overlap: OverlapOption = False,
@@ -95,23 +130,39 @@ def evaluate(
 ) -> None:
     """Rank the true entity of each triple among all others: filtered, both directions, realistic ties.
 
+    The figures are of the experts and their gate. A generator is too slow for every question of a large graph, so
+    --generator measures what it adds on a sample, beside the experts alone on the same triples.
     --permute asks whether a kind of vectors is read at all: dealt out among the wrong entities, it must lose its gain.
     Every evaluation, and what was ranked beside it, is kept in the log of the model folder.
     """
-    with failures_explained(as_json=as_json), progress("ranking", quiet=as_json) as bar:
+    with failures_explained(as_json=as_json):
         from generation.completion.evaluation_run import evaluate_folder
 
-        result = evaluate_folder(
-            model,
-            folder,
-            split,
-            allow_overlap=allow_overlap,
-            baselines=baselines,
-            ablation=ablation,
-            permute=permute or (),
-            permutation_seed=seed,
-            on_progress=bar.move_to,
-        )
+        chosen = completion_generator.arms_of(arms) if arms else []
+        with progress("ranking", quiet=as_json) as bar:
+            result = evaluate_folder(
+                model,
+                folder,
+                split,
+                allow_overlap=allow_overlap,
+                baselines=baselines,
+                ablation=ablation,
+                permute=permute or (),
+                permutation_seed=seed,
+                on_progress=bar.move_to,
+            )
+        if generator:
+            result["generator"] = completion_generator.evaluate_with_generator(
+                context,
+                model,
+                folder,
+                split,
+                limit=limit,
+                arms=chosen,
+                unseen_only=unseen_only,
+                allow_overlap=allow_overlap,
+                quiet=as_json,
+            )
     if as_json:
         print_json(result)
         return
@@ -132,6 +183,9 @@ def evaluate(
     params = result["params"]
     if isinstance(params, dict):
         console().print(f"parameters: {params['constant']} constant, {params['per_entity']} per entity", markup=False)
+    measured = result.get("generator")
+    if isinstance(measured, dict):
+        completion_generator.show_measured(measured)
 
 
 def _encoder(context: typer.Context) -> TextEncoder:

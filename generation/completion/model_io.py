@@ -8,6 +8,7 @@ Layer: ``generation``; safetensors, torch. Layout:
   ``experts-DIGEST.safetensors``: the other experts and the gate (see ``parts_io``); ``vectors-DIGEST.safetensors``:
   encoded texts, a cache. Folders of format version 1 hold the structural expert alone and still load.
 * ``entities-DIGEST.tsv``, ``relations-DIGEST.tsv``: id and name, row by row.
+* ``generator.json``: the generator that was fitted to these experts (see ``generator.stored``); it goes when they do.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def save_model(
         for path in folder.glob(pattern):
             if path.name not in files.values():
                 path.unlink()
+    (folder / "generator.json").unlink(missing_ok=True)  # fitted to the experts that were replaced
 
 
 def read_metadata(folder: Path) -> dict[str, object]:

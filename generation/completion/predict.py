@@ -1,7 +1,8 @@
 """Answer ``(head, relation, ?)`` and ``(?, relation, tail)`` with ranked links that the graph does not hold yet.
 
 Layer: ``generation``; NumPy, and the trained model that it is given. Importing this does not load torch.
-Each link says what every expert made of it and which rules lead there, by which path (``evidence``).
+Each link says what every expert made of it and which rules lead there, by which path (``evidence``). A
+generator that was fitted to the model (``generator``) scores the best answers again, where one is attached.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from generation.completion.saved import SavedModel, check_same_graph
 from generation.completion.support import SupportIndex
 from generation.completion.triples import TripleSet
 from generation.completion.workspace_graph import RELATED_TO
-from generation.types import PredictedLink
+from generation.types import ExpertContribution, PredictedLink
 from kg.errors import CompletionError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from generation.completion.complex_n3 import ComplExModel
     from generation.completion.evidence import Evidence
+    from generation.completion.generator.stage import GeneratorStage, Rescored
     from generation.completion.mixture import ExpertMixture
 
     AnyScorer = ExpertMixture | ComplExModel
@@ -67,6 +69,8 @@ class LinkPredictor:
         self.saved, self.graph = saved, graph
         self._support = support
         self.scorer, self._evidence = _scorer(saved, graph)
+        self.stage: GeneratorStage | None = None
+        """A generator behind the mixture, for :meth:`ask` alone; see ``generator_runs.attach_generator``."""
         self._known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
         self._examples = np.bincount(graph.train[:, 1], minlength=graph.n_relations)
         self._entities = NameIndex("entity", graph.entity_ids, graph.entity_names, aliases=graph.entity_aliases)
@@ -100,6 +104,7 @@ class LinkPredictor:
         k: int = 10,
         min_probability: float = 0.0,
         among: Collection[str] | None = None,
+        rescore: bool = True,
     ) -> Prediction:
         """Return the ``k`` most expected links and what calls for caution about them.
 
@@ -110,6 +115,7 @@ class LinkPredictor:
         :param min_probability: The least probability of a link that is returned.
         :param among: Ids of entities: of the ``k`` most expected links, only those that end in one of them are
             returned, with the rank that they have among all.
+        :param rescore: Whether a generator that is attached may score the best answers again; it takes seconds.
         :returns: The prediction. Probabilities are the softmax over all entities but the given one and the known
             answers, turned into the chance of being right where the model was calibrated on validation.
         :raises CompletionError: If not exactly one of ``head`` and ``tail`` is given, ``k`` is below 1, a name is
@@ -123,6 +129,7 @@ class LinkPredictor:
         anchor = self._entities.resolve(head if head is not None else tail or "")
         asked = relation_row if head is not None else relation_row + self.graph.n_relations
         scores, asked_experts = self._scores(anchor, asked)
+        heard = self.stage.rescore(scores, anchor, asked) if self.stage is not None and rescore else None
         if not np.isfinite(scores).all():
             raise CompletionError(
                 "The model returned scores that are not finite numbers; it is damaged. Train it again."
@@ -130,7 +137,9 @@ class LinkPredictor:
         known = self._known.answers(anchor, asked)
         scores[known] = -np.inf
         scores[anchor] = -np.inf
-        links = self._links(anchor, asked, scores, asked_experts, k=k, min_probability=min_probability, among=among)
+        links = self._links(
+            anchor, asked, scores, asked_experts, k=k, min_probability=min_probability, among=among, heard=heard
+        )
         anchor_seen = bool(self.graph.seen[anchor])
         return Prediction(
             links=links,
@@ -157,6 +166,7 @@ class LinkPredictor:
         k: int,
         min_probability: float,
         among: Collection[str] | None,
+        heard: Rescored | None,
     ) -> tuple[PredictedLink, ...]:
         """Make links of the best candidates; what is none has the score ``-inf``."""
         ids, names = self.graph.entity_ids, self.graph.entity_names
@@ -166,7 +176,8 @@ class LinkPredictor:
         chosen = np.array(sorted(best.tolist(), key=lambda place: (-scores[place], ids[place]))[:k])
         probabilities = _shares(scores, chosen)
         parts = self.saved.parts
-        calibration = None if parts is None else parts.calibration
+        # The scale was fitted on the mixture's own order, so it does not hold for one that a generator changed.
+        calibration = None if parts is None or heard is not None else parts.calibration
         if calibration is not None:
             probabilities = calibration(probabilities)
         is_kept = probabilities >= min_probability
@@ -184,6 +195,7 @@ class LinkPredictor:
         found = zip(chosen.tolist(), ranks.tolist(), probabilities.tolist(), evidence, strict=True)
         for other, rank, probability, (contributions, rules) in found:
             head, tail = (anchor, other) if asked == relation else (other, anchor)
+            said = (*contributions, *_said(heard, other))
             links.append(
                 PredictedLink(
                     head_id=ids[head],
@@ -196,7 +208,7 @@ class LinkPredictor:
                     rank=rank,
                     support=self._chunks(head, relation, tail),
                     calibrated=calibration is not None,
-                    contributions=contributions,
+                    contributions=said,
                     rules=rules,
                 )
             )
@@ -220,6 +232,14 @@ class LinkPredictor:
             name = self.graph.entity_names[anchor]
             notes.append(f"{name!r} has no known relation to learn from: this is what is usual for the relation.")
         return tuple(notes)
+
+
+def _said(heard: Rescored | None, entity: int) -> tuple[ExpertContribution, ...]:
+    """Return what the generator said of an entity; nothing of one that was not on its shortlist."""
+    if heard is None or entity not in heard.entities:
+        return ()
+    place = int(np.flatnonzero(heard.entities == entity)[0])
+    return (ExpertContribution(expert="generator", weight=heard.weight, log_probability=float(heard.standing[place])),)
 
 
 def _scorer(saved: SavedModel, graph: TripleSet) -> tuple[AnyScorer, Evidence | None]:

@@ -1,0 +1,1 @@
+"""generation.completion.generator."""
