@@ -1,0 +1,260 @@
+"""Questions with their answers to tune a generator on, drawn from the train triples of a graph in both directions.
+
+Layer: ``generation``; imports torch. The tokenizer is the caller's.
+
+The prompt of a train triple is made without that triple (:class:`LinkContexts`), and only the answer's tokens are
+learnt. A part of the prompts shows less than the others, so that the model can answer with less: lesser arms of texts,
+and no neighbours at all, as for an entity that train has never seen. What a step takes depends on the seed and the
+step's number alone, so a run can resume anywhere.
+
+Shape suffixes: M directed train triples (questions), Q of them chosen, B rows of a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from generation.completion.generator.contexts import ANSWER_END, ANSWER_START, LinkContexts, drop_neighbours
+from generation.completion.generator.tuning_config import TuningConfig
+from generation.completion.triples import TripleSet
+from kg.errors import CompletionError
+from moe_backbone.training.data import IGNORED, Batch, places_of_step
+
+__all__ = [
+    "EncodedQuestion",
+    "QuestionEncoder",
+    "TrainQuestions",
+    "both_directions",
+    "choose_questions",
+    "collate",
+    "held_out_batches",
+]
+
+_LESSER = {"none": (), "own": ("none",), "neighbours": ("none",), "both": ("none", "own", "neighbours")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedQuestion:
+    """Token ids of a prompt and of what shall follow it, the end mark included."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+class QuestionEncoder:
+    """Turn prompt and answer into token ids that fit a length.
+
+    :param tokenizer: A tokenizer of transformers.
+    :param seq2seq: Whether an encoder reads the prompt and a decoder writes the answer, each with its special tokens.
+        A causal model reads both as one text.
+    :param max_tokens: The most tokens: of prompt and answer together, or with ``seq2seq`` of each.
+    """
+
+    def __init__(self, tokenizer: Any, *, seq2seq: bool, max_tokens: int) -> None:
+        self.tokenizer, self.seq2seq, self.max_tokens = tokenizer, seq2seq, max_tokens
+        pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+        self.pad_id: int = next(pad for pad in pads if pad is not None)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what the ids mean."""
+        vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items()))
+        return hashlib.sha256(f"{self.seq2seq} {self.max_tokens} {vocabulary}".encode()).hexdigest()
+
+    def encode(self, prompt: str, answer: str) -> EncodedQuestion:
+        """Encode a question; neighbours are left out of it, the last first, until it fits.
+
+        :param prompt: What :meth:`LinkContexts.prompt` returned.
+        :param answer: What :meth:`LinkContexts.answer` returned.
+        :returns: The ids. The answer is whole; a prompt that does not fit without neighbours loses its beginning.
+        :raises CompletionError: If the answer alone does not fit.
+        """
+        if self.seq2seq:
+            wanted = self._ids(answer, special=True)
+            room = self.max_tokens
+        else:
+            wanted = self._ids(f"{ANSWER_START}{answer}{ANSWER_END}", special=False)
+            room = self.max_tokens - len(wanted)
+        if room < 1 or len(wanted) > self.max_tokens:
+            raise CompletionError(
+                f"tuning.max_tokens: {self.max_tokens} tokens cannot hold the answer {answer!r}, which has "
+                f"{len(wanted)}, and a prompt. Raise max_tokens."
+            )
+        ids = self._ids(prompt, special=True)
+        for _ in range(prompt.count("\n")):
+            if len(ids) <= room:
+                break
+            prompt = drop_neighbours(prompt, n=1)
+            ids = self._ids(prompt, special=True)
+        return EncodedQuestion(prompt=tuple(ids[-room:]), answer=tuple(wanted))
+
+    def _ids(self, text: str, *, special: bool) -> list[int]:
+        found: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
+        return found
+
+
+def both_directions(triples_M3: NDArray[np.int64], *, n_relations: int) -> NDArray[np.int64]:
+    """Return each triple as two questions: for its tail, and for its head by the inverse relation.
+
+    :param triples_M3: Triples.
+    :param n_relations: Relations of the graph; inverses count from there.
+    :returns: Anchor, relation and answer, tails first; triples from an entity to itself, whose answer stands in the
+        question, are left out. *Shape:* ``(2 · M', 3)``.
+    """
+    heads, relations, tails = triples_M3[triples_M3[:, 0] != triples_M3[:, 2]].T
+    return np.concatenate(
+        [np.stack([heads, relations, tails], axis=1), np.stack([tails, relations + n_relations, heads], axis=1)]
+    )
+
+
+def choose_questions(
+    questions_M3: NDArray[np.int64], *, n_questions: int, balance: float, seed: int
+) -> NDArray[np.int64]:
+    """Draw questions without repeats, each with a chance proportional to ``count(relation) ** -balance``.
+
+    :param questions_M3: Anchor, relation and answer.
+    :param n_questions: How many; all where there are fewer.
+    :param balance: 0 draws questions alike, 1 gives each relation (and each inverse) the same chance.
+    :param seed: Seed of the draw.
+    :returns: The chosen ones in drawn order (the exponential clocks of Efraimidis and Spirakis 2006). *Shape:*
+        ``(Q, 3)``.
+    """
+    _, place_M, count_R = np.unique(questions_M3[:, 1], return_inverse=True, return_counts=True)
+    rate_M = count_R[place_M].astype(np.float64) ** -balance
+    rings_M = np.random.default_rng([seed, 0x7E]).exponential(size=len(questions_M3)) / rate_M
+    return questions_M3[np.argsort(rings_M, kind="stable")[:n_questions]]
+
+
+class TrainQuestions:
+    """The questions of each step (a :class:`~moe_backbone.training.data.BatchSource`).
+
+    :param graph: The graph; only its train triples are asked for and shown.
+    :param encoder: Makes token ids.
+    :param config: Which questions, and what their prompts show.
+    :raises CompletionError: If train holds no triple to ask for.
+    """
+
+    def __init__(self, graph: TripleSet, encoder: QuestionEncoder, *, config: TuningConfig) -> None:
+        self.graph, self.encoder, self.config = graph, encoder, config
+        questions_M3 = both_directions(graph.train, n_relations=graph.n_relations)
+        if not len(questions_M3):
+            raise CompletionError(f"{graph.name}: train holds no triple between two entities, so nothing can be asked.")
+        wanted = config.examples if config.examples is not None else config.steps * config.batch_size
+        self.questions_Q3 = choose_questions(questions_M3, n_questions=wanted, balance=config.balance, seed=config.seed)
+
+        @cache
+        def contexts(arm: str, max_neighbours: int) -> LinkContexts:
+            return _contexts(graph, config, arm=arm, max_neighbours=max_neighbours)
+
+        self._contexts = contexts
+
+    def __len__(self) -> int:
+        return len(self.questions_Q3)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the questions, of the graph they are about, of its texts, and of the tokens."""
+        digest = hashlib.sha256(f"{self.graph.train_fingerprint} {self.encoder.fingerprint}".encode())
+        digest.update(self.questions_Q3.astype("<i8").tobytes())
+        words = (self.graph.entity_names, self.graph.relation_names, self.graph.entity_texts)
+        digest.update(json.dumps(words).encode())
+        shown = [self.config.to_mapping()[name] for name in _PROMPT_SETTINGS]
+        digest.update(json.dumps(shown).encode())
+        return digest.hexdigest()
+
+    def batch(self, step: int, *, size: int, seed: int) -> Batch:
+        """Return the questions of a step, longest first, so that micro-batches hold little padding.
+
+        :param step: The step, from 0.
+        :param size: Questions of a step.
+        :param seed: Seed of the order and of what prompts show.
+        :returns: The batch.
+        """
+        places = places_of_step(step, size=size, n_items=len(self), seed=seed).tolist()
+        asked = [self.question(place, draw=step * size + row, seed=seed) for row, place in enumerate(places)]
+        encoded = [self.encoder.encode(prompt, answer) for prompt, answer in asked]
+        encoded.sort(key=lambda one: -len(one.prompt) - len(one.answer))
+        return collate(encoded, pad_id=self.encoder.pad_id, seq2seq=self.encoder.seq2seq)
+
+    def question(self, place: int, *, draw: int, seed: int) -> tuple[str, str]:
+        """Put one question into words.
+
+        :param place: Its place among the chosen ones.
+        :param draw: How many questions were drawn before; with the seed it decides what the prompt shows.
+        :param seed: The seed.
+        :returns: Prompt and answer.
+        """
+        anchor, relation, answer = self.questions_Q3[place].tolist()
+        arm, max_neighbours = self.config.context, self.config.max_neighbours
+        random = np.random.default_rng([seed, 0xD0, draw])
+        is_unseen, is_less, which = random.random(3)
+        lesser = _LESSER[arm]
+        if is_unseen < self.config.unseen:
+            max_neighbours = 0
+        elif lesser and is_less < self.config.context_dropout:
+            arm = lesser[int(which * len(lesser))]
+        contexts = self._contexts(arm, max_neighbours)
+        return contexts.prompt(anchor, relation, left_out=answer), contexts.answer(answer)
+
+
+_PROMPT_SETTINGS = ("context", "max_neighbours", "max_words_per_text", "context_dropout", "unseen")
+
+
+def held_out_batches(graph: TripleSet, encoder: QuestionEncoder, *, config: TuningConfig) -> list[Batch]:
+    """Return questions of the validation part with the whole context, the same ones for the same seed.
+
+    :param graph: The graph; prompts show its train triples only.
+    :param encoder: Makes token ids.
+    :param config: How many, and what prompts show.
+    :returns: Batches of at most ``config.micro_batch_size``, of like lengths; empty without validation triples.
+    """
+    questions_M3 = both_directions(graph.valid, n_relations=graph.n_relations)
+    chosen = choose_questions(questions_M3, n_questions=config.validation_examples, balance=0.0, seed=config.seed)
+    contexts = _contexts(graph, config, arm=config.context, max_neighbours=config.max_neighbours)
+    encoded = [
+        encoder.encode(contexts.prompt(anchor, relation), contexts.answer(answer))
+        for anchor, relation, answer in chosen.tolist()
+    ]
+    encoded.sort(key=lambda one: -len(one.prompt) - len(one.answer))
+    size = config.micro_batch_size
+    parts = [encoded[start : start + size] for start in range(0, len(encoded), size)]
+    return [collate(part, pad_id=encoder.pad_id, seq2seq=encoder.seq2seq) for part in parts]
+
+
+def collate(questions: Sequence[EncodedQuestion], *, pad_id: int, seq2seq: bool) -> Batch:
+    """Pad questions on the right into one batch; only answers have labels.
+
+    :param questions: At least one.
+    :param pad_id: Token id of the padding.
+    :param seq2seq: Whether labels are the answers alone, as an encoder-decoder takes them.
+    :returns: The batch.
+    """
+    if seq2seq:
+        rows = [(one.prompt, one.answer) for one in questions]
+    else:
+        rows = [(one.prompt + one.answer, (IGNORED,) * len(one.prompt) + one.answer) for one in questions]
+    ids = _padded([ids for ids, _ in rows], pad_id)
+    mask = _padded([(1,) * len(ids) for ids, _ in rows], 0)
+    return Batch(ids=ids, labels=_padded([labels for _, labels in rows], IGNORED), mask=mask.bool())
+
+
+def _padded(rows: Sequence[tuple[int, ...]], filler: int) -> torch.Tensor:
+    padded = torch.full((len(rows), max(len(row) for row in rows)), filler, dtype=torch.int64)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = torch.tensor(row, dtype=torch.int64)
+    return padded
+
+
+def _contexts(graph: TripleSet, config: TuningConfig, *, arm: str, max_neighbours: int) -> LinkContexts:
+    return LinkContexts(
+        graph, arm=arm, max_neighbours=max_neighbours, max_words_per_text=config.max_words_per_text, seed=config.seed
+    )
