@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -46,7 +45,6 @@ class AnswerLoss:
 
     def __call__(self, model: nn.Module, batch: Batch) -> ObjectiveSums:
         """Return the summed cross-entropy in nats, and the balance loss where there are mixtures."""
-        batch = self._trimmed(batch)
         with recorded_mixtures(model) as record:
             logits_NV, labels_N = self._seq2seq(model, batch) if self.seq2seq else self._causal(model, batch)
         wide_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
@@ -57,12 +55,6 @@ class AnswerLoss:
             parts["mixture_balance"] = balance.detach()
             loss = loss + self.balance_weight * balance
         return ObjectiveSums(loss=loss, parts=parts)
-
-    def _trimmed(self, batch: Batch) -> Batch:
-        """Drop the columns that are padding in every row, as the shorter micro-batches of a step have them."""
-        width = int(batch.mask.sum(dim=1).max())
-        labels = batch.labels if self.seq2seq else batch.labels[:, :width]
-        return replace(batch, ids=batch.ids[:, :width], labels=labels, mask=batch.mask[:, :width])
 
     def _causal(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         called: Any = model

@@ -32,6 +32,10 @@ class TuningConfig:
         proportional to ``count(relation) ** -balance``. 0 draws triples alike, 1 relations.
     :param context_dropout: Share of prompts with the texts of a lesser arm, in [0, 1].
     :param unseen: Share of prompts without any neighbour, as of an entity that train has never seen, in [0, 1].
+    :param premise: Share of prompts that are their last line alone, in [0, 1]: what is probable without any context,
+        which scoring by mutual information takes off.
+    :param learn_neighbours: Learn the names in the neighbours' lines too, each given the lines before it (causal
+        models with a fast tokenizer only).
     :param steps: The most optimiser steps.
     :param batch_size: Questions of a step.
     :param micro_batch_size: Questions of one forward pass.
@@ -60,6 +64,8 @@ class TuningConfig:
     balance: float = 0.0
     context_dropout: float = 0.1
     unseen: float = 0.1
+    premise: float = 0.1
+    learn_neighbours: bool = False
     steps: int = 400
     batch_size: int = 8
     micro_batch_size: int = 4
@@ -89,8 +95,13 @@ class TuningConfig:
             elif field.type == "float":
                 number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
                 _require(number, field.name, value, "a finite number")
-        for name in ("balance", "context_dropout", "unseen"):
+        shares = ("context_dropout", "unseen", "premise")
+        for name in ("balance", *shares):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
+        total = sum(getattr(self, name) for name in shares)
+        _require(total <= 1, " + ".join(shares), total, "shares that sum to 1 at most")
+        learns = self.learn_neighbours
+        _require(isinstance(learns, bool), "learn_neighbours", learns, "true or false")
         for name in ("learning_rate", "alpha"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         _require(self.balance_weight >= 0, "balance_weight", self.balance_weight, "at least 0")

@@ -2,10 +2,11 @@
 
 Layer: ``generation``; imports torch. The tokenizer is the caller's.
 
-The prompt of a train triple is made without that triple (:class:`LinkContexts`), and only the answer's tokens are
-learnt. A part of the prompts shows less than the others, so that the model can answer with less: lesser arms of texts,
-and no neighbours at all, as for an entity that train has never seen. What a step takes depends on the seed and the
-step's number alone, so a run can resume anywhere.
+The prompt of a train triple is made without that triple (:class:`LinkContexts`). The answer's tokens are learnt, and if
+wished those of the neighbours' names: each is the answer to its own line, given the lines before it. A part of the
+prompts shows less than the others, so that the model can answer with less: lesser arms of texts; no neighbours at all,
+as for an entity that train has never seen; the last line alone, which is what scoring compares an answer with.
+What a step takes depends on the seed and the step's number alone, so a run can resume anywhere.
 
 Shape suffixes: M directed train triples (questions), Q of them chosen, B rows of a batch.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -31,23 +32,46 @@ from moe_backbone.training.data import IGNORED, Batch, places_of_step
 
 __all__ = [
     "EncodedQuestion",
+    "Question",
+    "QuestionBatch",
     "QuestionEncoder",
     "TrainQuestions",
     "both_directions",
     "choose_questions",
     "collate",
     "held_out_batches",
+    "name_spans",
 ]
 
+_PAD = 0  # any token: the mask says that it is none
 _LESSER = {"none": (), "own": ("none",), "neighbours": ("none",), "both": ("none", "own", "neighbours")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A prompt, its answer, and the names in the prompt's neighbour lines, in their order."""
+
+    prompt: str
+    answer: str
+    neighbours: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedQuestion:
-    """Token ids of a prompt and of what shall follow it, the end mark included."""
+    """Token ids of a prompt and of what shall follow it, the end mark included, and which of the prompt are learnt."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
+    learnt: tuple[bool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionBatch(Batch):
+    """Questions padded on the right; micro-batches lose the columns that are padding in every row of them."""
+
+    def split(self, n_items: int) -> tuple[Batch, ...]:
+        """Cut the batch into micro-batches of at most ``n_items`` questions."""
+        return tuple(_trimmed(part) for part in Batch.split(self, n_items))
 
 
 class QuestionEncoder:
@@ -61,8 +85,6 @@ class QuestionEncoder:
 
     def __init__(self, tokenizer: Any, *, seq2seq: bool, max_tokens: int) -> None:
         self.tokenizer, self.seq2seq, self.max_tokens = tokenizer, seq2seq, max_tokens
-        pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-        self.pad_id: int = next(pad for pad in pads if pad is not None)
 
     @property
     def fingerprint(self) -> str:
@@ -70,36 +92,66 @@ class QuestionEncoder:
         vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items()))
         return hashlib.sha256(f"{self.seq2seq} {self.max_tokens} {vocabulary}".encode()).hexdigest()
 
-    def encode(self, prompt: str, answer: str) -> EncodedQuestion:
+    def encode(self, question: Question) -> EncodedQuestion:
         """Encode a question; neighbours are left out of it, the last first, until it fits.
 
-        :param prompt: What :meth:`LinkContexts.prompt` returned.
-        :param answer: What :meth:`LinkContexts.answer` returned.
+        :param question: The question; the names of its neighbours, if it has them, are learnt where a causal model
+            reads them.
         :returns: The ids. The answer is whole; a prompt that does not fit without neighbours loses its beginning.
         :raises CompletionError: If the answer alone does not fit.
         """
         if self.seq2seq:
-            wanted = self._ids(answer, special=True)
+            wanted = self._ids(question.answer, special=True)
             room = self.max_tokens
         else:
-            wanted = self._ids(f"{ANSWER_START}{answer}{ANSWER_END}", special=False)
+            wanted = self._ids(f"{ANSWER_START}{question.answer}{ANSWER_END}", special=False)
             room = self.max_tokens - len(wanted)
         if room < 1 or len(wanted) > self.max_tokens:
             raise CompletionError(
-                f"tuning.max_tokens: {self.max_tokens} tokens cannot hold the answer {answer!r}, which has "
+                f"tuning.max_tokens: {self.max_tokens} tokens cannot hold the answer {question.answer!r}, which has "
                 f"{len(wanted)}, and a prompt. Raise max_tokens."
             )
+        prompt = question.prompt
         ids = self._ids(prompt, special=True)
         for _ in range(prompt.count("\n")):
             if len(ids) <= room:
                 break
             prompt = drop_neighbours(prompt, n=1)
             ids = self._ids(prompt, special=True)
-        return EncodedQuestion(prompt=tuple(ids[-room:]), answer=tuple(wanted))
+        learnt: tuple[bool, ...] = ()
+        if question.neighbours and not self.seq2seq:
+            learnt = self._learnt(question, prompt)[-room:]
+        return EncodedQuestion(prompt=tuple(ids[-room:]), answer=tuple(wanted), learnt=learnt)
+
+    def _learnt(self, question: Question, prompt: str) -> tuple[bool, ...]:
+        """Say which tokens of a prompt, which may have lost neighbours, write the names in its neighbour lines."""
+        n_before = question.prompt.count("\n") - len(question.neighbours)
+        spans = name_spans(prompt, question.neighbours, n_before=n_before)
+        offsets = self.tokenizer(prompt, return_offsets_mapping=True)["offset_mapping"]
+        return tuple(any(first <= start < end <= last for first, last in spans) for start, end in offsets)
 
     def _ids(self, text: str, *, special: bool) -> list[int]:
         found: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
         return found
+
+
+def name_spans(prompt: str, names: Sequence[str], *, n_before: int) -> list[tuple[int, int]]:
+    """Find the names in the neighbour lines of a prompt, each with the space before it.
+
+    :param prompt: What :meth:`LinkContexts.prompt` returned, of which the last neighbours may have been dropped.
+    :param names: The names of all its neighbours, in their order.
+    :param n_before: Lines before the first neighbour's.
+    :returns: First character and the one after the last, of each name that is still there.
+    """
+    spans, start = [], 0
+    lines = prompt.split("\n")
+    for place, line in enumerate(lines[:-1]):
+        if n_before <= place < n_before + len(names):
+            name = names[place - n_before]
+            first = start + line.index(f": {name}") + 1
+            spans.append((first, first + 1 + len(name)))
+        start += len(line) + 1
+    return spans
 
 
 def both_directions(triples_M3: NDArray[np.int64], *, n_relations: int) -> NDArray[np.int64]:
@@ -181,32 +233,39 @@ class TrainQuestions:
         """
         places = places_of_step(step, size=size, n_items=len(self), seed=seed).tolist()
         asked = [self.question(place, draw=step * size + row, seed=seed) for row, place in enumerate(places)]
-        encoded = [self.encoder.encode(prompt, answer) for prompt, answer in asked]
-        encoded.sort(key=lambda one: -len(one.prompt) - len(one.answer))
-        return collate(encoded, pad_id=self.encoder.pad_id, seq2seq=self.encoder.seq2seq)
+        return collate([self.encoder.encode(one) for one in asked], seq2seq=self.encoder.seq2seq)
 
-    def question(self, place: int, *, draw: int, seed: int) -> tuple[str, str]:
+    def question(self, place: int, *, draw: int, seed: int) -> Question:
         """Put one question into words.
 
         :param place: Its place among the chosen ones.
         :param draw: How many questions were drawn before; with the seed it decides what the prompt shows.
         :param seed: The seed.
-        :returns: Prompt and answer.
+        :returns: The question.
         """
         anchor, relation, answer = self.questions_Q3[place].tolist()
-        arm, max_neighbours = self.config.context, self.config.max_neighbours
-        random = np.random.default_rng([seed, 0xD0, draw])
-        is_unseen, is_less, which = random.random(3)
+        config, arm, max_neighbours = self.config, self.config.context, self.config.max_neighbours
+        share, which = np.random.default_rng([seed, 0xD0, draw]).random(2)
         lesser = _LESSER[arm]
-        if is_unseen < self.config.unseen:
+        is_premise = share < config.premise
+        if config.premise <= share < config.premise + config.unseen:
             max_neighbours = 0
-        elif lesser and is_less < self.config.context_dropout:
+        elif lesser and 0 <= share - config.premise - config.unseen < config.context_dropout:
             arm = lesser[int(which * len(lesser))]
         contexts = self._contexts(arm, max_neighbours)
-        return contexts.prompt(anchor, relation, left_out=answer), contexts.answer(answer)
+        prompt = contexts.prompt(anchor, relation, left_out=answer)
+        names: tuple[str, ...] = ()
+        if is_premise:
+            prompt = prompt.rsplit("\n", 1)[-1]
+        elif config.learn_neighbours:
+            shown = contexts.neighbours(anchor, relation, left_out=answer)
+            names = tuple(contexts.answer(neighbour) for _, neighbour in shown)
+        return Question(prompt=prompt, answer=contexts.answer(answer), neighbours=names)
 
 
-_PROMPT_SETTINGS = ("context", "max_neighbours", "max_words_per_text", "context_dropout", "unseen")
+_PROMPT_SETTINGS = (
+    "context", "max_neighbours", "max_words_per_text", "context_dropout", "unseen", "premise", "learn_neighbours",
+)  # fmt: skip
 
 
 def held_out_batches(graph: TripleSet, encoder: QuestionEncoder, *, config: TuningConfig) -> list[Batch]:
@@ -220,31 +279,36 @@ def held_out_batches(graph: TripleSet, encoder: QuestionEncoder, *, config: Tuni
     questions_M3 = both_directions(graph.valid, n_relations=graph.n_relations)
     chosen = choose_questions(questions_M3, n_questions=config.validation_examples, balance=0.0, seed=config.seed)
     contexts = _contexts(graph, config, arm=config.context, max_neighbours=config.max_neighbours)
-    encoded = [
-        encoder.encode(contexts.prompt(anchor, relation), contexts.answer(answer))
+    asked = [
+        Question(prompt=contexts.prompt(anchor, relation), answer=contexts.answer(answer))
         for anchor, relation, answer in chosen.tolist()
     ]
-    encoded.sort(key=lambda one: -len(one.prompt) - len(one.answer))
-    size = config.micro_batch_size
-    parts = [encoded[start : start + size] for start in range(0, len(encoded), size)]
-    return [collate(part, pad_id=encoder.pad_id, seq2seq=encoder.seq2seq) for part in parts]
+    if not asked:
+        return []
+    whole = collate([encoder.encode(one) for one in asked], seq2seq=encoder.seq2seq)
+    return list(whole.split(config.micro_batch_size))
 
 
-def collate(questions: Sequence[EncodedQuestion], *, pad_id: int, seq2seq: bool) -> Batch:
-    """Pad questions on the right into one batch; only answers have labels.
+def collate(questions: Sequence[EncodedQuestion], *, seq2seq: bool) -> QuestionBatch:
+    """Pad questions on the right into one batch, the longest first; only answers have labels, and names to learn.
 
     :param questions: At least one.
-    :param pad_id: Token id of the padding.
     :param seq2seq: Whether labels are the answers alone, as an encoder-decoder takes them.
     :returns: The batch.
     """
+    ordered = sorted(questions, key=lambda one: -len(one.prompt) - len(one.answer))
     if seq2seq:
-        rows = [(one.prompt, one.answer) for one in questions]
+        rows = [(one.prompt, one.answer) for one in ordered]
     else:
-        rows = [(one.prompt + one.answer, (IGNORED,) * len(one.prompt) + one.answer) for one in questions]
-    ids = _padded([ids for ids, _ in rows], pad_id)
+        rows = [(one.prompt + one.answer, _prompt_labels(one) + one.answer) for one in ordered]
+    ids = _padded([ids for ids, _ in rows], _PAD)
     mask = _padded([(1,) * len(ids) for ids, _ in rows], 0)
-    return Batch(ids=ids, labels=_padded([labels for _, labels in rows], IGNORED), mask=mask.bool())
+    return QuestionBatch(ids=ids, labels=_padded([labels for _, labels in rows], IGNORED), mask=mask.bool())
+
+
+def _prompt_labels(one: EncodedQuestion) -> tuple[int, ...]:
+    learnt = one.learnt or (False,) * len(one.prompt)
+    return tuple(token if is_learnt else IGNORED for token, is_learnt in zip(one.prompt, learnt, strict=True))
 
 
 def _padded(rows: Sequence[tuple[int, ...]], filler: int) -> torch.Tensor:
@@ -252,6 +316,13 @@ def _padded(rows: Sequence[tuple[int, ...]], filler: int) -> torch.Tensor:
     for place, row in enumerate(rows):
         padded[place, : len(row)] = torch.tensor(row, dtype=torch.int64)
     return padded
+
+
+def _trimmed(batch: Batch) -> Batch:
+    width = int(batch.mask.sum(dim=1).max())
+    n_labels = int((batch.labels != IGNORED).nonzero()[:, 1].max()) + 1  # a causal model's end where its ids end
+    ids, labels, mask = batch.ids[:, :width], batch.labels[:, :n_labels], batch.mask[:, :width]
+    return replace(batch, ids=ids.contiguous(), labels=labels.contiguous(), mask=mask.contiguous())  # T5 views them
 
 
 def _contexts(graph: TripleSet, config: TuningConfig, *, arm: str, max_neighbours: int) -> LinkContexts:
