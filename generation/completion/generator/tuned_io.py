@@ -1,6 +1,6 @@
 """A tuned generator's folder: its low-rank experts, and which base model they belong to.
 
-Layer: ``generation``; torch and transformers are imported when a model is opened.
+Layer: ``generation``; torch is imported when weights are read or written.
 A folder holds ``tuning.json``, the adapters, ``log.jsonl`` and the manifest of :mod:`moe_backbone.checkpoint`, and is
 complete or absent. It holds none of the base model's weights: those are opened from where they are, and refused if they
 are not the ones that were tuned.
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ABOUT_FILE",
     "TunedGenerator",
+    "attach_tuned",
     "base_fingerprint",
     "check_tuned_for",
+    "find_base",
     "is_tuned",
-    "load_tuned",
-    "open_base",
     "read_tuned",
     "write_tuned",
 ]
@@ -89,88 +89,50 @@ def read_tuned(folder: Path) -> TunedGenerator:
     return read
 
 
-def load_tuned(
-    folder: Path, *, base: Path | None = None, device: str | None = None, merged: bool = True
-) -> tuple[nn.Module, Any]:
-    """Open the base model with the tuned experts in it.
+def attach_tuned(
+    network: nn.Module, tokenizer: Any, *, folder: Path, base: Path, tuned: TunedGenerator, merged: bool = True
+) -> None:
+    """Put tuned experts into their base model.
 
+    :param network: The base model, freshly opened. Changed in place.
+    :param tokenizer: Its tokenizer.
     :param folder: A folder that `mmkg kgc tune` wrote.
-    :param base: The base model's checkpoint folder; ``None`` takes the one it was tuned from, where that still is.
-    :param device: torch device; ``None`` takes CUDA where there is one, else the CPU.
+    :param base: The folder that the base model was opened from.
+    :param tuned: What :func:`read_tuned` returned.
     :param merged: Add single adapters to the weights, so that the model costs what its base does. Mixtures stay apart.
-    :returns: The model in evaluation mode, in float32, and its tokenizer.
-    :raises CompletionError: If the folder is damaged, or the base is another model than the one that was tuned.
+    :raises CompletionError: If the base is another model than the one that was tuned, or the adapters do not fit it.
     """
     from generation.completion.generator.tuned_adapters import adapt, merge, read_adapters
 
-    tuned = read_tuned(folder)
+    found = base_fingerprint(base, tokenizer)
+    differing = [part for part, value in tuned.fingerprint.items() if found.get(part) != value]
+    if differing:
+        raise CompletionError(
+            f"{folder} was tuned from {tuned.base!r}; the {' and '.join(differing)} of {base} are not those of that "
+            "model, so its adapters would be noise here. Name the base model it was tuned from, or tune again."
+        )
+    adapt(network, tuned.config)
+    read_adapters(network, folder)
+    if merged:
+        merge(network)
+    network.eval()
+
+
+def find_base(folder: Path, tuned: TunedGenerator, *, base: Path | None = None) -> Path:
+    """Return where the base model of a tuned generator is.
+
+    :param folder: The generator's folder.
+    :param tuned: What it says of itself.
+    :param base: Where the caller has it; ``None`` takes where it was when it was tuned.
+    :returns: A folder.
+    :raises CompletionError: If it is not there any more.
+    """
     where = base if base is not None else Path(tuned.base_folder)
     if not where.is_dir():
         raise CompletionError(
             f"{folder} was tuned from {tuned.base!r}, whose weights are no longer at {where}. Name their folder."
         )
-    model, tokenizer = open_base(where, device=device)
-    found = base_fingerprint(where, tokenizer)
-    differing = [part for part, value in tuned.fingerprint.items() if found.get(part) != value]
-    if differing:
-        raise CompletionError(
-            f"{folder} was tuned from {tuned.base!r}; the {' and '.join(differing)} of {where} are not those of that "
-            "model, so its adapters would be noise here. Name the base model it was tuned from, or tune again."
-        )
-    adapt(model, tuned.config)
-    read_adapters(model, folder)
-    if merged:
-        merge(model)
-    return model.eval(), tokenizer
-
-
-def open_base(folder: Path, *, device: str | None = None) -> tuple[nn.Module, Any]:
-    """Open a causal or an encoder-decoder model in float32, with its tokenizer. Nothing is downloaded.
-
-    :param folder: A checkpoint folder.
-    :param device: torch device; ``None`` takes CUDA where there is one, else the CPU.
-    :returns: The model in evaluation mode, and the tokenizer.
-    :raises ModelError: If the folder is no whole checkpoint of a known architecture, or has no tokenizer.
-    """
-    import torch
-
-    from moe_backbone.adapters import can_dispatch, implementation_name, register_dispatches
-    from moe_backbone.blocks import find_blocks
-    from moe_backbone.checkpoint import CheckpointError
-    from moe_backbone.loading import open_model, open_tokenizer
-
-    try:
-        tokenizer = open_tokenizer(folder)
-        if _is_encoder_decoder(folder):
-            return _open_seq2seq(folder, device=device), tokenizer
-        model: Any = open_model(folder, device=device, dtype=torch.float32).model
-    except CheckpointError as error:
-        raise ModelError(str(error)) from error
-    if find_blocks(model) and can_dispatch(model):
-        register_dispatches()
-        model.set_experts_implementation(implementation_name("grouped"))
-    return model, tokenizer
-
-
-def _is_encoder_decoder(folder: Path) -> bool:
-    try:
-        return bool(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("is_encoder_decoder"))
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _open_seq2seq(folder: Path, *, device: str | None) -> nn.Module:
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForSeq2SeqLM
-
-    where = device if device is not None else ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    except (ValueError, OSError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"the weights in {folder} cannot be loaded: {error}") from error
-    opened: nn.Module = model.to(where).eval()
-    return opened
+    return where
 
 
 def base_fingerprint(folder: Path, tokenizer: Any) -> dict[str, str]:

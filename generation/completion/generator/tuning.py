@@ -17,12 +17,13 @@ import torch
 from torch import nn
 
 from generation.completion.generator.answer_loss import AnswerLoss
+from generation.completion.generator.loading import network_of, open_plain, tokenizer_of
+from generation.completion.generator.seq2seq import Seq2SeqModel
 from generation.completion.generator.tuned_adapters import adapt, count_tuned
 from generation.completion.generator.tuned_io import (
     TunedGenerator,
     base_fingerprint,
     is_tuned,
-    open_base,
     read_tuned,
     write_tuned,
 )
@@ -189,16 +190,19 @@ class _Run:
 
 
 def _prepare(graph: TripleSet, base: Path, *, config: TuningConfig, name: str, device: str | None) -> _Run:
-    model, tokenizer = open_base(base, device=device)
+    if is_tuned(base):
+        raise CompletionError(f"{base} is itself a tuned generator's folder. Tune its base model, on all questions.")
+    opened = open_plain(base, device=device, dtype=torch.float32)
+    model, tokenizer = network_of(opened).float(), tokenizer_of(opened)
+    if config.max_tokens > opened.context_tokens:
+        raise CompletionError(f"tuning.max_tokens: {name} reads {opened.context_tokens}, got {config.max_tokens}.")
+    if config.learn_neighbours and not getattr(tokenizer, "is_fast", False):
+        raise CompletionError(f"tuning.learn_neighbours: needs a fast tokenizer, and {name} has a slow one.")
     n_base = sum(parameter.numel() for parameter in model.parameters())
     torch.manual_seed(config.seed)  # fresh adapters are drawn
     adapt(model, config)
-    model_config: Any = getattr(model, "config", None)
-    seq2seq = bool(getattr(model_config, "is_encoder_decoder", False))
-    longest = getattr(model_config.get_text_config(), "max_position_embeddings", None)
-    if not seq2seq and longest is not None and config.max_tokens > longest:
-        raise CompletionError(f"tuning.max_tokens: {name} reads {longest} tokens, got {config.max_tokens}.")
-    encoder = QuestionEncoder(tokenizer, seq2seq=seq2seq, max_tokens=config.max_tokens)
+    seq2seq = isinstance(opened, Seq2SeqModel)
+    encoder = QuestionEncoder(opened, tokenizer, seq2seq=seq2seq, max_tokens=config.max_tokens)
     return _Run(
         name=name,
         graph=graph,

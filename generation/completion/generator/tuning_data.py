@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from generation.completion.generator.contexts import ANSWER_END, ANSWER_START, LinkContexts, drop_neighbours
+from generation.completion.generator.contexts import LinkContexts, drop_neighbours
+from generation.completion.generator.scoring import SequenceModel
 from generation.completion.generator.tuning_config import TuningConfig
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
@@ -75,16 +76,17 @@ class QuestionBatch(Batch):
 
 
 class QuestionEncoder:
-    """Turn prompt and answer into token ids that fit a length.
+    """Turn prompt and answer into the token ids that scoring reads, fitted to a length.
 
-    :param tokenizer: A tokenizer of transformers.
-    :param seq2seq: Whether an encoder reads the prompt and a decoder writes the answer, each with its special tokens.
-        A causal model reads both as one text.
+    :param model: What will be tuned; its own words for prompts and answers are used.
+    :param tokenizer: Its tokenizer.
+    :param seq2seq: Whether an encoder reads the prompt and a decoder writes the answer. A causal model reads both as
+        one text.
     :param max_tokens: The most tokens: of prompt and answer together, or with ``seq2seq`` of each.
     """
 
-    def __init__(self, tokenizer: Any, *, seq2seq: bool, max_tokens: int) -> None:
-        self.tokenizer, self.seq2seq, self.max_tokens = tokenizer, seq2seq, max_tokens
+    def __init__(self, model: SequenceModel, tokenizer: Any, *, seq2seq: bool, max_tokens: int) -> None:
+        self.model, self.tokenizer, self.seq2seq, self.max_tokens = model, tokenizer, seq2seq, max_tokens
 
     @property
     def fingerprint(self) -> str:
@@ -100,27 +102,23 @@ class QuestionEncoder:
         :returns: The ids. The answer is whole; a prompt that does not fit without neighbours loses its beginning.
         :raises CompletionError: If the answer alone does not fit.
         """
-        if self.seq2seq:
-            wanted = self._ids(question.answer, special=True)
-            room = self.max_tokens
-        else:
-            wanted = self._ids(f"{ANSWER_START}{question.answer}{ANSWER_END}", special=False)
-            room = self.max_tokens - len(wanted)
+        wanted = self.model.answer_ids(question.answer)
+        room = self.max_tokens if self.seq2seq else self.max_tokens - len(wanted)
         if room < 1 or len(wanted) > self.max_tokens:
             raise CompletionError(
                 f"tuning.max_tokens: {self.max_tokens} tokens cannot hold the answer {question.answer!r}, which has "
                 f"{len(wanted)}, and a prompt. Raise max_tokens."
             )
         prompt = question.prompt
-        ids = self._ids(prompt, special=True)
+        ids = self.model.prompt_ids(prompt)
         for _ in range(prompt.count("\n")):
             if len(ids) <= room:
                 break
             prompt = drop_neighbours(prompt, n=1)
-            ids = self._ids(prompt, special=True)
+            ids = self.model.prompt_ids(prompt)
         learnt: tuple[bool, ...] = ()
         if question.neighbours and not self.seq2seq:
-            learnt = self._learnt(question, prompt)[-room:]
+            learnt = self._learnt(question, prompt)[: len(ids)][-room:]
         return EncodedQuestion(prompt=tuple(ids[-room:]), answer=tuple(wanted), learnt=learnt)
 
     def _learnt(self, question: Question, prompt: str) -> tuple[bool, ...]:
@@ -129,10 +127,6 @@ class QuestionEncoder:
         spans = name_spans(prompt, question.neighbours, n_before=n_before)
         offsets = self.tokenizer(prompt, return_offsets_mapping=True)["offset_mapping"]
         return tuple(any(first <= start < end <= last for first, last in spans) for start, end in offsets)
-
-    def _ids(self, text: str, *, special: bool) -> list[int]:
-        found: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
-        return found
 
 
 def name_spans(prompt: str, names: Sequence[str], *, n_before: int) -> list[tuple[int, int]]:
