@@ -74,7 +74,10 @@ def read_tuned(folder: Path) -> TunedGenerator:
     from moe_backbone.checkpoint import CheckpointError, verify
 
     try:
-        wrong = verify(folder)
+        if wrong := verify(folder):
+            raise CompletionError(
+                f"{folder}: {', '.join(wrong)} changed since tuning. Take another copy, or tune again."
+            )
         about = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
         if about.get("format") != _FORMAT:
             raise CompletionError(f"{folder / ABOUT_FILE} has the format {about.get('format')!r}, not {_FORMAT!r}.")
@@ -84,8 +87,6 @@ def read_tuned(folder: Path) -> TunedGenerator:
         )
     except (CheckpointError, OSError, ValueError, KeyError, AttributeError, ConfigError) as error:
         raise CompletionError(f"{folder} is no tuned generator's folder: {error} Run `mmkg kgc tune`.") from error
-    if wrong:
-        raise CompletionError(f"{folder}: {', '.join(wrong)} changed since tuning. Take another copy, or tune again.")
     return read
 
 
