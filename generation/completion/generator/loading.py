@@ -46,7 +46,7 @@ def open_sequence_model(
     where = find_base(folder, tuned, base=base)
     model = open_plain(where, device=device, dtype=dtype, name=name or folder.name)
     attach_tuned(network_of(model), tokenizer_of(model), folder=folder, base=where, tuned=tuned)
-    model.fingerprint = folder_fingerprint(folder)
+    model.fingerprint, model.tuned = folder_fingerprint(folder), tuned
     return model
 
 
