@@ -167,7 +167,7 @@ class _Run:
         settings = config.to_mapping()
         for name in ("checkpoint_every", "keep_checkpoints"):
             del settings[name]
-        self.identity = {
+        self.identity: dict[str, Any] = {
             "settings": settings,
             "precision": self.precision,
             "data": {name: source_.fingerprint for name, source_ in self.data.items()},
