@@ -33,7 +33,7 @@ from generation.completion.generator.tuning_report import Look, TuningReport
 from generation.completion.generator.tuning_watch import ValidationWatch
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
-from moe_backbone.checkpoint import CheckpointError, is_complete
+from moe_backbone.checkpoint import MANIFEST_NAME, CheckpointError, is_complete, read_manifest
 from moe_backbone.training.config import StageConfig, TrainingConfig, TrainingError
 from moe_backbone.training.data import Batch
 from moe_backbone.training.loop import TrainingReport, train
@@ -144,7 +144,8 @@ class _Run:
     def report(self, done: TrainingReport, watch: ValidationWatch | None) -> TuningReport:
         """Give the model its best adapters, and say what was reached."""
         notes = [*self.graph.notes, *done.notes]
-        best, looks = None, ()
+        best: Look | None = None
+        looks: tuple[Look, ...] = ()
         if watch is None:
             notes.append("there is no validation part: all steps were taken, and the last adapters kept")
         else:
@@ -246,12 +247,17 @@ def _check_out(out: Path) -> None:
     """Refuse a folder whose content is not ours, for the finished one takes its place."""
     if out.exists() and not out.is_dir():
         raise CompletionError(f"{out} is a file. Name a folder for the tuned generator.")
-    if out.is_dir() and not is_tuned(out):
-        others = sorted(path.name for path in out.iterdir() if path.name != _CHECKPOINT)
-        if others or ((out / _CHECKPOINT).exists() and not (out / _CHECKPOINT / _RUN_FILE).is_file()):
-            raise CompletionError(
-                f"{out} holds {', '.join(others[:3]) or _CHECKPOINT} and is no tuned generator's folder. Name another."
-            )
+    if not out.is_dir():
+        return
+    manifest = read_manifest(out) if is_tuned(out) else None
+    ours = {MANIFEST_NAME, _CHECKPOINT, *(manifest["files"] if manifest is not None else ())}
+    others = sorted({path.name for path in out.iterdir()} - ours)
+    if (out / _CHECKPOINT).exists() and not (out / _CHECKPOINT / _RUN_FILE).is_file():
+        others.append(_CHECKPOINT)
+    if others:
+        raise CompletionError(
+            f"{out} holds {', '.join(others[:3])}, which no tuning wrote and which would be lost. Name another folder."
+        )
 
 
 def _note_run(checkpoint: Path, identity: dict[str, Any]) -> None:

@@ -15,12 +15,16 @@ from generation.completion.generator.loading import (
     open_sequence_model,
     tokenizer_of,
 )
+from generation.completion.generator.opening import make_stage
 from generation.completion.generator.scoring import LocalScorer, score_naively
+from generation.completion.generator.settings import GeneratorSettings
+from generation.completion.generator.stage import StageWeights
 from generation.completion.generator.tuned_adapters import adapt, count_tuned
 from generation.completion.generator.tuned_io import check_tuned_for, read_tuned
 from generation.completion.generator.tuning import tune
 from generation.completion.generator.tuning_config import TuningConfig
 from generation.completion.generator.tuning_data import QuestionEncoder, held_out_batches
+from generation.completion.rules import FrequencyScorer
 from kg.errors import CompletionError, ConfigError
 from tests.generation.completion.generator.tiny_generators import CLUBS, candidate_scores, club_graph, save_generator
 
@@ -143,6 +147,17 @@ def test_other_train_triples_of_the_same_entities_are_refused_and_other_graphs_a
     check_tuned_for(tuned, club_graph(n_people=12))
     with pytest.raises(CompletionError, match="may have learnt what it would be asked"):
         check_tuned_for(tuned, club_graph(n_people=20, n_held_out=12))  # the same 32 people, split otherwise
+
+
+def test_it_is_no_second_stage_beside_experts_of_a_graph_that_it_may_have_learnt(made):
+    _, graph, _, folder, _ = made
+    scorer = LocalScorer(open_sequence_model(folder, device="cpu"))
+    settings, weights = GeneratorSettings(), StageWeights.equal(0.0)
+    first = FrequencyScorer(graph)
+
+    assert make_stage(first, graph, scorer, settings=settings, weights=weights).weights == weights
+    with pytest.raises(CompletionError, match="may have learnt what it would be asked"):
+        make_stage(first, club_graph(n_people=20, n_held_out=12), scorer, settings=settings, weights=weights)
 
 
 def test_a_tuned_generator_is_not_tuned_again(made, tmp_path):

@@ -220,15 +220,20 @@ def test_resuming_with_other_settings_is_refused_and_names_them(tmp_path):
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     graph = club_graph()
     base = save_generator(tmp_path / "base", graph)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("ten years of work")
+    tune(graph, base, tmp_path / "tuned", config=config())
+    (tmp_path / "mine" / "checkpoint").mkdir(parents=True)
+    for folder in ("mine", "tuned"):
+        (tmp_path / folder / "thesis.txt").write_text("ten years of work")
 
-    with pytest.raises(CompletionError, match=r"holds thesis\.txt"):
-        tune(graph, base, tmp_path / "mine", config=config())
+    for folder in ("mine", "tuned"):
+        with pytest.raises(CompletionError, match=r"holds thesis\.txt.* which would be lost"):
+            tune(graph, base, tmp_path / folder, config=config())
+        assert (tmp_path / folder / "thesis.txt").read_text() == "ten years of work"
     with pytest.raises(CompletionError, match="is a file"):
         tune(graph, base, tmp_path / "mine" / "thesis.txt", config=config())
-
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "ten years of work"
+    (tmp_path / "mine" / "thesis.txt").unlink()
+    with pytest.raises(CompletionError, match="holds checkpoint"):  # not that of a tuning
+        tune(graph, base, tmp_path / "mine", config=config())
 
 
 def test_prompts_longer_than_the_model_reads_are_refused_before_tuning(tmp_path):
