@@ -13,9 +13,12 @@ from api.settings import ModelServer
 from kg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from generation.completion.generator.scoring import AnswerScorer
+    from pathlib import Path
 
-__all__ = ["answer_scorers", "make_answer_scorer"]
+    from generation.completion.generator.scoring import AnswerScorer
+    from generation.completion.generator.tuned_io import TunedGenerator
+
+__all__ = ["answer_scorers", "make_answer_scorer", "tuned_context"]
 
 PACKAGED = ("smollm2", "smollm2-moe")
 SERVER = "openai"
@@ -25,7 +28,8 @@ def make_answer_scorer(name: str, models: ModelCache, server: ModelServer) -> An
     """Open a generator by its name.
 
     :param name: ``smollm2``, ``smollm2-moe``, ``hf:ORG/NAME@REVISION``, the folder of a causal or an encoder-decoder
-        model, or ``openai``: the server of the settings, which must know ``/completions`` with ``logprobs``.
+        model or one that `mmkg kgc tune` wrote, or ``openai``: the server of the settings, which must know
+        ``/completions`` with ``logprobs``.
     :param models: Where models lie.
     :param server: The server of the settings.
     :returns: What scores answers; a causal model loads its weights with the first question.
@@ -33,11 +37,11 @@ def make_answer_scorer(name: str, models: ModelCache, server: ModelServer) -> An
     """
     if name == SERVER:
         return _served(server)
-    folder = models.path(name) if name in PACKAGED else models.named_folder(name)
+    folder = _folder(name, models)
     if folder is None:
         raise ConfigError(
             f"There is no generator {name!r}: known are {', '.join(PACKAGED)}, hf:ORG/NAME@REVISION, the folder of a "
-            f"causal or an encoder-decoder model, and {SERVER} (a server)."
+            f"causal or an encoder-decoder model or of one that was tuned, and {SERVER} (a server)."
         )
     from retrieval.encoders.torchvision_ops import declare_missing_operators
 
@@ -45,7 +49,33 @@ def make_answer_scorer(name: str, models: ModelCache, server: ModelServer) -> An
     from generation.completion.generator.loading import open_sequence_model
     from generation.completion.generator.scoring import LocalScorer
 
-    return LocalScorer(open_sequence_model(folder, name=name))
+    tuned = _tuned(folder)
+    base = _folder(tuned.base, models) if tuned is not None else None
+    return LocalScorer(open_sequence_model(folder, name=name, base=base))
+
+
+def tuned_context(name: str, models: ModelCache) -> dict[str, int]:
+    """Return what the prompts of a tuned generator held when it was tuned.
+
+    :param name: As for :func:`make_answer_scorer`.
+    :param models: Where models lie.
+    :returns: ``max_neighbours`` and ``max_words_per_text``; empty where it is not tuned.
+    """
+    folder = None if name == SERVER else _folder(name, models)
+    tuned = None if folder is None else _tuned(folder)
+    if tuned is None:
+        return {}
+    return {"max_neighbours": tuned.config.max_neighbours, "max_words_per_text": tuned.config.max_words_per_text}
+
+
+def _folder(name: str, models: ModelCache) -> Path | None:
+    return models.path(name) if name in PACKAGED else models.named_folder(name)
+
+
+def _tuned(folder: Path) -> TunedGenerator | None:
+    from generation.completion.generator.tuned_io import is_tuned, read_tuned
+
+    return read_tuned(folder) if is_tuned(folder) else None
 
 
 def answer_scorers(models: ModelCache, server: ModelServer) -> Callable[[str], AnswerScorer]:

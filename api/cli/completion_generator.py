@@ -36,7 +36,7 @@ __all__ = [
 
 GENERATOR_HELP = (
     "A language model as a further expert: smollm2, smollm2-moe, hf:ORG/NAME@REVISION, the folder of a causal or an "
-    "encoder-decoder model, or openai (the server of the settings)."
+    "encoder-decoder model or one that `mmkg kgc tune` wrote, or openai (the server of the settings)."
 )
 _ARMS = ("none", "own", "neighbours", "both")
 TextsOption = Annotated[
@@ -64,7 +64,10 @@ def generator(
     beam: Annotated[
         int, typer.Option("--beam", min=0, help="Names that it writes itself and that join the shortlist; 0: none.")
     ] = 0,
-    neighbours: Annotated[int, typer.Option("--neighbours", min=0, help="The most links it reads.")] = 12,
+    neighbours: Annotated[
+        int | None,
+        typer.Option("--neighbours", min=0, help="The most links it reads.", show_default="12, or as it was tuned"),
+    ] = None,
     questions: Annotated[
         int, typer.Option("--questions", min=1, help="Validation questions to fit its weight on.")
     ] = 200,
@@ -82,14 +85,9 @@ def generator(
         from generation.completion.generator.settings import GeneratorSettings
 
         arms = arms_of(texts)
+        read = _tuned_context(context, model) | ({} if neighbours is None else {"max_neighbours": neighbours})
         settings = GeneratorSettings(
-            arm=arms[0],
-            shortlist=shortlist,
-            length=length,
-            beam=beam,
-            max_neighbours=neighbours,
-            questions=questions,
-            seed=seed,
+            arm=arms[0], shortlist=shortlist, length=length, beam=beam, questions=questions, seed=seed, **read
         )
         stored = fit_to_model(
             context, model_dir, folder, model, settings=settings, arms=arms, allow_overlap=allow_overlap, quiet=as_json
@@ -98,6 +96,13 @@ def generator(
         print_json(stored.to_mapping())
     else:
         show_fitted(stored)
+
+
+def _tuned_context(context: typer.Context, model: str) -> dict[str, int]:
+    from api.generators import tuned_context
+    from api.models.cache import ModelCache
+
+    return tuned_context(model, ModelCache(settings_of(context).cache))
 
 
 def arms_of(texts: str) -> list[str]:

@@ -50,6 +50,11 @@ class TokenLoRALinear(nn.Module):
             config, n_experts=router.n_experts, n_in=base.in_features, n_out=base.out_features, like=base.weight
         )
 
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weight, as models look at it that ask a layer for its dtype (T5 does)."""
+        return self.base.weight
+
     def forward(self, x: Tensor, context: RoutingContext | None = None) -> Tensor:
         """Apply the layer and the active experts.
 
@@ -122,6 +127,11 @@ class SkillLoRALinear(SkillAdapter):
         self, base: nn.Linear, config: LoRAConfig, *, skills: Iterable[str] = (), name: str = "linear"
     ) -> None:
         super().__init__(base, config, skills=skills, name=name)
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weight, as models look at it that ask a layer for its dtype (T5 does)."""
+        return self.base.weight
 
     def fresh_set(self) -> nn.Module:
         """Return an adapter that adds zero."""

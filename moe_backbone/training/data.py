@@ -18,7 +18,15 @@ from torch import Tensor
 
 from moe_backbone.training.config import TrainingError
 
-__all__ = ["IGNORED", "Batch", "BatchSource", "PackedTokens", "PreferencePairs", "TokenSequence"]
+__all__ = [
+    "IGNORED",
+    "Batch",
+    "BatchSource",
+    "PackedTokens",
+    "PreferencePairs",
+    "TokenSequence",
+    "places_of_step",
+]
 
 IGNORED = -100
 """The label of a token that no loss counts, as in torch and transformers."""
@@ -43,6 +51,8 @@ class TokenSequence:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Sequences of one forward pass. *Shape of every tensor:* ``(B, S)``.
+
+    The labels of an encoder-decoder, which are what its decoder writes, may have another width.
 
     :param ids: Token ids, int64.
     :param labels: Token ids to predict (the model shifts), :data:`IGNORED` where none, int64.
@@ -157,7 +167,7 @@ class PackedTokens:
         :param seed: Seed of the order.
         :returns: The batch.
         """
-        return self.rows(_places(step, size=size, n_items=len(self), seed=seed))
+        return self.rows(places_of_step(step, size=size, n_items=len(self), seed=seed))
 
     def rows(self, places: Tensor | slice) -> Batch:
         """Return rows by their places, as a batch."""
@@ -219,14 +229,21 @@ class PreferencePairs:
         :param seed: Seed of the order.
         :returns: The batch, of ``2 · size`` sequences.
         """
-        places = _places(step, size=size, n_items=len(self), seed=seed)
+        places = places_of_step(step, size=size, n_items=len(self), seed=seed)
         rows = torch.stack((2 * places, 2 * places + 1), dim=1).reshape(-1)
         chosen = {name: value[rows] for name, value in self._rows.items()}
         return Batch(ids=chosen["ids"], labels=chosen["labels"], mask=chosen["mask"].bool(), rows_per_item=2)
 
 
-def _places(step: int, *, size: int, n_items: int, seed: int) -> Tensor:
-    """Return which items a step takes: places in the endless row of epochs, each shuffled by itself."""
+def places_of_step(step: int, *, size: int, n_items: int, seed: int) -> Tensor:
+    """Return which items a step takes: places in the endless row of epochs, each shuffled by itself.
+
+    :param step: The step, from 0.
+    :param size: Items of a step.
+    :param n_items: Items of an epoch, at least 1.
+    :param seed: Seed of the order.
+    :returns: Numbers of items, int64. *Shape:* ``(size,)``.
+    """
     wanted = torch.arange(step * size, (step + 1) * size)
     epochs = wanted // n_items
     places = torch.empty_like(wanted)

@@ -3,8 +3,9 @@
 Layer: ``moe_backbone``; imports torch only.
 A pattern is a glob over parameter names (``model.layers.0.*``), or one of the groups that :func:`parameter_groups`
 finds by the shape of the model, not by names of architectures: ``@routers``, ``@experts``, ``@shared`` (the rest of
-the mixture-of-experts blocks), ``@norms`` (every vector outside those), ``@lora`` (low-rank adapters). What an adapter
-wraps stays frozen whatever a pattern says, so ``@experts`` of an adapted model are its adapters.
+the mixture-of-experts blocks), ``@norms`` (every vector outside those), ``@lora`` (low-rank adapters, and the routers
+of mixtures of them). What an adapter wraps stays frozen whatever a pattern says, so ``@experts`` of an adapted model
+are its adapters.
 Source of the three-stage preset: MoE-LLaVA, arXiv:2401.15947, section 3.3.
 """
 
@@ -17,7 +18,7 @@ from torch import nn
 
 from moe_backbone.blocks import find_blocks
 from moe_backbone.lora.fused import LoRAFusedExperts
-from moe_backbone.lora.mixture import SkillLoRALinear
+from moe_backbone.lora.mixture import SkillLoRALinear, TokenLoRALinear
 from moe_backbone.training.config import StageConfig, TrainingError
 
 __all__ = ["PRESETS", "apply_freezing", "parameter_groups", "preset_stages"]
@@ -50,9 +51,10 @@ def parameter_groups(model: nn.Module) -> dict[str, frozenset[str]]:
         return set() if module is None else {names[id(p)] for p in module.parameters() if id(p) in names}
 
     blocks = find_blocks(model)
-    adapters = [module for module in model.modules() if isinstance(module, (LoRAFusedExperts, SkillLoRALinear))]
+    kinds = (LoRAFusedExperts, SkillLoRALinear, TokenLoRALinear)
+    adapters = [module for module in model.modules() if isinstance(module, kinds)]
     wrapped: set[str] = set().union(*(of(adapter.base) for adapter in adapters))
-    low_rank: set[str] = set().union(*(of(adapter.sets) for adapter in adapters))
+    low_rank = set().union(*(of(adapter) for adapter in adapters)) - wrapped
     routers: set[str] = set().union(*(of(block.router) for block in blocks))
     experts: set[str] = set().union(*(of(block.experts) for block in blocks))
     shared: set[str] = set().union(*(of(block.block) for block in blocks)) - routers - experts

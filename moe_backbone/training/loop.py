@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -43,7 +43,7 @@ from moe_backbone.training.state import (
 )
 from moe_backbone.training.steps import BatchContext, RoutingLoss, StepResult, accumulate_gradient, token_context
 
-__all__ = ["TrainingReport", "train"]
+__all__ = ["TrainingReport", "Watch", "train"]
 
 _LOG = "log.jsonl"
 _CHECKPOINTS = "checkpoints"
@@ -53,7 +53,7 @@ _CHECKPOINTS = "checkpoints"
 class TrainingReport:
     """What a run did.
 
-    :param steps: Optimiser steps of the whole run.
+    :param steps: Optimiser steps done in the whole run.
     :param resumed_from: The step it went on from, 0 if it began anew.
     :param loss: Of the last step.
     :param n_tokens: Tokens trained on, in this call.
@@ -73,6 +73,22 @@ class TrainingReport:
     notes: tuple[str, ...]
 
 
+class Watch(Protocol):
+    """Looks at the model before each checkpoint, and may end the run there: early stopping.
+
+    A resumed run may look again at a step that it had looked at: what a watch knows must be a function of the looks at
+    steps up to the one it is asked about.
+    """
+
+    def look(self, step: int, model: nn.Module) -> None:
+        """Judge the model after step ``step`` (from 1), in the mode it is trained in; it must be left as it was."""
+        ...
+
+    def is_over(self, step: int) -> bool:
+        """Tell whether the run ends after step ``step``."""
+        ...
+
+
 def train(
     model: nn.Module,
     data: BatchSource | Mapping[str, BatchSource],
@@ -84,6 +100,8 @@ def train(
     resume: bool = False,
     context: BatchContext = token_context,
     routing_loss: RoutingLoss | None = None,
+    objective: Objective | None = None,
+    watch: Watch | None = None,
     on_step: Callable[[dict[str, Any]], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainingReport:
@@ -98,6 +116,9 @@ def train(
     :param resume: Go on from the newest whole checkpoint; begin anew where there is none.
     :param context: Opened around each forward pass, to tell routers what the tokens are.
     :param routing_loss: A further loss of the routers, such as those of :mod:`moe_backbone.losses.modality`.
+    :param objective: What every stage minimises, in place of the one that it names.
+    :param watch: Looks at the model before each checkpoint and may end the run; checkpoint_every is then part of what
+        the run is.
     :param on_step: Called with each line of the log.
     :param clock: Seconds, for the speed.
     :returns: What was done.
@@ -105,7 +126,11 @@ def train(
     :raises TrainingDivergedError: If a loss or gradient is not finite.
     """
     run = _Run(model, data, config=config, folder=folder, teacher=teacher, context=context, clock=clock, source=source)
-    run.routing_loss = routing_loss
+    run.routing_loss, run.watch = routing_loss, watch
+    if objective is not None:
+        run.objectives = dict.fromkeys(run.data, objective)
+    if watch is not None:
+        run.identity["looks_every"] = config.checkpoint_every
     saved = run.find_saved(resume=resume)
     was_training = model.training
     model.train()
@@ -134,19 +159,22 @@ class _Run:
         self.model, self.config, self.folder, self.context, self.clock = model, config, folder, context, clock
         self.device = next(model.parameters()).device
         self.data = _by_stage(data, config)
-        self.objectives = {stage.name: make_objective(stage, teacher=teacher) for stage in config.stages}
+        self.objectives: dict[str, Objective] = {
+            stage.name: make_objective(stage, teacher=teacher) for stage in config.stages
+        }
         self.precision, self.autocast, note = choose_precision(config.precision, self.device)
         self.notes = [note] if note else []
         settings = config.to_mapping()
         for name in ("checkpoint_every", "keep_checkpoints"):
             del settings[name]
-        self.identity = {
+        self.identity: dict[str, Any] = {
             "settings": settings,
             "precision": self.precision,
             "data": {name: source_.fingerprint for name, source_ in self.data.items()},
             "source": source,
         }
         self.routing_loss: RoutingLoss | None = None
+        self.watch: Watch | None = None
         self.trained: dict[str, None] = {}  # every parameter that a stage so far has trained, in order
 
     @property
@@ -176,7 +204,10 @@ class _Run:
         n_tokens, started = 0, self.clock()
         before = started
         stage_number, optimiser = -1, None
+        done = first
         for step in range(first, self.config.n_steps):
+            if self._is_over(step):
+                break
             number, place = self.config.stage_at(step)
             stage = self.config.stages[number]
             if number != stage_number or optimiser is None:
@@ -194,10 +225,11 @@ class _Run:
                 log.write(json.dumps(last_line) + "\n")
             if on_step is not None:
                 on_step(last_line)
-            if (step + 1) % self.config.checkpoint_every == 0 or step + 1 == self.config.n_steps:
-                self._save(step + 1, optimiser)
+            done = step + 1
+            if done % self.config.checkpoint_every == 0 or done == self.config.n_steps:
+                self._save(done, optimiser)
         return TrainingReport(
-            steps=self.config.n_steps,
+            steps=done,
             resumed_from=first,
             loss=float(last_line.get("loss", math.nan)),
             n_tokens=n_tokens,
@@ -252,7 +284,12 @@ class _Run:
             update_router_biases(tap.blocks, result.totals, rate=stage.bias_rate)
         return result, norm
 
+    def _is_over(self, step: int) -> bool:
+        return self.watch is not None and self.watch.is_over(step)
+
     def _save(self, step: int, optimiser: torch.optim.AdamW) -> None:
+        if self.watch is not None:
+            self.watch.look(step, self.model)
         save_state(
             self.checkpoints,
             step=step,

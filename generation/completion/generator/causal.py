@@ -19,6 +19,7 @@ from transformers import DynamicCache
 
 from generation.completion.generator.contexts import ANSWER_END, ANSWER_START
 from generation.completion.generator.fingerprints import folder_fingerprint
+from generation.completion.generator.tuned_io import TunedGenerator
 from generation.models.transformers_lm import TransformersLanguageModel
 
 __all__ = ["CausalModel"]
@@ -40,6 +41,7 @@ class CausalModel:
 
     def __init__(self, model: TransformersLanguageModel) -> None:
         self.lm = model
+        self.tuned: TunedGenerator | None = None
         self.answer_ids = lru_cache(maxsize=100_000)(self._answer_ids)
 
     @property

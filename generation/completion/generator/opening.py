@@ -16,6 +16,7 @@ from generation.completion.generator.scoring import AnswerScorer, CandidateScore
 from generation.completion.generator.settings import GeneratorSettings
 from generation.completion.generator.stage import FirstStage, GeneratorStage, StageWeights
 from generation.completion.generator.trie import AnswerTrie, beam_search
+from generation.completion.generator.tuned_io import check_tuned_for
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
@@ -42,7 +43,11 @@ def make_stage(
     :param memory: Where scores are kept while a long run lasts.
     :param on_question: Called after each question.
     :returns: The stage.
+    :raises CompletionError: If the model was tuned on other train triples of this graph.
     """
+    tuned = getattr(scorer.model, "tuned", None) if isinstance(scorer, LocalScorer) else None
+    if tuned is not None:
+        check_tuned_for(tuned, graph)
     contexts = LinkContexts(
         graph,
         arm=settings.arm,

@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.modeling_outputs import BaseModelOutput
 
 from generation.completion.generator.fingerprints import folder_fingerprint
+from generation.completion.generator.tuned_io import TunedGenerator
 from kg.errors import ModelError, ModelMissingError
 
 __all__ = ["Seq2SeqModel", "is_seq2seq"]
@@ -56,6 +57,7 @@ class Seq2SeqModel:
 
     def __init__(self, folder: Path, *, device: str | None = None, name: str | None = None) -> None:
         self.folder, self.name = folder, name or folder.name
+        self.tuned: TunedGenerator | None = None
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
