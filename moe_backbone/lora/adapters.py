@@ -27,9 +27,11 @@ __all__ = [
     "AdapterError",
     "adapt_experts",
     "adapt_linears",
+    "linears_named",
     "load_adapter",
     "merge_adapters",
     "remove_adapters",
+    "replace_module",
     "save_adapter",
     "skill_parameters",
     "unmerge_adapters",
@@ -77,7 +79,22 @@ def adapt_linears(
     :returns: Names of the adapted layers.
     :raises AdapterError: If no linear layer has such a name.
     """
-    wanted, skills = tuple(endings), tuple(skills)
+    skills = tuple(skills)
+    found = linears_named(model, endings)
+    for name, linear in found:
+        replace_module(model, name, SkillLoRALinear(linear, config, skills=skills, name=name))
+    return tuple(name for name, _ in found)
+
+
+def linears_named(model: nn.Module, endings: Iterable[str]) -> list[tuple[str, nn.Linear]]:
+    """Find the linear layers of a model whose last name is one of those given.
+
+    :param model: The model.
+    :param endings: Last names, as ``q_proj``.
+    :returns: Whole names and layers, at least one.
+    :raises AdapterError: If there is none.
+    """
+    wanted = tuple(endings)
     found = [
         (name, module)
         for name, module in model.named_modules()
@@ -85,9 +102,7 @@ def adapt_linears(
     ]
     if not found:
         raise AdapterError(f"{type(model).__name__} has no linear layer named {' or '.join(wanted)}.")
-    for name, linear in found:
-        _replace(model, name, SkillLoRALinear(linear, config, skills=skills, name=name))
-    return tuple(name for name, _ in found)
+    return found
 
 
 def remove_adapters(model: nn.Module) -> int:
@@ -98,7 +113,7 @@ def remove_adapters(model: nn.Module) -> int:
     """
     adapters = list(_adapters(model))
     for name, adapter in adapters:
-        _replace(model, name, adapter.base)
+        replace_module(model, name, adapter.base)
     return len(adapters)
 
 
@@ -231,6 +246,7 @@ def _adapters(model: nn.Module) -> Iterator[tuple[str, SkillAdapter]]:
             yield name, module
 
 
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put another module in the place of the one of this name."""
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, module)

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from moe_backbone.lora.adapters import AdapterError
+from moe_backbone.lora.adapters import AdapterError, linears_named, replace_module
 from moe_backbone.lora.low_rank import LoRAConfig
 from moe_backbone.lora.mixture import TokenLoRALinear
 from moe_backbone.losses.balance import load_balance_loss
@@ -45,19 +45,11 @@ def mix_linears(
     :returns: Names of the layers.
     :raises AdapterError: If no linear layer has such a name.
     """
-    wanted = tuple(endings)
-    found = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name.rpartition(".")[2] in wanted
-    ]
-    if not found:
-        raise AdapterError(f"{type(model).__name__} has no linear layer named {' or '.join(wanted)}.")
+    found = linears_named(model, endings)
     for name, linear in found:
         router = TopKRouter(TopKConfig(width=linear.in_features, n_experts=n_experts, top_k=top_k))
         router.to(linear.weight.device)  # in float32, whatever the layer is
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, TokenLoRALinear(linear, config, router, name=name))
+        replace_module(model, name, TokenLoRALinear(linear, config, router, name=name))
     return tuple(name for name, _ in found)
 
 
