@@ -22,16 +22,18 @@ def test_the_whole_road_on_the_samples(samples_home, tmp_path, model_cache):
     store = service.workspaces.get("demo", create=False).store
     version, stated = store.version(), store.statistics()
 
-    job = service.completion_jobs.create("demo", min_score=0.0, relations=["daughter of", "has"], limit=6, by="cli")
+    job = service.completion_jobs.create("demo", min_score=0.0, relations=["daughter of", "has"], limit=20, by="cli")
     report = service.completion_jobs.run("demo", job.job_id)
 
     assert (report.state, report.n_relations) == (JobState.DONE, 2)
     found = service.completion.predictions("demo")
-    assert len(found) == 6
+    assert len(found) == 20
     assert {one.prediction.status for one in found} == {PredictionStatus.OPEN}
     assert (store.version(), store.statistics()) == (version, stated)  # nothing predicted is a fact
 
-    first, second = found[:2]
+    told = {"Agnes Renn", "Tobias Renn"}  # whose daughter is whose stands in the samples, which answers cite first
+    first = next(one for one in found if one.prediction.relation == "daughter of" and one.head not in told)
+    second = next(one for one in found if one is not first)
     accepted = service.completion.accept("demo", [first.prediction.prediction_id], by="Eve", note="I was there")[0]
     question = f"Who is {first.head} {first.prediction.relation}?"
     evidence = service.search("demo", Query(text=question), k=3).evidence
