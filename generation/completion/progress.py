@@ -32,5 +32,17 @@ class TrainingState:
     n_stale: int = 0
     history: list[EpochProgress] = field(default_factory=list)
 
+    def note_validation(self, mrr: float) -> bool:
+        """Note the validation MRR of the present epoch.
+
+        :param mrr: The MRR, a fraction.
+        :returns: Whether it is the best so far.
+        """
+        if self.best_mrr is not None and mrr <= self.best_mrr:
+            self.n_stale += 1
+            return False
+        self.best_mrr, self.best_epoch, self.n_stale = mrr, self.epoch, 0
+        return True
+
 
 ProgressCallback = Callable[[EpochProgress], None]

@@ -1,7 +1,7 @@
 """Train ComplEx-N3 with early stopping, an exact resume, and a checkpoint that a crash cannot tear.
 
-Layer: ``generation``; imports torch. Layout of a checkpoint folder: ``last-EPOCH.safetensors`` (tables and Adagrad
-sums), ``best-EPOCH.safetensors`` (tables), and ``state.json``, written last, which names the two that count.
+Layer: ``generation``; imports torch. The last state of a checkpoint (:mod:`generation.completion.checkpoints`) is
+tables and Adagrad sums, the best one tables.
 
 Everything random derives from ``(seed, epoch)``, so an interrupted training, resumed, ends at the same numbers on the
 same kind of CPU with the same number of threads. On a GPU, scattered additions make runs agree to rounding only.
@@ -9,28 +9,25 @@ same kind of CPU with the same number of threads. On a GPU, scattered additions 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from generation.completion.answer_softmax import AnswerSoftmax
 from generation.completion.candidates import draw_candidates
+from generation.completion.checkpoints import has_checkpoint, read_checkpoint, write_checkpoint
 from generation.completion.complex_n3 import ComplExModel, accumulate_gradients
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluator import evaluate
-from generation.completion.files import write_json_atomically, write_tensors_atomically
 from generation.completion.known import KnownEnds
 from generation.completion.progress import EpochProgress, ProgressCallback, TrainingState
 from generation.completion.questions import TrainQuestions
@@ -186,11 +183,11 @@ class _Training:
         self.softmax = AnswerSoftmax(half=self.half, chunk_bytes=config.softmax_bytes)
         self.validation = validation_part(triples, config, seed)
         self.known = KnownEnds.build(triples.known(), n_relations=triples.n_relations)
-        self.best: tuple[Tensor, Tensor] | None = None
+        self.best: Mapping[str, Tensor] | None = None
         self.state = TrainingState()
 
     def run(self, *, resume: bool, on_progress: ProgressCallback | None) -> Fit:
-        if resume and self.checkpoint is not None and (self.checkpoint / "state.json").is_file():
+        if resume and self.checkpoint is not None and has_checkpoint(self.checkpoint):
             self._restore(self.checkpoint)
         while self.state.epoch < self.config.max_epochs and self.state.n_stale < self.config.patience:
             progress = self._epoch()
@@ -206,7 +203,7 @@ class _Training:
             if on_progress is not None:
                 on_progress(progress)
         if self.best is not None:
-            self._set_tables(*self.best)
+            self._set_tables(self.best["entities"], self.best["relations"])
         self.model.note_train(self.triples.train)
         return Fit(
             model=self.model,
@@ -219,6 +216,9 @@ class _Training:
     def _set_tables(self, entities_NW: Tensor, relations_RW: Tensor) -> None:
         self.model.entities_NW.copy_(entities_NW)
         self.model.relations_RW.copy_(relations_RW)
+
+    def _tables(self) -> dict[str, Tensor]:
+        return {"entities": self.model.entities_NW, "relations": self.model.relations_RW}
 
     def _epoch(self) -> EpochProgress:
         start = time.perf_counter()
@@ -260,11 +260,8 @@ class _Training:
             return None
         self.model.note_train(self.triples.train)
         mrr = evaluate(self.model, self.triples, triples=self.validation, known=self.known).mrr
-        if self.state.best_mrr is None or mrr > self.state.best_mrr:
-            self.state.best_mrr, self.state.best_epoch, self.state.n_stale = mrr, self.state.epoch, 0
-            self.best = (self.model.entities_NW.clone(), self.model.relations_RW.clone())
-        else:
-            self.state.n_stale += 1
+        if self.state.note_validation(mrr):
+            self.best = {name: table.clone() for name, table in self._tables().items()}
         return mrr
 
     def _identity(self) -> dict[str, object]:
@@ -275,44 +272,17 @@ class _Training:
         return {"train": self.triples.train_fingerprint, "seed": self.seed, "config": settings, "half": self.half}
 
     def _save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        last = f"last-{self.state.epoch}.safetensors"
-        tensors = {"entities": self.model.entities_NW, "relations": self.model.relations_RW}
         sums = self.optimiser.state
-        tensors["entity_sums"] = sums[self.model.entities_NW]["sum"]
-        tensors["relation_sums"] = sums[self.model.relations_RW]["sum"]
-        write_tensors_atomically(folder / last, tensors)
-        best = ""
-        if self.best is not None:
-            best = f"best-{self.state.best_epoch}.safetensors"
-            if not (folder / best).is_file():
-                write_tensors_atomically(folder / best, {"entities": self.best[0], "relations": self.best[1]})
-        state = asdict(self.state)
-        write_json_atomically(
-            folder / "state.json", {"identity": self._identity(), "last": last, "best": best, "state": state}
-        )
-        for path in folder.glob("*.safetensors"):
-            if path.name not in (last, best):
-                path.unlink()
+        last = self._tables() | {
+            "entity_sums": sums[self.model.entities_NW]["sum"],
+            "relation_sums": sums[self.model.relations_RW]["sum"],
+        }
+        write_checkpoint(folder, self.state, identity=self._identity(), last=last, best=self.best)
 
     def _restore(self, folder: Path) -> None:
-        try:
-            saved = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-            if saved["identity"] != json.loads(json.dumps(self._identity())):
-                raise CompletionError(
-                    f"{folder}: the checkpoint is of another graph, seed or settings. Delete the folder, or train with "
-                    "the same ones, to go on."
-                )
-            tensors = load_file(folder / saved["last"], device=self.device)
-            best = load_file(folder / saved["best"], device=self.device) if saved["best"] else None
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise CompletionError(
-                f"{folder}: the checkpoint cannot be read ({error}). Delete it to start anew."
-            ) from error
+        what = "graph, seed or settings"
+        found = read_checkpoint(folder, identity=self._identity(), what=what, device=self.device)
+        self.state, self.best, tensors = found.state, found.best, found.last
         self._set_tables(tensors["entities"], tensors["relations"])
         for table, name in ((self.model.entities_NW, "entity_sums"), (self.model.relations_RW, "relation_sums")):
             self.optimiser.state[table]["sum"].copy_(tensors[name])
-        self.best = (best["entities"], best["relations"]) if best else None
-        state = saved["state"]
-        history = [EpochProgress(**row) for row in state.pop("history")]
-        self.state = TrainingState(**state, history=history)

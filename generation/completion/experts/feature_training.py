@@ -1,34 +1,31 @@
-"""Train a feature expert: full softmax over all entities, early stopping on validation, an exact resume.
+"""Train a feature expert: softmax over the entities, early stopping on validation, an exact resume.
 
-Layer: ``generation``; imports torch. A checkpoint folder holds ``last-EPOCH.safetensors`` (parameters and Adam's
-moments), ``best-EPOCH.safetensors`` (parameters) and ``state.json``, written last. Everything random derives from
-``(seed, epoch)``, as in ``trainer``.
+Layer: ``generation``; imports torch. The last state of a checkpoint (:mod:`generation.completion.checkpoints`) is
+parameters and Adam's moments, the best one parameters. Everything random derives from ``(seed, epoch)``, as in
+``trainer``.
 
 While it trains, whole blocks of an entity are dropped (modality dropout), so that the map can do without each of them.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
 from generation.completion.candidates import draw_candidates
+from generation.completion.checkpoints import has_checkpoint, read_checkpoint, write_checkpoint
 from generation.completion.complex_n3 import multiply
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluator import evaluate
 from generation.completion.experts.feature_model import FeatureExpert, FeatureMap
 from generation.completion.experts.features import FeatureMatrix
-from generation.completion.files import write_json_atomically, write_tensors_atomically
 from generation.completion.known import KnownEnds
 from generation.completion.progress import EpochProgress, ProgressCallback, TrainingState
 from generation.completion.questions import QuestionBatch, TrainQuestions
@@ -106,11 +103,11 @@ class _FeatureTraining:
         self.n_questions = self.questions.batch_questions(config.feature_batch_size or 1)
         self.validation = validation_part(graph, config, seed)
         self.known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
-        self.best: dict[str, Tensor] | None = None
+        self.best: Mapping[str, Tensor] | None = None
         self.state = TrainingState()
 
     def run(self, *, resume: bool, on_progress: ProgressCallback | None) -> FeatureExpert:
-        if resume and self.checkpoint is not None and (self.checkpoint / "state.json").is_file():
+        if resume and self.checkpoint is not None and has_checkpoint(self.checkpoint):
             self._restore(self.checkpoint)
         config = self.config
         while self.state.epoch < config.feature_epochs and self.state.n_stale < config.patience:
@@ -192,11 +189,8 @@ class _FeatureTraining:
             return None
         expert = FeatureExpert(self.name, self.model, self.features)
         mrr = evaluate(expert, self.graph, triples=self.validation, known=self.known).mrr
-        if self.state.best_mrr is None or mrr > self.state.best_mrr:
-            self.state.best_mrr, self.state.best_epoch, self.state.n_stale = mrr, self.state.epoch, 0
+        if self.state.note_validation(mrr):
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        else:
-            self.state.n_stale += 1
         return mrr
 
     def _identity(self) -> dict[str, object]:
@@ -213,46 +207,19 @@ class _FeatureTraining:
         }
 
     def _save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        last = f"last-{self.state.epoch}.safetensors"
         tensors = dict(self.model.state_dict())
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"{name}/{key}"] = torch.as_tensor(value)
-        write_tensors_atomically(folder / last, tensors)
-        best = ""
-        if self.best is not None:
-            best = f"best-{self.state.best_epoch}.safetensors"
-            if not (folder / best).is_file():
-                write_tensors_atomically(folder / best, self.best)
-        write_json_atomically(
-            folder / "state.json",
-            {"identity": self._identity(), "last": last, "best": best, "state": asdict(self.state)},
-        )
-        for path in folder.glob("*.safetensors"):
-            if path.name not in (last, best):
-                path.unlink()
+        write_checkpoint(folder, self.state, identity=self._identity(), last=tensors, best=self.best)
 
     def _restore(self, folder: Path) -> None:
-        try:
-            saved = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-            if saved["identity"] != json.loads(json.dumps(self._identity())):
-                raise CompletionError(
-                    f"{folder}: the checkpoint is of another graph, seed, vectors or settings. Delete the folder, or "
-                    "train with the same ones, to go on."
-                )
-            tensors = load_file(folder / saved["last"], device=self.device)
-            self.best = load_file(folder / saved["best"], device=self.device) if saved["best"] else None
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise CompletionError(
-                f"{folder}: the checkpoint cannot be read ({error}). Delete it to start anew."
-            ) from error
+        what = "graph, seed, vectors or settings"
+        found = read_checkpoint(folder, identity=self._identity(), what=what, device=self.device)
+        self.state, self.best, tensors = found.state, found.best, found.last
         self.model.load_state_dict({name: tensors[name] for name in self.model.state_dict()})
         for name, parameter in self.model.named_parameters():
             self.optimiser.state[parameter] = {
                 key: tensors[f"{name}/{key}"].cpu() if key == "step" else tensors[f"{name}/{key}"]
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }
-        state = saved["state"]
-        history = [EpochProgress(**row) for row in state.pop("history")]
-        self.state = TrainingState(**state, history=history)
