@@ -1,6 +1,6 @@
 """Keep the scores of a generator while a long run lasts, so that an interrupted one goes on where it stopped.
 
-Layer: ``generation``; NumPy and the standard library. A file of JSON lines, flushed after each question: the first says
+Layer: ``generation``; NumPy. A file of JSON lines, flushed after each question: the first says
 what it is of, a file of something else is begun anew, and a line that a crash cut off is left out.
 """
 
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from generation.completion.files import write_bytes_atomically
 from kg.errors import CompletionError
 
 __all__ = ["ScoreMemory"]
@@ -38,9 +38,7 @@ class ScoreMemory:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Written again whole, so that a line that was cut off cannot swallow the next one.
             lines = [first, *(json.dumps([key, values]) for key, values in self._scores.items())]
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            temporary.replace(path)
+            write_bytes_atomically(path, ("\n".join(lines) + "\n").encode())
             self._stream = path.open("a", encoding="utf-8")
         except OSError as error:
             raise CompletionError(f"{path}: cannot be written ({error.strerror}).") from error

@@ -17,8 +17,8 @@ from torch import nn
 from generation.completion.generator.tuning_config import TuningConfig
 from kg.errors import CompletionError
 from moe_backbone.blocks import find_blocks
+from moe_backbone.lora.adapter_file import AdapterError
 from moe_backbone.lora.adapters import (
-    AdapterError,
     adapt_experts,
     adapt_linears,
     load_adapter,

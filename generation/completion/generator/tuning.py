@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from generation.completion.files import write_json_atomically
 from generation.completion.generator.answer_loss import AnswerLoss
 from generation.completion.generator.loading import network_of, open_plain, tokenizer_of
 from generation.completion.generator.seq2seq import Seq2SeqModel
@@ -28,7 +29,7 @@ from generation.completion.generator.tuned_io import (
     write_tuned,
 )
 from generation.completion.generator.tuning_config import TuningConfig
-from generation.completion.generator.tuning_data import QuestionEncoder, TrainQuestions, held_out_batches
+from generation.completion.generator.tuning_data import QuestionEncoder, TuningQuestions, held_out_batches
 from generation.completion.generator.tuning_report import Look, TuningReport
 from generation.completion.generator.tuning_watch import ValidationWatch
 from generation.completion.triples import TripleSet
@@ -113,7 +114,7 @@ class _Run:
     config: TuningConfig
     settings: TrainingConfig
     model: nn.Module
-    questions: TrainQuestions
+    questions: TuningQuestions
     held_out: list[Batch]
     fingerprint: dict[str, str]
     n_base_parameters: int
@@ -210,7 +211,7 @@ def _prepare(graph: TripleSet, base: Path, *, config: TuningConfig, name: str, d
         config=config,
         settings=_training_config(config, device=next(model.parameters()).device),
         model=model,
-        questions=TrainQuestions(graph, encoder, config=config),
+        questions=TuningQuestions(graph, encoder, config=config),
         held_out=held_out_batches(graph, encoder, config=config),
         fingerprint=base_fingerprint(base, tokenizer),
         n_base_parameters=n_base,
@@ -275,6 +276,4 @@ def _note_run(checkpoint: Path, identity: dict[str, Any]) -> None:
             "tune anew (without --resume, or into another folder)."
         )
     checkpoint.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(identity), encoding="utf-8")
-    part.replace(path)
+    write_json_atomically(path, identity)

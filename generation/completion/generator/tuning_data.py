@@ -36,7 +36,7 @@ __all__ = [
     "Question",
     "QuestionBatch",
     "QuestionEncoder",
-    "TrainQuestions",
+    "TuningQuestions",
     "both_directions",
     "choose_questions",
     "collate",
@@ -180,7 +180,7 @@ def choose_questions(
     return questions_M3[np.argsort(rings_M, kind="stable")[:n_questions]]
 
 
-class TrainQuestions:
+class TuningQuestions:
     """The questions of each step (a :class:`~moe_backbone.training.data.BatchSource`).
 
     :param graph: The graph; only its train triples are asked for and shown.

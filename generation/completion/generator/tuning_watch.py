@@ -15,6 +15,7 @@ from pathlib import Path
 
 from torch import nn
 
+from generation.completion.files import write_bytes_atomically
 from generation.completion.generator.answer_loss import answer_loss
 from generation.completion.generator.tuned_adapters import read_adapters, write_adapters
 from generation.completion.generator.tuning_report import Look
@@ -57,9 +58,7 @@ class ValidationWatch:
             kept = self._kept(step)
             kept.mkdir(parents=True, exist_ok=True)
             write_adapters(model, kept)
-        part = self._notes.with_name(f".{self._notes.name}.part")
-        part.write_text(json.dumps([asdict(one) for one in (*before, look)]), encoding="utf-8")
-        part.replace(self._notes)
+        write_bytes_atomically(self._notes, json.dumps([asdict(one) for one in (*before, look)]).encode())
         if self._on_look is not None:
             self._on_look(look)
 

@@ -12,7 +12,7 @@ from generation.completion.generator.tuning_data import (
     EncodedQuestion,
     Question,
     QuestionEncoder,
-    TrainQuestions,
+    TuningQuestions,
     both_directions,
     choose_questions,
     collate,
@@ -64,7 +64,7 @@ def learnt_text(batch, row=0):
 def test_no_prompt_holds_the_triple_that_it_asks_for_whatever_drops_out(seed):
     graph = random_graph(np.random.default_rng(seed))
     config = TuningConfig(unseen=0.2, context_dropout=0.4, premise=0.1, seed=seed)
-    questions = TrainQuestions(graph, encoder(), config=config)
+    questions = TuningQuestions(graph, encoder(), config=config)
     n_checked = 0
 
     for place in range(len(questions)):
@@ -81,7 +81,7 @@ def test_no_prompt_holds_the_triple_that_it_asks_for_whatever_drops_out(seed):
 
 def test_nothing_of_validation_or_test_stands_in_a_prompt():
     graph = graph_of([(0, 0, 1), (1, 0, 2)], valid=[(0, 0, 3)], test=[(0, 0, 4)], entity_names=tuple("ABCDE"))
-    questions = TrainQuestions(graph, encoder(), config=TuningConfig(premise=0.0))
+    questions = TuningQuestions(graph, encoder(), config=TuningConfig(premise=0.0))
     held_out = held_out_batches(graph, encoder(), config=TuningConfig(micro_batch_size=1))
 
     prompts = [questions.question(place, draw=0, seed=0).prompt for place in range(len(questions))]
@@ -124,7 +124,7 @@ def test_a_step_holds_the_same_questions_whenever_it_is_asked_for():
     graph = club_graph()
     config = TuningConfig(steps=3, batch_size=4, seed=5)
 
-    first, again = (TrainQuestions(graph, encoder(), config=config) for _ in range(2))
+    first, again = (TuningQuestions(graph, encoder(), config=config) for _ in range(2))
 
     assert first.fingerprint == again.fingerprint
     assert len(first) == 12  # three steps of four, each question once
@@ -132,7 +132,7 @@ def test_a_step_holds_the_same_questions_whenever_it_is_asked_for():
     later = again.batch(2, size=4, seed=5)
     assert torch.equal(later.ids, batches[2].ids)
     assert torch.equal(later.labels, batches[2].labels)
-    other = TrainQuestions(graph, encoder(), config=TuningConfig(steps=3, batch_size=4, seed=6))
+    other = TuningQuestions(graph, encoder(), config=TuningConfig(steps=3, batch_size=4, seed=6))
     assert other.fingerprint != first.fingerprint
     asked = Counter(learnt_text(batch, row) for batch in batches for row in range(4))
     wanted = Counter(f" {graph.entity_names[answer]}\n" for answer in first.questions_Q3[:, 2].tolist())
@@ -145,7 +145,7 @@ def test_prompts_show_less_as_often_as_the_settings_say():
         [(0, 0, 1), (0, 1, 2), (0, 2, 3)], entity_texts=("of A", "of B", "of C", "of D"), entity_names=tuple("ABCD")
     )
     config = TuningConfig(unseen=0.3, premise=0.2, context_dropout=0.25, max_neighbours=2)
-    questions = TrainQuestions(graph, encoder(), config=config)
+    questions = TuningQuestions(graph, encoder(), config=config)
     place = questions.questions_Q3.tolist().index([0, 0, 1])
 
     seen = Counter(questions.question(place, draw=draw, seed=0).prompt for draw in range(400))
@@ -189,7 +189,7 @@ def test_names_of_neighbours_are_learnt_where_that_is_wished():
         relation_names=("description", "knows", "likes"),
         entity_texts=("tall", "", "short", ""),
     )
-    questions = TrainQuestions(
+    questions = TuningQuestions(
         graph,
         encoder(),
         config=TuningConfig(learn_neighbours=True, unseen=0, premise=0, context_dropout=0, examples=6),
@@ -272,4 +272,4 @@ def test_micro_batches_hold_rows_of_like_length_without_shared_padding():
 
 def test_a_graph_without_a_triple_between_two_entities_has_nothing_to_ask():
     with pytest.raises(CompletionError, match="no triple between two entities"):
-        TrainQuestions(graph_of([(0, 0, 0)]), encoder(), config=TuningConfig())
+        TuningQuestions(graph_of([(0, 0, 0)]), encoder(), config=TuningConfig())
