@@ -7,16 +7,13 @@ A file holds one skill's tensors and, in its header, rank and scale; loading it 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from moe_backbone.blocks import find_blocks
+from moe_backbone.lora.adapter_file import AdapterError, read_adapter_file, write_adapter_file
 from moe_backbone.lora.fused import LoRAFusedExperts
 from moe_backbone.lora.low_rank import LoRAConfig
 from moe_backbone.lora.mixture import SkillLoRALinear
@@ -24,7 +21,6 @@ from moe_backbone.lora.skills import DEFAULT, SkillAdapter
 from moe_backbone.misfit import first_misfit
 
 __all__ = [
-    "AdapterError",
     "adapt_experts",
     "adapt_linears",
     "linears_named",
@@ -39,10 +35,6 @@ __all__ = [
 ]
 
 _FORMAT = "mmkg_lora_1"
-
-
-class AdapterError(ValueError):
-    """Adapters cannot be put into a model, saved or loaded; the message says where and why."""
 
 
 def adapt_experts(model: nn.Module, config: LoRAConfig, *, skills: Iterable[str] | None = ()) -> tuple[str, ...]:
@@ -188,12 +180,7 @@ def save_adapter(model: nn.Module, path: Path, *, skill: str = DEFAULT) -> Path:
         raise AdapterError(f"{type(model).__name__} has no adapters of the skill {skill!r} to save.")
     config = next(adapter.config for _, adapter in _adapters(model))
     about = {"format": _FORMAT, "skill": skill, "config": json.dumps({"rank": config.rank, "alpha": config.alpha})}
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(tensors, unfinished, metadata=about)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_adapter_file(path, tensors, about=about)
     return path
 
 
@@ -206,7 +193,7 @@ def load_adapter(model: nn.Module, path: Path, *, skill: str | None = None) -> s
     :returns: The skill's name.
     :raises AdapterError: If the file is no adapter, is damaged, or does not fit the model; the model is then unchanged.
     """
-    about, tensors = _read(path)
+    about, tensors = read_adapter_file(path, wanted=_FORMAT, kind="an adapter", kind_of_file="adapter file")
     skill = about["skill"] if skill is None else skill
     adapters = dict(_adapters(model))
     settings = json.loads(about["config"])
@@ -227,17 +214,6 @@ def load_adapter(model: nn.Module, path: Path, *, skill: str | None = None) -> s
     for name, parameter in skill_parameters(model, skill):
         parameter.data.copy_(tensors[name])
     return skill
-
-
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            if about.get("format") != _FORMAT:
-                raise AdapterError(f"{path} is no adapter file of this library.")
-            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError) as error:
-        raise AdapterError(f"{path} cannot be read as an adapter: {error}.") from error
 
 
 def _adapters(model: nn.Module) -> Iterator[tuple[str, SkillAdapter]]:

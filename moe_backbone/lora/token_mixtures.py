@@ -10,17 +10,15 @@ Shape suffixes: T tokens, E experts, K experts per token.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from moe_backbone.lora.adapters import AdapterError, linears_named, replace_module
+from moe_backbone.lora.adapter_file import AdapterError, read_adapter_file, write_adapter_file
+from moe_backbone.lora.adapters import linears_named, replace_module
 from moe_backbone.lora.low_rank import LoRAConfig
 from moe_backbone.lora.mixture import TokenLoRALinear
 from moe_backbone.losses.balance import load_balance_loss
@@ -100,12 +98,7 @@ def save_mixture(model: nn.Module, path: Path) -> Path:
     if not tensors:
         raise AdapterError(f"{type(model).__name__} has no mixtures of low-rank experts to save.")
     about = {"format": _FORMAT, "config": json.dumps(_settings(model))}
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(tensors, unfinished, metadata=about)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_adapter_file(path, tensors, about=about)
     return path
 
 
@@ -116,14 +109,7 @@ def load_mixture(model: nn.Module, path: Path) -> None:
     :param path: A file that :func:`save_mixture` wrote.
     :raises AdapterError: If the file is none, is damaged, or does not fit the model; the model is then unchanged.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            if about.get("format") != _FORMAT:
-                raise AdapterError(f"{path} is no file of mixtures of this library.")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError) as error:
-        raise AdapterError(f"{path} cannot be read as mixtures: {error}.") from error
+    about, tensors = read_adapter_file(path, wanted=_FORMAT, kind="mixtures", kind_of_file="file of mixtures")
     settings = json.loads(about["config"])
     if settings != _settings(model):
         raise AdapterError(f"{path} was made with {settings}, but the model has {_settings(model)}.")

@@ -239,7 +239,7 @@ def _training_explained(*, as_json: bool) -> Iterator[None]:
     """Explain what a training refuses, and how to go on after Ctrl-C."""
     with model_failures_explained(as_json=as_json):
         from kg.errors import InputError, ModelError
-        from moe_backbone.lora.adapters import AdapterError
+        from moe_backbone.lora.adapter_file import AdapterError
         from moe_backbone.training.config import TrainingDivergedError, TrainingError
 
         try:

@@ -11,8 +11,8 @@ from moe_backbone.blocks import find_blocks
 from moe_backbone.config import MoEConfig, MoEConfigError
 from moe_backbone.experts import Experts
 from moe_backbone.layer import MoELayer
+from moe_backbone.lora.adapter_file import AdapterError
 from moe_backbone.lora.adapters import (
-    AdapterError,
     adapt_experts,
     load_adapter,
     remove_adapters,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from moe_backbone.lora.adapter_file import AdapterError
 from moe_backbone.lora.adapters import (
-    AdapterError,
     adapt_linears,
     load_adapter,
     merge_adapters,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from moe_backbone.lora.adapters import AdapterError
+from moe_backbone.lora.adapter_file import AdapterError
 from moe_backbone.lora.low_rank import LoRAConfig
 from moe_backbone.lora.token_mixtures import (
     load_mixture,
