@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,16 +47,23 @@ def open_predictor(
 
     recipe = settings.recipe
     folder = workspace.folder / "completion"
-    predictor = open_store(
-        workspace.store,
-        folder,
-        config=None if recipe is None else CompletionConfig.from_mapping(read_mapping(recipe, what="recipe")),
-        name=workspace.name,
-        incremental=settings.warm_start,
-        make_encoder=make_encoder,
-    )
+    config = None if recipe is None else CompletionConfig.from_mapping(read_mapping(recipe, what="recipe"))
+
+    def opened(*, validated: bool) -> LinkPredictor:
+        return open_store(
+            workspace.store,
+            folder,
+            config=config,
+            name=workspace.name,
+            incremental=settings.warm_start,
+            make_encoder=make_encoder,
+            validated=validated,
+        )
+
+    predictor = opened(validated=False)
     if settings.generator:
-        attach_configured(settings, predictor, folder, make_scorer=make_scorer)
+        open_validated = partial(opened, validated=True)
+        attach_configured(settings, predictor, folder, make_scorer=make_scorer, open_validated=open_validated)
     return predictor
 
 
@@ -65,6 +73,7 @@ def attach_configured(
     folder: Path,
     *,
     make_scorer: Callable[[str], AnswerScorer],
+    open_validated: Callable[[], LinkPredictor],
 ) -> None:
     """Put the generator of the settings behind a predictor; fit it first where it was not.
 
@@ -72,17 +81,18 @@ def attach_configured(
     :param predictor: What predicts; without a validation part it stays as it is.
     :param folder: The folder of its model.
     :param make_scorer: Opens a generator by its name.
+    :param open_validated: Opens the same model with experts that have not learnt validation, for the fitting.
     """
     from generation.completion.generator.settings import GeneratorSettings
     from generation.completion.generator.stored import load_generator
     from generation.completion.generator_runs import attach_generator, fit_generator
 
-    if not len(predictor.graph.valid):
+    if not len(predictor.graph.valid) and not predictor.saved.learnt_validation:
         _LOG.info("%s: too small a graph to spare a validation part, so no generator is used", predictor.graph.name)
         return
     name, arm = settings.generator, settings.generator_context
     stored = load_generator(folder, metadata=predictor.saved.metadata)
     if stored is None or stored.model != name or arm not in stored.arms:
         _LOG.info("%s: fitting the generator %s on validation", predictor.graph.name, name)
-        fit_generator(predictor, folder, make_scorer(name), model=name, settings=GeneratorSettings(arm=arm))
+        fit_generator(open_validated(), folder, make_scorer(name), model=name, settings=GeneratorSettings(arm=arm))
     attach_generator(predictor, folder, make_scorer=make_scorer)

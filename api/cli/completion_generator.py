@@ -149,7 +149,7 @@ def fit_to_model(
     from generation.completion.runs import open_folder
 
     scorer = scorers_of(context)(model)
-    predictor = open_folder(model_dir, folder, allow_overlap=allow_overlap)
+    predictor = open_folder(model_dir, folder, allow_overlap=allow_overlap, validated=True)
     with _shown(quiet=quiet) as tell:
         return fit_generator(predictor, model_dir, scorer, model=model, settings=settings, arms=arms, on_progress=tell)
 
@@ -179,16 +179,17 @@ def evaluate_with_generator(
     :param quiet: Show no progress.
     :returns: What :func:`generation.completion.generator_runs.evaluate_generator` returns.
     """
+    from generation.completion.evaluation_run import open_for
     from generation.completion.generator_runs import evaluate_generator
-    from generation.completion.runs import open_folder
 
-    predictor = open_folder(model_dir, folder, allow_overlap=allow_overlap)
+    predictor = open_for(split, model_dir, folder, allow_overlap=allow_overlap)
     with _shown(quiet=quiet) as tell:
         return evaluate_generator(
             predictor,
             model_dir,
             split,
             make_scorer=scorers_of(context),
+            validated=open_for("valid", model_dir, folder, allow_overlap=allow_overlap),
             limit=limit,
             arms=arms,
             unseen_only=unseen_only,

@@ -27,7 +27,7 @@ from generation.completion.candidates import Candidates
 from generation.completion.products import against_all
 from generation.completion.questions import QuestionBatch, with_inverses
 
-__all__ = ["BatchLoss", "ComplExModel", "accumulate_gradients", "multiply"]
+__all__ = ["BatchLoss", "ComplExModel", "Gradients", "loss_and_gradients", "multiply"]
 
 
 def multiply(left_BW: Tensor, right_BW: Tensor) -> Tensor:
@@ -149,7 +149,15 @@ class BatchLoss:
     penalty: float
 
 
-def accumulate_gradients(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gradients:
+    """The gradients of a batch: of its candidates, in a buffer that the next call overwrites, and of all relations."""
+
+    entities_CW: Tensor  # noqa: N815 (shape suffix)
+    relations_RW: Tensor  # noqa: N815 (shape suffix)
+
+
+def loss_and_gradients(
     model: ComplExModel,
     batch: QuestionBatch,
     *,
@@ -157,20 +165,19 @@ def accumulate_gradients(
     regularisation: float,
     relation_weight: float,
     candidates: Candidates | None = None,
-) -> BatchLoss:
-    """Compute one batch's loss and write its gradient into ``.grad`` of the two tables.
+) -> tuple[BatchLoss, Gradients]:
+    """Compute one batch's loss and its gradients.
 
     ``loss = weight * sum over triples of CE(t | h, r) + relation_weight * CE(r | h, t)
     + regularisation * (|h|^3 + |r|^3 + |t|^3)``, the norms summed over the complex numbers of a row.
 
-    :param model: The model; ``.grad`` of its tables is overwritten, that of the entities by a sparse tensor where
-        ``candidates`` are given.
+    :param model: The model; it is not changed.
     :param batch: Questions with all their answers in train.
     :param softmax: The softmax, with its buffers.
     :param regularisation: Weight of the N3 penalty.
     :param relation_weight: Weight of relation prediction; 0 leaves it out.
     :param candidates: What the answers are compared with; ``None`` takes all entities.
-    :returns: The parts of the loss.
+    :returns: The parts of the loss, and the gradients: of all entities where there are no candidates.
     """
     entities, relations = model.entities_NW, model.relations_RW
     anchors_B, relations_B = batch.questions_B2.unbind(1)
@@ -200,19 +207,13 @@ def accumulate_gradients(
 
     gradient_CW.index_add_(0, anchors_B, _gradient(anchor_BW))
     gradient_CW.index_add_(0, answers_M, _gradient(answer_MW))
-    if candidates is None:
-        entities.grad = gradient_CW
-    else:
-        entities.grad = torch.sparse_coo_tensor(
-            candidates.entities_C[None], gradient_CW, size=entities.shape, is_coalesced=True, check_invariants=False
-        )
-    relations.grad = _gradient(table_RW)
-    return BatchLoss(
+    loss = BatchLoss(
         total=entity_loss + side_loss.item(),
         entity=entity_loss,
         relation=relation_loss.item(),
         penalty=penalty.item(),
     )
+    return loss, Gradients(entities_CW=gradient_CW, relations_RW=_gradient(table_RW))
 
 
 def _gradient(leaf: Tensor) -> Tensor:

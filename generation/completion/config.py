@@ -38,9 +38,11 @@ class CompletionConfig:
     the weight of the N3 penalty and ``relation_weight`` that of relation prediction. Training stops after ``patience``
     validations without a better validation MRR, at the latest after ``max_epochs``; with no validation part it runs
     ``max_epochs`` epochs. ``validation_limit`` bounds the triples that one validation ranks. ``valid_fraction`` of
-    train is carved for validation where a folder brings none. ``precision`` is ``float32``, ``bfloat16`` (the three
-    large products of the softmax only; parameters, optimiser and evaluation stay float32) or ``auto`` (bfloat16 where
-    the processor multiplies it in hardware and the graph is large). ``softmax_bytes`` bounds the scores held at once.
+    train is carved for validation where a folder brings none; when it has done its work, training goes on for
+    ``refit_epochs`` over all of train (:mod:`generation.completion.epochs`). ``precision`` is ``float32``, ``bfloat16``
+    (the three large products of the softmax only; parameters, optimiser and evaluation stay float32) or ``auto``
+    (bfloat16 where the processor multiplies it in hardware and the graph is large). ``softmax_bytes`` bounds the scores
+    held at once.
     ``candidates`` is the most entities drawn for one batch to compare its answers with; where there are more, the draw
     stands for all (:mod:`generation.completion.candidates`).
 
@@ -64,6 +66,7 @@ class CompletionConfig:
     validate_every: int = 1
     validation_limit: int = 5_000
     valid_fraction: float = 0.05
+    refit_epochs: int = 4
     precision: str = "auto"
     threads: int | None = None
     device: str = "auto"
@@ -104,7 +107,9 @@ class CompletionConfig:
                 _require_number(name, getattr(self, name), positive=False)
         for name in ("valid_fraction", "feature_dropout", "modality_dropout"):
             _require_fraction(name, getattr(self, name))
-        _require_hidden(self.feature_hidden)
+        _require_count("refit_epochs", self.refit_epochs, zero_is="none")
+        if self.feature_hidden is not None:
+            _require_count("feature_hidden", self.feature_hidden, zero_is="a linear map")
         _require_names("experts", self.experts, known=EXPERTS)
         _require_names("text_blocks", self.text_blocks, known=TEXT_BLOCKS)
         if self.precision not in ("auto", "float32", "bfloat16"):
@@ -173,9 +178,9 @@ def _require_names(name: str, given: object, *, known: tuple[str, ...]) -> None:
         raise ConfigError(f"completion.{name}: got {shown!r}. Give a list that names each once, out of {list(known)}.")
 
 
-def _require_hidden(width: object) -> None:
-    if width is not None and (not isinstance(width, int) or isinstance(width, bool) or width < 0):
-        raise ConfigError(f"completion.feature_hidden: got {width!r}. Give a whole number, 0 for a linear map.")
+def _require_count(name: str, value: object, *, zero_is: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ConfigError(f"completion.{name}: got {value!r}. Give a whole number, 0 for {zero_is}.")
 
 
 def _require_fraction(name: str, value: float) -> None:

@@ -24,10 +24,12 @@ from generation.completion.runs import open_folder
 from generation.completion.training import ablation_arms
 from generation.completion.triples import TripleSet
 
-__all__ = ["PROTOCOL", "SplitRanking", "evaluate_folder", "permutation_results"]
+__all__ = ["BEFORE_REFIT", "PROTOCOL", "SplitRanking", "evaluate_folder", "open_for", "permutation_results"]
 
 PROTOCOL = "all entities, filtered by all known triples, both directions, realistic ties, unseen included"
 """What every figure was measured by, in words."""
+BEFORE_REFIT = "before it learnt validation"
+"""The arm of the experts as validation chose them; arms whose gates are fitted on validation are made of these."""
 _Rank = Callable[[str, Scorer], dict[str, object]]
 
 
@@ -100,12 +102,14 @@ def evaluate_folder(
     :param on_progress: Called with triples ranked, triples to rank in all as far as is known, and by what.
     :returns: Fractions: ``mrr``, ``hits@1``, ``hits@3``, ``hits@10``; the same in ``head``, ``tail`` and ``unseen``;
         ``n`` triples, ``params`` (``constant``, ``per_entity`` and ``total``), ``seconds``, ``split``, ``graph``,
-        ``protocol``, ``baselines`` by name, ``gate`` (its kind), ``ablation``: each expert alone, and all but each; and
-        ``permuted`` by kind: the figures of each arm, ``gain``, ``kept`` and ``lost_share``.
+        ``protocol``, ``baselines`` by name, ``gate`` (its kind), ``ablation``: each expert alone, all but each, and
+        :data:`BEFORE_REFIT` where the experts went on to learn validation (the arms then are of experts that had not);
+        and ``permuted`` by kind: the figures of each arm, ``gain``, ``kept`` and ``lost_share``.
     :raises CompletionError: If the model is damaged or of another graph, the split is empty, or no expert reads vectors
         of a kind that is to be dealt out anew.
     """
-    predictor = open_folder(model_dir, folder, filter_only=filter_only, allow_overlap=allow_overlap)
+    how: dict[str, Any] = {"filter_only": filter_only, "allow_overlap": allow_overlap}
+    predictor = open_for(split, model_dir, folder, **how)
     graph, scorer = predictor.graph, predictor.scorer
     triples = graph.split(split)
     if permute:
@@ -115,20 +119,52 @@ def evaluate_folder(
     ranking.expect(1 + 2 * baselines + 3 * len(permute))
     result = ranking("model", scorer)
     result |= {"graph": graph.name, "split": split, "params": _parameters(scorer), "protocol": PROTOCOL}
-    if ablation and isinstance(scorer, ExpertMixture):
-        arms = ablation_arms(scorer, graph, config=predictor.saved.config, seed=_seed(predictor), known=known)
+    chosen, full = predictor, result
+    ranked: dict[str, dict[str, object]] = {}
+    if predictor.saved.learnt_validation and (ablation or permute):
+        chosen = open_for("valid", model_dir, folder, **how)
+        ranking.expect(1)
+        full = ranking(BEFORE_REFIT, chosen.scorer)
+        ranked[BEFORE_REFIT] = full
+    if ablation and isinstance(chosen.scorer, ExpertMixture):
+        seed, config = _seed(chosen), chosen.saved.config
+        arms = ablation_arms(chosen.scorer, chosen.graph, config=config, seed=seed, known=known)
         ranking.expect(len(arms))
-        result["ablation"] = {name: ranking(name, arm) | {"params": _parameters(arm)} for name, arm in arms.items()}
-        result["gate"] = scorer.gate.kind
+        ranked |= {name: ranking(name, arm) | {"params": _parameters(arm)} for name, arm in arms.items()}
+        result["gate"] = chosen.scorer.gate.kind
+    if ranked:
+        result["ablation"] = ranked
     if permute:
         result["permuted"] = permutation_results(
-            predictor, permute, seed=permutation_seed, known=known, full=result, rank=ranking
+            chosen, permute, seed=permutation_seed, known=known, full=full, rank=ranking
         )
     if baselines:
         scorers = {"rules-1": RuleScorer(graph), "frequency": FrequencyScorer(graph)}
         result["baselines"] = {name: ranking(name, scorer) for name, scorer in scorers.items()}
     log_evaluation(model_dir, result, split=split, settings=log_settings(predictor.saved), command="eval")
     return result
+
+
+def open_for(
+    split: str,
+    model_dir: Path,
+    folder: Path,
+    *,
+    filter_only: Sequence[str] | None = None,
+    allow_overlap: bool = False,
+) -> LinkPredictor:
+    """Load a model to rank a split: validation is asked of experts that have not learnt it.
+
+    :param split: ``test``, ``valid`` or ``train``.
+    :param model_dir: The model folder.
+    :param folder: The graph it was trained on.
+    :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
+    :param allow_overlap: Whether splits may share triples.
+    :returns: A predictor.
+    """
+    return open_folder(
+        model_dir, folder, filter_only=filter_only, allow_overlap=allow_overlap, validated=split == "valid"
+    )
 
 
 def permutation_results(

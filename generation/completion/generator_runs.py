@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from generation.completion.epochs import validation_part
 from generation.completion.evaluation_log import log_evaluation, log_settings
 from generation.completion.evaluator import evaluate
 from generation.completion.generator.contexts import ARMS
@@ -28,7 +29,6 @@ from generation.completion.generator.stored import FittedArm, StoredGenerator, l
 from generation.completion.known import KnownEnds
 from generation.completion.mixture import ExpertMixture
 from generation.completion.predict import LinkPredictor
-from generation.completion.trainer import validation_part
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
@@ -109,6 +109,7 @@ def evaluate_generator(
     split: str,
     *,
     make_scorer: Callable[[str], AnswerScorer],
+    validated: LinkPredictor | None = None,
     limit: int | None = None,
     arms: Sequence[str] = (),
     unseen_only: bool = False,
@@ -121,6 +122,8 @@ def evaluate_generator(
     :param model_dir: The folder of the model; it has a generator.
     :param split: ``test``, ``valid`` or ``train``.
     :param make_scorer: Opens a generator by its name.
+    :param validated: The same model with experts that have not learnt validation, for arms to be fitted; ``None`` takes
+        ``predictor``.
     :param limit: The most triples, drawn at random; ``None`` takes all. Each is two questions.
     :param arms: Context arms to rank with besides the one in use; the weights of one that was not fitted are fitted on
         validation first.
@@ -147,7 +150,7 @@ def evaluate_generator(
     for arm in dict.fromkeys([stored.settings.arm, *arms]):
         settings = replace(stored.settings, arm=arm)
         if arm not in weights:
-            weights[arm] = run.fit(settings).weights
+            weights[arm] = replace(run, predictor=validated or predictor).fit(settings).weights
         ranked[arm] = run.rank(settings, weights[arm], triples, name=f"{split}, {arm}") | {
             "weights": [list(row) for row in weights[arm].table]
         }
@@ -181,6 +184,11 @@ class _Run:
 
     def fit(self, settings: GeneratorSettings) -> FittedStage:
         graph, saved = self.predictor.graph, self.predictor.saved
+        if saved.learnt_validation:
+            raise CompletionError(
+                f"{graph.name}: these experts have learnt validation, so it would say too little for a generator. Open "
+                "the model with validated=True."
+            )
         seed = saved.metadata.get("seed")
         triples = validation_part(graph, saved.config, seed if isinstance(seed, int) else 0)
         if not len(triples):

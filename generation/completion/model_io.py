@@ -6,7 +6,9 @@ Layer: ``generation``; safetensors, torch. Layout:
   other files. It is written last, so a folder holds either the old model or the new one, never a mixture.
 * ``model-DIGEST.safetensors``: the tables of the structural expert, where it was trained.
   ``experts-DIGEST.safetensors``: the other experts and the gate (see ``parts_io``); ``vectors-DIGEST.safetensors``:
-  encoded texts, a cache. Folders of format version 1 hold the structural expert alone and still load.
+  encoded texts, a cache. ``validated-DIGEST.safetensors``: tables and maps as they were before they learnt what had
+  been carved for validation, where something had. Folders of format version 1 hold the structural expert alone and
+  still load.
 * ``entities-DIGEST.tsv``, ``relations-DIGEST.tsv``: id and name, row by row.
 * ``generator.json``: the generator that was fitted to these experts (see ``generator.stored``); it goes when they do.
 """
@@ -25,8 +27,8 @@ from safetensors.torch import load_file
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import CompletionConfig
 from generation.completion.files import write_bytes_atomically, write_json_atomically, write_tensors_atomically
-from generation.completion.parts import ExpertParts
-from generation.completion.parts_io import check_parts, pack_parts, unpack_parts
+from generation.completion.parts import ExpertParts, ValidatedExperts
+from generation.completion.parts_io import check_parts, pack_maps, pack_parts, unpack_parts
 from generation.completion.saved import SavedModel
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError, MmkgError
@@ -36,6 +38,7 @@ __all__ = ["load_model", "read_metadata", "save_model"]
 _FORMAT = "mmkgrag-complex-n3"
 _VERSION = 2
 _READABLE = (1, 2)
+_PREFIXES = {"weights": "model", "experts": "experts", "validated": "validated"}
 _TENSORS = ("entities", "relations", "seen", "anchors")
 
 
@@ -47,15 +50,17 @@ def save_model(
     config: CompletionConfig,
     metadata: Mapping[str, object],
     parts: ExpertParts | None = None,
+    validated: ValidatedExperts | None = None,
 ) -> None:
     """Write a model folder; an older model there is replaced in one step.
 
     :param folder: Where; made if it does not exist.
     :param model: The trained structural expert; ``None`` where there is none.
-    :param graph: The graph it was trained on.
+    :param graph: The graph it was trained on: its train triples are what it has learnt.
     :param config: The settings it was trained with.
     :param metadata: Further plain values to keep, for example seed and validation MRR.
     :param parts: The other experts and the gate.
+    :param validated: The experts as validation chose them, where they have gone on to learn validation since.
     :raises CompletionError: If the folder cannot be written.
     """
     try:
@@ -65,13 +70,14 @@ def save_model(
     digest = hashlib.sha256(graph.train_fingerprint.encode())
     tables = {} if model is None else _tables(model)
     packed, described = ({}, {}) if parts is None else pack_parts(parts)
+    before = {} if validated is None else _packed(validated)
     for name, table in sorted({**tables, **packed}.items()):
         digest.update(name.encode() + table.detach().cpu().contiguous().numpy().tobytes())
     tag = digest.hexdigest()[:12]
     files = {"entities": f"entities-{tag}.tsv", "relations": f"relations-{tag}.tsv"}
-    for kind, prefix, tensors in (("weights", "model", tables), ("experts", "experts", packed)):
+    for kind, tensors in (("weights", tables), ("experts", packed), ("validated", before)):
         if tensors:
-            files[kind] = f"{prefix}-{tag}.safetensors"
+            files[kind] = f"{_PREFIXES[kind]}-{tag}.safetensors"
             write_tensors_atomically(folder / files[kind], tensors)
     write_bytes_atomically(folder / files["entities"], _to_tsv(graph.entity_ids, graph.entity_names))
     write_bytes_atomically(folder / files["relations"], _to_tsv(graph.relation_ids, graph.relation_names))
@@ -87,11 +93,12 @@ def save_model(
         "vocabulary_fingerprint": graph.vocabulary_fingerprint,
         "train_fingerprint": graph.train_fingerprint,
         "carved": graph.carved,
+        "validated_fingerprint": None if validated is None else validated.train_fingerprint,
         "parts": described,
         "files": files,
     }
     write_json_atomically(folder / "config.json", description)
-    for pattern in ("model-*.safetensors", "experts-*.safetensors", "entities-*.tsv", "relations-*.tsv"):
+    for pattern in (*(f"{prefix}-*.safetensors" for prefix in _PREFIXES.values()), "entities-*.tsv", "relations-*.tsv"):
         for path in folder.glob(pattern):
             if path.name not in files.values():
                 path.unlink()
@@ -122,11 +129,13 @@ def read_metadata(folder: Path) -> dict[str, object]:
     return description
 
 
-def load_model(folder: Path, *, device: str = "cpu") -> SavedModel:
+def load_model(folder: Path, *, device: str = "cpu", validated: bool = False) -> SavedModel:
     """Read a model folder back and check that its parts fit each other.
 
     :param folder: A folder that :func:`save_model` wrote.
     :param device: Where the tables shall live.
+    :param validated: Whether to take the experts as validation chose them, where they have learnt it since: ask them,
+        not the final ones, whatever validation shall decide.
     :returns: The model with its vocabulary.
     :raises CompletionError: If a part is missing, damaged or does not fit.
     """
@@ -136,7 +145,13 @@ def load_model(folder: Path, *, device: str = "cpu") -> SavedModel:
         if not isinstance(files, dict):
             raise CompletionError(f"{folder}: config.json names no files.")
         tensors = load_file(folder / files["weights"], device=device) if "weights" in files else None
-        parts = unpack_parts(load_file(folder / files["experts"]), description["parts"]) if "experts" in files else None
+        packed = load_file(folder / files["experts"]) if "experts" in files else None
+        if validated and "validated" in files:
+            before = load_file(folder / files["validated"])
+            tensors = None if tensors is None else {name: before[name].to(device) for name in tensors}
+            packed = None if packed is None else {name: before.get(name, table) for name, table in packed.items()}
+            description = {**description, "train_fingerprint": description["validated_fingerprint"]}
+        parts = None if packed is None else unpack_parts(packed, description["parts"])
         entities = _from_tsv(folder / files["entities"])
         relations = _from_tsv(folder / files["relations"])
         values = description["config"]
@@ -156,7 +171,13 @@ def load_model(folder: Path, *, device: str = "cpu") -> SavedModel:
         relation_names=relations[1],
         metadata=description,
         parts=parts,
+        learnt_validation="validated" in files and not validated,
     )
+
+
+def _packed(validated: ValidatedExperts) -> dict[str, torch.Tensor]:
+    tables = {} if validated.model is None else _tables(validated.model)
+    return tables | pack_maps(validated.maps)
 
 
 def _tables(model: ComplExModel) -> dict[str, torch.Tensor]:

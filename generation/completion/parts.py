@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from generation.completion.calibration import Calibration
+from generation.completion.complex_n3 import ComplExModel
 from generation.completion.experts.feature_model import FeatureMap
 from generation.completion.experts.features import FeatureMatrix
 from generation.completion.experts.rule_strengths import RuleStrengths
 from generation.completion.gate import Gate
 from generation.completion.paths import PathRule
 
-__all__ = ["ExpertParts"]
+__all__ = ["ExpertParts", "ValidatedExperts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,3 +34,16 @@ class ExpertParts:
     features: Mapping[str, FeatureMatrix]
     calibration: Calibration | None = None
     validation: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidatedExperts:
+    """The experts as validation chose them, before they went on to learn all of train.
+
+    They are kept for what asks validation questions later: another gate, a generator's weight, a ranking of validation.
+    ``train_fingerprint`` is that of the triples that they have learnt.
+    """
+
+    model: ComplExModel | None
+    maps: Mapping[str, FeatureMap]
+    train_fingerprint: str

@@ -24,7 +24,7 @@ from generation.completion.parts import ExpertParts
 from generation.completion.paths import PathRule
 from kg.errors import CompletionError
 
-__all__ = ["check_parts", "pack_parts", "unpack_parts"]
+__all__ = ["check_parts", "pack_maps", "pack_parts", "unpack_parts"]
 
 _GATE = ("base_K", "relation_RK", "anchor_FK", "candidate_FK", "bias_F")
 
@@ -36,6 +36,7 @@ def pack_parts(parts: ExpertParts) -> tuple[dict[str, Tensor], dict[str, object]
     :returns: Tensors by name, and values that JSON holds.
     """
     tensors: dict[str, Tensor] = {f"gate/{name}": getattr(parts.gate, name) for name in _GATE}
+    tensors |= pack_maps(parts.maps)
     maps: dict[str, object] = {}
     if parts.rules is not None:
         rows = [(*rule.body, -1)[:2] + (rule.head, rule.support, rule.n_body) for rule in parts.rules]
@@ -44,7 +45,6 @@ def pack_parts(parts: ExpertParts) -> tuple[dict[str, Tensor], dict[str, object]
         tensors["rule_strengths"] = torch.from_numpy(parts.strengths.rules_Q)
         tensors["rule_ties"] = torch.from_numpy(parts.strengths.ties_R)
     for name, model in parts.maps.items():
-        tensors |= {f"map/{name}/{key}": value for key, value in model.state_dict().items()}
         tensors[f"features/{name}/values"] = torch.from_numpy(parts.features[name].values_ND)
         tensors[f"features/{name}/has"] = torch.from_numpy(parts.features[name].has_NK)
         maps[name] = {
@@ -59,6 +59,11 @@ def pack_parts(parts: ExpertParts) -> tuple[dict[str, Tensor], dict[str, object]
         "calibration": None if parts.calibration is None else asdict(parts.calibration),
         "validation": dict(parts.validation),
     }
+
+
+def pack_maps(maps: Mapping[str, FeatureMap]) -> dict[str, Tensor]:
+    """Return the tensors of the feature experts' maps by name."""
+    return {f"map/{name}/{key}": value for name, model in maps.items() for key, value in model.state_dict().items()}
 
 
 def unpack_parts(tensors: Mapping[str, Tensor], described: Any) -> ExpertParts:

@@ -16,13 +16,13 @@ from dataclasses import replace
 import numpy as np
 
 from generation.completion.config import CompletionConfig
+from generation.completion.epochs import validation_part
 from generation.completion.experts.base import Expert
 from generation.completion.experts.feature_model import FeatureExpert
 from generation.completion.experts.features import FeatureMatrix
 from generation.completion.gate_fitting import fit_gate
 from generation.completion.known import KnownEnds
 from generation.completion.mixture import ExpertMixture
-from generation.completion.trainer import validation_part
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 

@@ -13,23 +13,31 @@ __all__ = ["EpochProgress", "ProgressCallback", "TrainingState"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochProgress:
-    """One finished epoch of an expert: mean batch loss, validation MRR (a fraction, or ``None``), seconds it took."""
+    """One finished epoch of an expert: mean batch loss, validation MRR (a fraction, or ``None``), seconds it took.
+
+    ``is_refit`` says that it went over all of train, the part that was carved for validation too.
+    """
 
     epoch: int
     loss: float
     valid_mrr: float | None
     seconds: float
     expert: str = "structure"
+    is_refit: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class TrainingState:
-    """How far a training that stops early has come: what its checkpoint keeps beside the tensors."""
+    """How far a training that stops early has come: what its checkpoint keeps beside the tensors.
+
+    ``n_refit`` counts the epochs over all of train, after those that validation chose from.
+    """
 
     epoch: int = 0
     best_epoch: int = 0
     best_mrr: float | None = None
     n_stale: int = 0
+    n_refit: int = 0
     history: list[EpochProgress] = field(default_factory=list)
 
     def note_validation(self, mrr: float) -> bool:

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from generation.completion.breakdown import Breakdown, Group, break_down
 from generation.completion.evaluation_log import EvaluationLog, log_evaluation, log_settings, read_evaluations
-from generation.completion.evaluation_run import PROTOCOL, SplitRanking, permutation_results
+from generation.completion.evaluation_run import (
+    BEFORE_REFIT,
+    PROTOCOL,
+    SplitRanking,
+    open_for,
+    permutation_results,
+)
 from generation.completion.known import KnownEnds
 from generation.completion.modalities import modality_masks
 from generation.completion.permutation import require_readable
 from generation.completion.report_page import write_report
 from generation.completion.rules import FrequencyScorer, RuleScorer
-from generation.completion.runs import open_folder
 
 __all__ = ["report_folder"]
 
@@ -50,7 +56,8 @@ def report_folder(
     :returns: All figures as plain values, ``permuted`` by kind among them; ``best_relations`` and ``worst_relations``
         among those with ten questions or more, ``looks`` at each split so far, ``files`` written, ``notes``.
     """
-    predictor = open_folder(model_dir, folder, filter_only=filter_only, allow_overlap=allow_overlap)
+    how: dict[str, Any] = {"filter_only": filter_only, "allow_overlap": allow_overlap}
+    predictor = open_for(split, model_dir, folder, **how)
     graph, saved = predictor.graph, predictor.saved
     triples = graph.split(split)
     if permute:
@@ -68,7 +75,12 @@ def report_folder(
         on_progress=ranking.advance,
     )
     plain = found.to_mapping()
-    permuted = permutation_results(predictor, permute, seed=permutation_seed, known=known, full=plain, rank=ranking)
+    chosen, full = predictor, plain
+    if permute and saved.learnt_validation:
+        chosen = open_for("valid", model_dir, folder, **how)
+        ranking.expect(1)
+        full = ranking(BEFORE_REFIT, chosen.scorer)
+    permuted = permutation_results(chosen, permute, seed=permutation_seed, known=known, full=full, rank=ranking)
     plain["permuted"] = permuted
     log_evaluation(model_dir, plain, split=split, settings=log_settings(saved), command="report")
     log = read_evaluations(model_dir)

@@ -26,7 +26,7 @@ from generation.completion.model_io import load_model, read_metadata, save_model
 from generation.completion.predict import LinkPredictor
 from generation.completion.progress import ProgressCallback
 from generation.completion.report import TrainReport
-from generation.completion.saved import SavedModel, check_same_graph
+from generation.completion.saved import SavedModel, check_same_graph, learnt_graph
 from generation.completion.support import SupportIndex
 from generation.completion.training import train_experts
 from generation.completion.triples import TripleSet, carve_validation
@@ -98,7 +98,12 @@ def train_folder(
 
 
 def open_folder(
-    model_dir: Path, folder: Path, *, filter_only: Sequence[str] | None = None, allow_overlap: bool = False
+    model_dir: Path,
+    folder: Path,
+    *,
+    filter_only: Sequence[str] | None = None,
+    allow_overlap: bool = False,
+    validated: bool = False,
 ) -> LinkPredictor:
     """Load a model with the folder it was trained on.
 
@@ -106,16 +111,17 @@ def open_folder(
     :param folder: The graph.
     :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
     :param allow_overlap: Whether splits may share triples.
+    :param validated: Whether to take the experts as validation chose them, see :func:`model_io.load_model`.
     :returns: A predictor.
     :raises CompletionError: If the model is damaged or of another graph.
     """
-    saved = load_model(model_dir)
+    saved = load_model(model_dir, validated=validated)
     carved = saved.metadata.get("carved")
     seed, fraction = (int(carved[0]), float(carved[1])) if isinstance(carved, list) else (0, 0.0)
     graph = read_folder(
         folder, filter_only=filter_only, allow_overlap=allow_overlap, valid_fraction=fraction, seed=seed
     )
-    return LinkPredictor(saved, graph)
+    return LinkPredictor(saved, learnt_graph(saved, graph))
 
 
 def _folder_features(
@@ -176,6 +182,7 @@ def open_store(
     name: str = "workspace",
     incremental: bool = False,
     make_encoder: Callable[[], PassageEncoder] | None = None,
+    validated: bool = False,
 ) -> LinkPredictor:
     """Load the model of a workspace's graph, training it first if the record has changed since, or if there is none.
 
@@ -188,6 +195,7 @@ def open_store(
     :param incremental: If it trains, begin with the tables of the model in ``out_dir``, where there is one that fits.
     :param make_encoder: Makes the encoder of the text expert, if it trains; without it, or without validation, there is
         none.
+    :param validated: Whether to take the experts as validation chose them, see :func:`model_io.load_model`.
     :returns: A predictor whose links carry the chunk ids that support them.
     """
     read = _read_store(store, config=config, seed=seed, name=name)
@@ -195,7 +203,9 @@ def open_store(
     if saved is None:
         _train_read(read, out_dir, seed, on_progress, make_encoder=make_encoder, incremental=incremental)
         saved = load_model(out_dir)
-    return LinkPredictor(saved, read.graph, support=SupportIndex(store))
+    if validated and saved.learnt_validation:
+        saved = load_model(out_dir, validated=True)
+    return LinkPredictor(saved, learnt_graph(saved, read.graph), support=SupportIndex(store))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +234,7 @@ def _cached(out_dir: Path, read: _StoreRead, *, seed: int) -> SavedModel | None:
         if metadata.get("record_version") != read.version or metadata.get("seed") != seed:
             return None
         saved = load_model(out_dir)
-        check_same_graph(saved, read.graph)
+        check_same_graph(saved, learnt_graph(saved, read.graph))
     except CompletionError as error:
         _LOG.info("the link predictor is trained anew: %s", error)
         return None
@@ -293,11 +303,13 @@ def _train(
     reached = trained.parts.validation
     best_epoch = 0 if trained.fit is None else trained.fit.best_epoch
     notes = [*graph.notes, *(f"validation MRR, {name}: {mrr:.4f}" for name, mrr in reached.items())]
+    if trained.validated is not None:
+        notes.append(f"learnt all of train, validation too, in {trained.config.refit_epochs} more epochs an expert")
     notes.append(f"gate: {trained.parts.gate.kind} over {', '.join(trained.parts.gate.experts)}")
     save_model(
         out,
         trained.model,
-        graph,
+        trained.graph,
         config=trained.config,
         metadata={
             **how.metadata,
@@ -309,6 +321,7 @@ def _train(
             "counts": dict(graph.counts),
         },
         parts=trained.parts,
+        validated=trained.validated,
     )
     return TrainReport(
         model_dir=out,

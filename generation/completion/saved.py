@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from generation.completion.complex_n3 import ComplExModel
     from generation.completion.parts import ExpertParts
 
-__all__ = ["SavedModel", "check_same_graph"]
+__all__ = ["SavedModel", "check_same_graph", "learnt_graph"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,8 @@ class SavedModel:
     """A model with the vocabulary that its rows stand for. ``metadata`` is what ``config.json`` holds besides.
 
     ``model`` is the structural expert, ``None`` where it was not trained; ``parts`` are the other experts and the gate,
-    ``None`` in a folder of the structural expert alone, as older versions wrote it.
+    ``None`` in a folder of the structural expert alone, as older versions wrote it. ``learnt_validation`` says that
+    they have learnt what had been carved for validation too, so :func:`learnt_graph` is their graph.
     """
 
     model: ComplExModel | None
@@ -36,6 +37,7 @@ class SavedModel:
     relation_names: tuple[str, ...]
     metadata: Mapping[str, object] = field(default_factory=dict)
     parts: ExpertParts | None = None
+    learnt_validation: bool = False
 
 
 def check_same_graph(saved: SavedModel, graph: TripleSet) -> None:
@@ -57,3 +59,13 @@ def check_same_graph(saved: SavedModel, graph: TripleSet) -> None:
             f"The train triples of {graph.name!r} ({len(graph.train)}) are not those the model was trained on "
             f"({saved.metadata.get('n_train')}), so it may have seen what it would be tested on. Train again."
         )
+
+
+def learnt_graph(saved: SavedModel, graph: TripleSet) -> TripleSet:
+    """Return the graph that holds as train what a model has learnt.
+
+    :param saved: The model.
+    :param graph: The graph with its validation part.
+    :returns: The same graph, or the one with validation in train where the model has learnt it too.
+    """
+    return graph.with_validation_in_train() if saved.learnt_validation else graph

@@ -1,7 +1,9 @@
 """Train the experts in turn, then the gate over them.
 
-Layer: ``generation``; imports torch. Each expert keeps its own checkpoints in a folder of its name, so an interrupted
-training goes on with the epoch at which it stopped; rules and gate are fast enough to be made anew.
+Layer: ``generation``; imports torch. Where validation was carved from train, each expert goes on to learn all of train
+when validation has chosen its epoch (:mod:`generation.completion.epochs`): the gate is fitted to the experts as they
+were chosen, and then weighs those that went on. Each expert keeps its own checkpoints in a folder of its name, so an
+interrupted training goes on with the epoch at which it stopped; rules and gate are fast enough to be made anew.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from pathlib import Path
 
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import EXPERTS, CompletionConfig
+from generation.completion.devices import threads_set_to
+from generation.completion.epochs import validation_part
 from generation.completion.experts.base import Expert
-from generation.completion.experts.feature_model import FeatureExpert
+from generation.completion.experts.feature_model import FeatureExpert, FeatureMap
 from generation.completion.experts.feature_training import train_feature_expert
 from generation.completion.experts.features import FeatureMatrix
 from generation.completion.experts.rule_fitting import fit_rule_strengths
@@ -22,9 +26,9 @@ from generation.completion.gate import Gate, entity_traits
 from generation.completion.gate_fitting import fit_gate
 from generation.completion.known import KnownEnds
 from generation.completion.mixture import ExpertMixture
-from generation.completion.parts import ExpertParts
+from generation.completion.parts import ExpertParts, ValidatedExperts
 from generation.completion.progress import EpochProgress, ProgressCallback
-from generation.completion.trainer import Fit, threads_set_to, train_complex, validation_part
+from generation.completion.trainer import Fit, train_complex
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
@@ -33,7 +37,12 @@ __all__ = ["Trained", "ablation_arms", "train_experts"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """All experts over one graph. ``fit`` is the structural one's training, ``None`` where it was not asked for."""
+    """All experts over one graph.
+
+    ``fit`` is the structural one's training, ``None`` where it was not asked for. ``graph`` holds as train what the
+    experts have learnt; ``validated`` are the experts before they learnt what had been carved for validation, ``None``
+    where nothing was.
+    """
 
     config: CompletionConfig
     model: ComplExModel | None
@@ -41,6 +50,8 @@ class Trained:
     mixture: ExpertMixture
     fit: Fit | None
     history: tuple[EpochProgress, ...]
+    graph: TripleSet
+    validated: ValidatedExperts | None
 
 
 def train_experts(
@@ -73,7 +84,8 @@ def train_experts(
         raise CompletionError(f"{graph.name}: there are no train triples, so nothing can be learnt.")
     config = config.resolve(n_entities=graph.n_entities, n_train=len(graph.train))
     given = {} if features is None or not len(graph.valid) else features
-    experts: dict[str, Expert] = {}
+    chosen: dict[str, Expert] = {}
+    refitted: dict[str, Expert | None] = {}
     fit: Fit | None = None
     history: list[EpochProgress] = []
 
@@ -95,58 +107,81 @@ def train_experts(
                 initial=initial,
             )
             history += fit.history
-            experts[name] = fit.model
+            chosen[name], refitted[name] = fit.model, fit.refitted
         elif name == "rules":
-            rules_expert = RuleExpert(graph)
-            if len(graph.valid):  # without it structure alone ranks, and the rules explain
-                rules_expert.use(fit_rule_strengths(rules_expert, seed=seed))
-            experts[name] = rules_expert
+            chosen[name] = _learnt_rules(graph, seed=seed)
         elif name in given:
-            experts[name] = train_feature_expert(
+            found = train_feature_expert(
                 name, graph, given[name], config=config, seed=seed, checkpoint=folder, resume=resume, on_progress=note
             )
-    if not experts:
+            chosen[name], refitted[name] = found.expert, found.refitted
+    if not chosen:
         raise CompletionError(
             f"{graph.name}: none of the experts {list(config.experts)} can be trained: the graph has no texts, "
             "vectors or numbers for them, or no validation part. Add structure or rules to the setting experts."
         )
-    return _gated(graph, config, seed, experts, fit, tuple(history))
+    went_on = {name: expert for name, expert in refitted.items() if expert is not None}
+    return _gated(graph, config, seed, chosen, went_on, fit, tuple(history))
+
+
+def _learnt_rules(graph: TripleSet, *, seed: int) -> RuleExpert:
+    expert = RuleExpert(graph)
+    if len(graph.valid):  # without it structure alone ranks, and the rules explain
+        expert.use(fit_rule_strengths(expert, seed=seed))
+    return expert
 
 
 def _gated(
     graph: TripleSet,
     config: CompletionConfig,
     seed: int,
-    experts: Mapping[str, Expert],
+    chosen: Mapping[str, Expert],
+    refitted: Mapping[str, Expert],
     fit: Fit | None,
     history: tuple[EpochProgress, ...],
 ) -> Trained:
-    trained = {name: expert for name, expert in experts.items() if isinstance(expert, FeatureExpert)}
-    features = {name: expert.features for name, expert in trained.items()}
+    """Fit the gate to the experts as they were chosen, and put it over those that went on."""
+    features = {name: expert.features for name, expert in chosen.items() if isinstance(expert, FeatureExpert)}
     traits, traits_NF = entity_traits(graph, features)
-    start = Gate.fresh(tuple(experts), traits, n_relations=graph.n_relations)
-    mixture = ExpertMixture(experts, start, traits_NF, n_relations=graph.n_relations)
+    start = Gate.fresh(tuple(chosen), traits, n_relations=graph.n_relations)
+    mixture = ExpertMixture(chosen, start, traits_NF, n_relations=graph.n_relations)
     known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
     with threads_set_to(config.threads):
         fitted = fit_gate(mixture, graph, triples=validation_part(graph, config, seed), known=known, seed=seed)
-    rules = experts.get("rules")
+    experts, learnt = dict(chosen), graph
+    rules = chosen.get("rules")
+    if refitted:
+        learnt = graph.with_validation_in_train()
+        experts |= refitted
+        if isinstance(rules, RuleExpert):
+            experts["rules"] = RuleExpert(learnt, rules=rules.rules, strengths=rules.strengths)
+        traits, traits_NF = entity_traits(learnt, features)
     parts = ExpertParts(
         gate=fitted.gate,
         rules=rules.rules if isinstance(rules, RuleExpert) else None,
         strengths=rules.strengths if isinstance(rules, RuleExpert) else None,
-        maps={name: expert.model for name, expert in trained.items()},
+        maps=_maps(experts),
         features=features,
         calibration=fitted.calibration,
         validation=fitted.validation,
     )
+    validated = ValidatedExperts(
+        model=None if fit is None else fit.model, maps=_maps(chosen), train_fingerprint=graph.train_fingerprint
+    )
     return Trained(
         config=config,
-        model=None if fit is None else fit.model,
+        model=None if fit is None else fit.refitted or fit.model,
         parts=parts,
         mixture=ExpertMixture(experts, fitted.gate, traits_NF, n_relations=graph.n_relations),
         fit=fit,
         history=history,
+        graph=learnt,
+        validated=validated if refitted else None,
     )
+
+
+def _maps(experts: Mapping[str, Expert]) -> dict[str, FeatureMap]:
+    return {name: expert.model for name, expert in experts.items() if isinstance(expert, FeatureExpert)}
 
 
 def ablation_arms(
@@ -154,7 +189,7 @@ def ablation_arms(
 ) -> dict[str, ExpertMixture]:
     """Make the arms that say what each expert gives: each alone, and all but each with a gate fitted anew.
 
-    :param mixture: The trained mixture.
+    :param mixture: The trained mixture, of experts that have not learnt the validation part.
     :param graph: Its graph; gates are fitted on its validation part.
     :param config: The settings of the training.
     :param seed: The seed of the training.

@@ -228,6 +228,10 @@ class TripleSet:
         mask[self.train[:, 2]] = True
         return mask
 
+    def with_validation_in_train(self) -> TripleSet:
+        """Return the graph with its validation triples as train triples, for what has learnt both."""
+        return replace(self, train=np.concatenate([self.train, self.valid]), valid=empty_triples())
+
     @cached_property
     def vocabulary_fingerprint(self) -> str:
         """Digest of the entity and relation ids in their order: what a model's rows stand for."""

@@ -1,6 +1,7 @@
 """Which generator a setting names, and what a workspace's predictor does with it."""
 
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ class Counting:
 
 
 def opened(tmp_path, *, valid_fraction):
-    """Open a model of a chain in which every entity is linked to the last, which a generator can know."""
+    """Open a model of a chain in which every entity is linked to the last, and say how to open it for validation."""
     folder = tmp_path / "chain"
     folder.mkdir()
     rows = [f"e{i}\t{name}\te{N - 1}" for i in range(N - 1) for name in ("a", "b")]
@@ -48,7 +49,8 @@ def opened(tmp_path, *, valid_fraction):
         rank=2, max_epochs=1, threads=1, device="cpu", experts=("structure", "rules"), valid_fraction=valid_fraction
     )
     train_folder(folder, tmp_path / "model", config=config)
-    return open_folder(tmp_path / "model", folder), tmp_path / "model"
+    how = partial(open_folder, tmp_path / "model", folder)
+    return how(), tmp_path / "model", partial(how, validated=True)
 
 
 def test_names_folders_and_servers_are_opened_as_what_they_are(tmp_path):
@@ -69,12 +71,12 @@ def test_names_folders_and_servers_are_opened_as_what_they_are(tmp_path):
 
 
 def test_a_workspaces_generator_is_fitted_once_and_then_only_opened(tmp_path):
-    predictor, folder = opened(tmp_path, valid_fraction=0.4)
+    predictor, folder, validated = opened(tmp_path, valid_fraction=0.4)
     settings, generator = CompletionSettings(generator="counting"), Counting()
 
-    attach_configured(settings, predictor, folder, make_scorer=generator.opened)
+    attach_configured(settings, predictor, folder, make_scorer=generator.opened, open_validated=validated)
     n_fitting = generator.n_asked
-    attach_configured(settings, predictor, folder, make_scorer=generator.opened)
+    attach_configured(settings, predictor, folder, make_scorer=generator.opened, open_validated=validated)
 
     assert n_fitting > 20
     assert generator.n_asked == n_fitting
@@ -82,11 +84,11 @@ def test_a_workspaces_generator_is_fitted_once_and_then_only_opened(tmp_path):
 
 
 def test_a_graph_too_small_for_validation_goes_without_a_generator_and_says_so(tmp_path, caplog):
-    predictor, folder = opened(tmp_path, valid_fraction=0.0)
-    generator = Counting()
+    predictor, folder, validated = opened(tmp_path, valid_fraction=0.0)
+    settings, generator = CompletionSettings(generator="counting"), Counting()
 
     with caplog.at_level(logging.INFO):
-        attach_configured(CompletionSettings(generator="counting"), predictor, folder, make_scorer=generator.opened)
+        attach_configured(settings, predictor, folder, make_scorer=generator.opened, open_validated=validated)
 
     assert predictor.stage is None
     assert generator.n_opened == 0

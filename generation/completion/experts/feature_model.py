@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from generation.completion.complex_n3 import multiply
+from generation.completion.dropout import dropout as drop
 from generation.completion.experts.features import FeatureMatrix
 from generation.completion.products import against_all
 
@@ -60,7 +61,7 @@ class FeatureMap(nn.Module):
         rows_NW = functional.linear(features_ND, self.linear_WD, self.bias_W)
         if self.hidden:
             inner_NH = functional.gelu(functional.linear(features_ND, self.up_HD, self.up_bias_H))
-            rows_NW = rows_NW + functional.linear(functional.dropout(inner_NH, dropout), self.down_WH)
+            rows_NW = rows_NW + functional.linear(drop(inner_NH, dropout), self.down_WH)
         return rows_NW
 
 

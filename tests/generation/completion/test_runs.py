@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from generation.completion.config import CompletionConfig
-from generation.completion.evaluation_run import evaluate_folder
+from generation.completion.evaluation_run import BEFORE_REFIT, evaluate_folder
 from generation.completion.runs import open_folder, train_folder
 from kg.errors import CompletionError
 from tests.generation.completion.test_features import LetterEncoder
@@ -31,7 +31,7 @@ def test_a_folder_is_trained_and_evaluated_with_its_baselines_beside_it(folder, 
     report = train_folder(folder, tmp_path / "model", config=_CONFIG, on_progress=lambda p: seen.append(p.epoch))
     result = evaluate_folder(tmp_path / "model", folder, "test")
 
-    assert seen == [1, 2, 3, 4]
+    assert seen == [1, 2, 3, 4, 5, 6, 7, 8]  # four, and four more over all of train
     assert report.n_train + report.n_valid == 54
     assert report.n_valid == 3  # 5 % of train, carved
     assert result["params"]["per_entity"] == 30 * 2 * 8
@@ -42,7 +42,7 @@ def test_a_folder_is_trained_and_evaluated_with_its_baselines_beside_it(folder, 
     assert result["n"] == 6
     assert result["params"]["total"] == report.n_parameters
     assert result["gate"] == "single"  # three validation triples cannot say how to weigh experts
-    assert set(result["ablation"]) == {"structure", "rules"}
+    assert set(result["ablation"]) == {BEFORE_REFIT, "structure", "rules"}
     assert set(result["baselines"]) == {"rules-1", "frequency"}
     assert 0.0 < result["mrr"] <= 1.0
     assert result["hits@1"] <= result["hits@3"] <= result["hits@10"]
@@ -52,7 +52,7 @@ def test_a_folder_is_trained_and_evaluated_with_its_baselines_beside_it(folder, 
 def test_names_and_vectors_of_a_folder_become_experts_and_are_encoded_once(folder, tmp_path):
     (folder / "entities.tsv").write_text("".join(f"e{i}\tstation {'abc'[i % 3]}\n" for i in range(30)))
     (folder / "numbers.tsv").write_text("".join(f"e{i}\tplace\t{i}\n" for i in range(30)))
-    config = CompletionConfig(rank=8, max_epochs=2, feature_epochs=2, feature_rank=4, threads=1)
+    config = CompletionConfig(rank=8, max_epochs=2, feature_epochs=2, feature_rank=4, threads=1, refit_epochs=1)
     encoders = []
 
     def make_encoder():
@@ -64,10 +64,10 @@ def test_names_and_vectors_of_a_folder_become_experts_and_are_encoded_once(folde
     result = evaluate_folder(tmp_path / "model", folder)
 
     assert [(p.expert, p.epoch) for p in report.history] == [
-        (expert, epoch) for expert in ("structure", "text", "numbers") for epoch in (1, 2)
+        (expert, epoch) for expert in ("structure", "text", "numbers") for epoch in (1, 2, 3)
     ]
     assert [encoder.n_encoded for encoder in encoders] == [3, 0]  # three different names; then the cache
-    assert set(result["ablation"]) == {"structure", "rules", "text", "numbers"}
+    assert set(result["ablation"]) == {BEFORE_REFIT, "structure", "rules", "text", "numbers"}
     assert result["ablation"]["text"]["params"]["per_entity"] == 0
     assert result["ablation"]["structure"]["params"]["per_entity"] == 30 * 2 * 8
 
@@ -118,14 +118,15 @@ def test_an_interrupted_training_resumes_to_the_same_report(folder, tmp_path):
     assert evaluate_folder(tmp_path / "model", folder)["mrr"] == evaluate_folder(tmp_path / "whole", folder)["mrr"]
 
 
-def test_a_training_that_is_killed_leaves_no_model_and_resumes_to_the_same_one(folder, tmp_path):
+@pytest.mark.parametrize("last", [2, 6])  # four epochs until the choice, four more over all of train
+def test_a_training_that_is_killed_leaves_no_model_and_resumes_to_the_same_one(folder, tmp_path, last):
     program = f"""
 import os, signal
 from pathlib import Path
 from generation.completion.config import CompletionConfig
 from generation.completion.runs import train_folder
 def kill(progress):
-    if progress.epoch == 2:
+    if progress.epoch == {last}:
         os.kill(os.getpid(), signal.SIGKILL)
 train_folder(
     Path({str(folder)!r}), Path({str(tmp_path / "model")!r}),
@@ -142,7 +143,7 @@ train_folder(
         folder, tmp_path / "model", config=_CONFIG, resume=True, on_progress=lambda p: told.append(p.epoch)
     )
 
-    assert told == [3, 4]
+    assert told == list(range(last + 1, 9))
     assert [p.loss for p in resumed.history] == [p.loss for p in whole.history]
     one, two = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("model", "whole"))
     assert one["files"] == two["files"]  # named by the digest of every table: rules and gate as well

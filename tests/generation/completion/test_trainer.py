@@ -124,7 +124,7 @@ def test_without_validation_every_epoch_is_run_and_the_last_is_kept():
 def test_a_loss_that_is_not_finite_stops_training_with_advice():
     config = CompletionConfig(rank=8, max_epochs=3, learning_rate=1e30, threads=1)
 
-    with pytest.raises(CompletionError, match=r"loss became .* Lower completion\.learning_rate"):
+    with pytest.raises(CompletionError, match=r"loss of structure became .* Lower completion\.learning_rate"):
         train_complex(_ring(), config=config, seed=0)
 
 

@@ -75,7 +75,7 @@ def model(trained, tmp_path):
 
 
 def fitted(model, scorer=None, **options):
-    predictor = open_folder(*model)
+    predictor = open_folder(*model, validated=True)
     return predictor, fit_generator(predictor, model[0], scorer or Ring(), model="ring", **options)
 
 
@@ -128,8 +128,8 @@ def test_a_sample_is_ranked_with_and_without_and_by_arms_and_the_look_is_logged(
     _, stored = fitted(model)
     seen = []
     measured = evaluate_generator(
-        open_folder(*model), model[0], "test", make_scorer=lambda name: Ring(), limit=5, arms=["both", "none"],
-        on_progress=lambda what, done, total: seen.append((what, done, total)),
+        open_folder(*model, validated=True), model[0], "test", make_scorer=lambda name: Ring(), limit=5,
+        arms=["both", "none"], on_progress=lambda what, done, total: seen.append((what, done, total)),
     )  # fmt: skip
 
     assert (measured["n"], measured["n_split"], measured["model"]) == (5, 8, "ring")
@@ -142,6 +142,19 @@ def test_a_sample_is_ranked_with_and_without_and_by_arms_and_the_look_is_logged(
     assert log.looks == {"test": 1}
     assert log.entries[0]["command"] == "eval generator"
     assert log.entries[0]["settings"]["generator"]["model"] == stored.model
+
+
+def test_arms_are_fitted_with_experts_that_have_not_learnt_validation_whatever_is_ranked(model):
+    fitted(model)
+    final, chosen = open_folder(*model), open_folder(*model, validated=True)
+    how = {"make_scorer": lambda name: Ring(), "limit": 2, "arms": ["none"]}
+
+    one = evaluate_generator(final, model[0], "test", validated=chosen, **how)
+    two = evaluate_generator(chosen, model[0], "test", **how)
+
+    assert one["arms"]["none"]["weights"] == two["arms"]["none"]["weights"]
+    with pytest.raises(CompletionError, match="these experts have learnt validation"):
+        evaluate_generator(final, model[0], "test", **how)
 
 
 def test_a_generator_that_does_not_help_is_remembered_and_never_asked(model, tmp_path):
@@ -242,7 +255,9 @@ def test_a_damaged_description_is_named_with_what_to_do(model, damage):
 
 
 def test_bad_requests_are_explained(model, tmp_path):
-    predictor = open_folder(*model)
+    predictor = open_folder(*model, validated=True)
+    with pytest.raises(CompletionError, match="these experts have learnt validation.* Open the model with validated"):
+        fit_generator(open_folder(*model), model[0], Ring(), model="ring")
     with pytest.raises(CompletionError, match="no context arm 'all'"):
         fit_generator(predictor, model[0], Ring(), model="ring", arms=["all"])
     with pytest.raises(CompletionError, match="has no generator. Fit one with `mmkg kgc generator`"):
