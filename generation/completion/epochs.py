@@ -37,7 +37,17 @@ from kg.errors import CompletionError
 __all__ = ["EpochTraining", "validation_part"]
 
 _LOG = logging.getLogger(__name__)
-_RUN_SETTINGS = ("max_epochs", "feature_epochs", "refit_epochs", "patience", "threads", "device", "experts")
+_RUN_SETTINGS = (
+    "max_epochs",
+    "feature_epochs",
+    "twin_epochs",
+    "twin_rank",
+    "refit_epochs",
+    "patience",
+    "threads",
+    "device",
+    "experts",
+)
 
 
 def validation_part(triples: TripleSet, config: CompletionConfig, seed: int) -> NDArray[np.int64]:

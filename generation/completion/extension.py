@@ -41,7 +41,10 @@ def extend_model(
     model = None if saved.model is None else _spread(saved.model, rows)
     parts = saved.parts
     if parts is not None:
-        parts = replace(parts, features=_checked(parts.features, features or {}, n_entities=graph.n_entities))
+        twin = None if parts.twin is None else _spread(parts.twin, rows)
+        parts = replace(
+            parts, twin=twin, features=_checked(parts.features, features or {}, n_entities=graph.n_entities)
+        )
     return replace(
         saved,
         model=model,

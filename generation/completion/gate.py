@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from generation.completion.config import STRUCTURAL
 from generation.completion.experts.features import FeatureMatrix
 from generation.completion.triples import TripleSet
 
@@ -47,7 +48,7 @@ class Gate:
 
     @classmethod
     def fresh(cls, experts: Sequence[str], traits: Sequence[str], *, n_relations: int, kind: str = "global") -> Gate:
-        """Make a gate of equal weights, but for one prior: structure counts ``exp(-1.5)`` for an unseen anchor.
+        """Make a gate of equal weights, but for one prior: structural experts count ``exp(-1.5)`` for an unseen anchor.
 
         The prior holds where validation has no unseen entity to learn better from.
 
@@ -59,8 +60,9 @@ class Gate:
         """
         n_experts, n_traits = len(experts), len(traits)
         anchor = torch.zeros(n_traits, n_experts)
-        if "unseen" in traits and "structure" in experts and n_experts > 1:
-            anchor[traits.index("unseen"), experts.index("structure")] = _UNSEEN_STRUCTURE
+        for number, name in enumerate(experts):
+            if name in STRUCTURAL and "unseen" in traits and n_experts > 1:
+                anchor[traits.index("unseen"), number] = _UNSEEN_STRUCTURE
         return cls(
             experts=tuple(experts),
             traits=tuple(traits),

@@ -231,6 +231,8 @@ def make_mixture(saved: SavedModel, graph: TripleSet) -> ExpertMixture | None:
     for name in parts.gate.experts:
         if name == "structure" and saved.model is not None:
             experts[name] = saved.model
+        elif name == "twin" and parts.twin is not None:
+            experts[name] = parts.twin
         elif name == "rules":
             experts[name] = RuleExpert(graph, rules=parts.rules or (), strengths=parts.strengths)
         elif name in parts.maps:

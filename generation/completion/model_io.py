@@ -28,8 +28,9 @@ from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import CompletionConfig
 from generation.completion.files import write_bytes_atomically, write_json_atomically, write_tensors_atomically
 from generation.completion.parts import ExpertParts, ValidatedExperts
-from generation.completion.parts_io import check_parts, pack_maps, pack_parts, unpack_parts
+from generation.completion.parts_io import check_parts, pack_learnt, pack_parts, unpack_parts
 from generation.completion.saved import SavedModel
+from generation.completion.tables import check_tables, model_of, tables_of
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError, MmkgError
 
@@ -39,7 +40,6 @@ _FORMAT = "mmkgrag-complex-n3"
 _VERSION = 2
 _READABLE = (1, 2)
 _PREFIXES = {"weights": "model", "experts": "experts", "validated": "validated"}
-_TENSORS = ("entities", "relations", "seen", "anchors")
 
 
 def save_model(
@@ -68,7 +68,7 @@ def save_model(
     except OSError as error:
         raise CompletionError(f"{folder}: cannot be made a model folder ({error.strerror}).") from error
     digest = hashlib.sha256(graph.train_fingerprint.encode())
-    tables = {} if model is None else _tables(model)
+    tables = {} if model is None else tables_of(model)
     packed, described = ({}, {}) if parts is None else pack_parts(parts)
     before = {} if validated is None else _packed(validated)
     for name, table in sorted({**tables, **packed}.items()):
@@ -159,7 +159,9 @@ def load_model(folder: Path, *, device: str = "cpu", validated: bool = False) ->
     except (OSError, ValueError, KeyError, SafetensorError, MmkgError) as error:
         raise CompletionError(f"{folder}: the model cannot be read ({error}). Train it again.") from error
     sizes = {"n_entities": len(entities[0]), "n_relations": len(relations[0])}
-    model = None if tensors is None else _assemble(folder, tensors, **sizes)
+    model = None if tensors is None else model_of(tensors, where=folder)
+    if model is not None:
+        check_tables(model, where=folder, **sizes)
     if parts is not None:
         check_parts(folder, parts, **sizes)
     return SavedModel(
@@ -176,40 +178,8 @@ def load_model(folder: Path, *, device: str = "cpu", validated: bool = False) ->
 
 
 def _packed(validated: ValidatedExperts) -> dict[str, torch.Tensor]:
-    tables = {} if validated.model is None else _tables(validated.model)
-    return tables | pack_maps(validated.maps)
-
-
-def _tables(model: ComplExModel) -> dict[str, torch.Tensor]:
-    return {
-        "entities": model.entities_NW,
-        "relations": model.relations_RW,
-        "seen": model.seen_N,
-        "anchors": model.anchors_RW,
-    }
-
-
-def _assemble(folder: Path, tensors: dict[str, torch.Tensor], *, n_entities: int, n_relations: int) -> ComplExModel:
-    if any(name not in tensors for name in _TENSORS):
-        raise CompletionError(f"{folder}: the weights hold {sorted(tensors)}, expected {sorted(_TENSORS)}.")
-    width = tensors["entities"].shape[-1]
-    shapes = {
-        "entities": (n_entities, width),
-        "relations": (2 * n_relations, width),
-        "seen": (n_entities,),
-        "anchors": (2 * n_relations, width),
-    }
-    for name, shape in shapes.items():
-        if tuple(tensors[name].shape) != shape:
-            raise CompletionError(f"{folder}: table {name} has shape {tuple(tensors[name].shape)}, expected {shape}.")
-        if not bool(torch.isfinite(tensors[name]).all()):
-            raise CompletionError(f"{folder}: table {name} holds values that are not finite. Train the model again.")
-    return ComplExModel(
-        entities_NW=tensors["entities"],
-        relations_RW=tensors["relations"],
-        seen_N=tensors["seen"],
-        anchors_RW=tensors["anchors"],
-    )
+    tables = {} if validated.model is None else tables_of(validated.model)
+    return tables | pack_learnt(validated.twin, validated.maps)
 
 
 def _to_tsv(ids: Sequence[str], names: Sequence[str]) -> bytes:

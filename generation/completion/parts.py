@@ -23,11 +23,12 @@ __all__ = ["ExpertParts", "ValidatedExperts"]
 class ExpertParts:
     """What a model folder holds beside the structural expert.
 
-    ``features`` are the vectors of the trained entities by expert; ``validation`` is what each expert and each kind of
-    gate reached on validation (MRR, a fraction).
+    ``twin`` is the second structural expert; ``features`` are the vectors of the trained entities by expert;
+    ``validation`` is what each expert and each kind of gate reached on validation (MRR, a fraction).
     """
 
     gate: Gate
+    twin: ComplExModel | None = None
     rules: tuple[PathRule, ...] | None = None
     strengths: RuleStrengths | None = None
     maps: Mapping[str, FeatureMap]
@@ -45,5 +46,6 @@ class ValidatedExperts:
     """
 
     model: ComplExModel | None
+    twin: ComplExModel | None
     maps: Mapping[str, FeatureMap]
     train_fingerprint: str

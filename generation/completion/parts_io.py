@@ -1,8 +1,8 @@
 """Turn experts and gate into named tensors and plain values, and back.
 
 Layer: ``generation``; torch, NumPy. Names: ``rules`` (int64, a row a rule: both steps, the second -1 for one
-step, head, support, body count), ``rule_strengths`` and ``rule_ties`` (float32), ``map/EXPERT/PARAMETER``,
-``features/EXPERT/values`` and ``/has``, ``gate/TABLE``.
+step, head, support, body count), ``rule_strengths`` and ``rule_ties`` (float32), ``twin/TABLE``,
+``map/EXPERT/PARAMETER``, ``features/EXPERT/values`` and ``/has``, ``gate/TABLE``.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import torch
 from torch import Tensor
 
 from generation.completion.calibration import Calibration
+from generation.completion.complex_n3 import ComplExModel
 from generation.completion.experts.feature_model import FeatureMap
 from generation.completion.experts.features import FeatureMatrix
 from generation.completion.experts.rule_strengths import RuleStrengths
 from generation.completion.gate import Gate
 from generation.completion.parts import ExpertParts
 from generation.completion.paths import PathRule
+from generation.completion.tables import check_tables, model_of, tables_of
 from kg.errors import CompletionError
 
-__all__ = ["check_parts", "pack_maps", "pack_parts", "unpack_parts"]
+__all__ = ["check_parts", "pack_learnt", "pack_parts", "unpack_parts"]
 
 _GATE = ("base_K", "relation_RK", "anchor_FK", "candidate_FK", "bias_F")
 
@@ -36,7 +38,7 @@ def pack_parts(parts: ExpertParts) -> tuple[dict[str, Tensor], dict[str, object]
     :returns: Tensors by name, and values that JSON holds.
     """
     tensors: dict[str, Tensor] = {f"gate/{name}": getattr(parts.gate, name) for name in _GATE}
-    tensors |= pack_maps(parts.maps)
+    tensors |= pack_learnt(parts.twin, parts.maps)
     maps: dict[str, object] = {}
     if parts.rules is not None:
         rows = [(*rule.body, -1)[:2] + (rule.head, rule.support, rule.n_body) for rule in parts.rules]
@@ -61,9 +63,13 @@ def pack_parts(parts: ExpertParts) -> tuple[dict[str, Tensor], dict[str, object]
     }
 
 
-def pack_maps(maps: Mapping[str, FeatureMap]) -> dict[str, Tensor]:
-    """Return the tensors of the feature experts' maps by name."""
-    return {f"map/{name}/{key}": value for name, model in maps.items() for key, value in model.state_dict().items()}
+def pack_learnt(twin: ComplExModel | None, maps: Mapping[str, FeatureMap]) -> dict[str, Tensor]:
+    """Return by name what training changes with each epoch: the twin's tables and the feature experts' maps."""
+    tables = {} if twin is None else tables_of(twin)
+    found = {f"twin/{name}": table for name, table in tables.items()}
+    for name, model in maps.items():
+        found |= {f"map/{name}/{key}": value for key, value in model.state_dict().items()}
+    return found
 
 
 def unpack_parts(tensors: Mapping[str, Tensor], described: Any) -> ExpertParts:
@@ -97,6 +103,7 @@ def unpack_parts(tensors: Mapping[str, Tensor], described: Any) -> ExpertParts:
         calibration = described["calibration"]
         return ExpertParts(
             gate=gate,
+            twin=_twin(tensors),
             rules=_rules(tensors["rules"]) if "rules" in tensors else None,
             strengths=_strengths(tensors),
             maps=maps,
@@ -123,6 +130,8 @@ def check_parts(folder: Path, parts: ExpertParts, *, n_entities: int, n_relation
     wide = 2 * n_relations
     if any(not 0 <= step < wide for rule in parts.rules or () for step in (*rule.body, rule.head)):
         raise CompletionError(f"{folder}: a rule names a relation outside 0..{wide - 1}. Train the model again.")
+    if parts.twin is not None:
+        check_tables(parts.twin, where=f"{folder}, the twin", n_entities=n_entities, n_relations=n_relations)
     tables = {f"gate table {name}": getattr(parts.gate, name) for name in _GATE}
     if parts.strengths is not None:
         tables["table of the rules' strengths"] = torch.from_numpy(parts.strengths.rules_Q)
@@ -134,6 +143,11 @@ def check_parts(folder: Path, parts: ExpertParts, *, n_entities: int, n_relation
     for name, table in tables.items():
         if not bool(torch.isfinite(table).all()):
             raise CompletionError(f"{folder}: {name} holds values that are not finite. Train the model again.")
+
+
+def _twin(tensors: Mapping[str, Tensor]) -> ComplExModel | None:
+    tables = {name.removeprefix("twin/"): table for name, table in tensors.items() if name.startswith("twin/")}
+    return model_of(tables, where="the twin") if tables else None
 
 
 def _strengths(tensors: Mapping[str, Tensor]) -> RuleStrengths | None:

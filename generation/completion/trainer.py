@@ -58,6 +58,7 @@ def train_complex(
     resume: bool = False,
     on_progress: ProgressCallback | None = None,
     initial: ComplExModel | None = None,
+    name: str = "structure",
 ) -> Fit:
     """Train on the train split, choose the epoch by MRR on the validation split, and return that epoch's model.
 
@@ -71,6 +72,7 @@ def train_complex(
     :param on_progress: Called after each epoch.
     :param initial: Tables to begin with, of the same shapes (:mod:`generation.completion.warm_start`); ``None`` begins
         with small random rows. A resumed training ignores it.
+    :param name: What the expert is called.
     :returns: The best model (the last where there is no validation split) and the history.
     :raises CompletionError: If train is empty, the loss is not finite, or the checkpoint is of another training.
     """
@@ -78,7 +80,7 @@ def train_complex(
         raise CompletionError(f"{triples.name}: there are no train triples, so nothing can be learnt.")
     config = config.resolve(n_entities=triples.n_entities, n_train=len(triples.train))
     with threads_set_to(config.threads):
-        training = _Training("structure", triples, config, seed, checkpoint)
+        training = _Training(name, triples, config, seed, checkpoint)
         if initial is not None:
             training.set_parameters({"entities": initial.entities_NW, "relations": initial.relations_RW})
         chosen, refitted = training.run(max_epochs=config.max_epochs, resume=resume, on_progress=on_progress)

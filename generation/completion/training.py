@@ -9,7 +9,7 @@ interrupted training goes on with the epoch at which it stopped; rules and gate 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from generation.completion.complex_n3 import ComplExModel
@@ -83,65 +83,94 @@ def train_experts(
     if not len(graph.train):
         raise CompletionError(f"{graph.name}: there are no train triples, so nothing can be learnt.")
     config = config.resolve(n_entities=graph.n_entities, n_train=len(graph.train))
-    given = {} if features is None or not len(graph.valid) else features
-    chosen: dict[str, Expert] = {}
-    refitted: dict[str, Expert | None] = {}
-    fit: Fit | None = None
-    history: list[EpochProgress] = []
-
-    def note(progress: EpochProgress) -> None:
-        history.append(progress)
-        if on_progress is not None:
-            on_progress(progress)
-
-    for name in (name for name in EXPERTS if name in config.experts):
-        folder = None if checkpoint is None else checkpoint / name
-        if name == "structure":
-            fit = train_complex(
-                graph,
-                config=config,
-                seed=seed,
-                checkpoint=folder,
-                resume=resume,
-                on_progress=on_progress,
-                initial=initial,
-            )
-            history += fit.history
-            chosen[name], refitted[name] = fit.model, fit.refitted
-        elif name == "rules":
-            chosen[name] = _learnt_rules(graph, seed=seed)
-        elif name in given:
-            found = train_feature_expert(
-                name, graph, given[name], config=config, seed=seed, checkpoint=folder, resume=resume, on_progress=note
-            )
-            chosen[name], refitted[name] = found.expert, found.refitted
+    run = _Run(
+        graph=graph,
+        config=config,
+        seed=seed,
+        features={} if features is None or not len(graph.valid) else features,
+        checkpoint=checkpoint,
+        resume=resume,
+        on_progress=on_progress,
+        initial=initial,
+    )
+    pairs = {name: run.train(name) for name in EXPERTS if name in config.experts}
+    chosen = {name: one for name, (one, _) in pairs.items() if one is not None}
+    refitted = {name: one for name, (_, one) in pairs.items() if one is not None}
     if not chosen:
         raise CompletionError(
             f"{graph.name}: none of the experts {list(config.experts)} can be trained: the graph has no texts, "
             "vectors or numbers for them, or no validation part. Add structure or rules to the setting experts."
         )
-    went_on = {name: expert for name, expert in refitted.items() if expert is not None}
-    return _gated(graph, config, seed, chosen, went_on, fit, tuple(history))
+    return _gated(run, chosen, refitted)
 
 
-def _learnt_rules(graph: TripleSet, *, seed: int) -> RuleExpert:
-    expert = RuleExpert(graph)
-    if len(graph.valid):  # without it structure alone ranks, and the rules explain
-        expert.use(fit_rule_strengths(expert, seed=seed))
-    return expert
+@dataclass(kw_only=True)
+class _Run:
+    """One training of all experts in turn."""
+
+    graph: TripleSet
+    config: CompletionConfig
+    seed: int
+    features: Mapping[str, FeatureMatrix]
+    checkpoint: Path | None
+    resume: bool
+    on_progress: ProgressCallback | None
+    initial: ComplExModel | None
+    fit: Fit | None = None
+    history: list[EpochProgress] = field(default_factory=list)
+
+    def train(self, name: str) -> tuple[Expert | None, Expert | None]:
+        """Return an expert as validation chose it, and as it went on from there; ``None`` for what there is not."""
+        has_validation = len(self.graph.valid) > 0
+        if name == "structure":
+            self.fit = self._structural(name, self.config, self.initial)
+            return self.fit.model, self.fit.refitted
+        if name == "twin" and self.config.twin_rank and has_validation:
+            twin = self._structural(name, self.config.twin_of(), None)
+            return twin.model, twin.refitted
+        if name == "rules":
+            rules = RuleExpert(self.graph)
+            if has_validation:  # without it structure alone ranks, and the rules explain
+                rules.use(fit_rule_strengths(rules, seed=self.seed))
+            return rules, None
+        if name in self.features:
+            found = train_feature_expert(
+                name,
+                self.graph,
+                self.features[name],
+                config=self.config,
+                seed=self.seed,
+                checkpoint=self._folder(name),
+                resume=self.resume,
+                on_progress=self.on_progress,
+            )
+            self.history += found.history
+            return found.expert, found.refitted
+        return None, None
+
+    def _structural(self, name: str, config: CompletionConfig, initial: ComplExModel | None) -> Fit:
+        fit = train_complex(
+            self.graph,
+            config=config,
+            seed=self.seed,
+            checkpoint=self._folder(name),
+            resume=self.resume,
+            on_progress=self.on_progress,
+            initial=initial,
+            name=name,
+        )
+        self.history += fit.history
+        return fit
+
+    def _folder(self, name: str) -> Path | None:
+        return None if self.checkpoint is None else self.checkpoint / name
 
 
-def _gated(
-    graph: TripleSet,
-    config: CompletionConfig,
-    seed: int,
-    chosen: Mapping[str, Expert],
-    refitted: Mapping[str, Expert],
-    fit: Fit | None,
-    history: tuple[EpochProgress, ...],
-) -> Trained:
+def _gated(run: _Run, chosen: Mapping[str, Expert], refitted: Mapping[str, Expert]) -> Trained:
     """Fit the gate to the experts as they were chosen, and put it over those that went on."""
+    graph, config, seed = run.graph, run.config, run.seed
     features = {name: expert.features for name, expert in chosen.items() if isinstance(expert, FeatureExpert)}
+    fit = run.fit
     traits, traits_NF = entity_traits(graph, features)
     start = Gate.fresh(tuple(chosen), traits, n_relations=graph.n_relations)
     mixture = ExpertMixture(chosen, start, traits_NF, n_relations=graph.n_relations)
@@ -158,6 +187,7 @@ def _gated(
         traits, traits_NF = entity_traits(learnt, features)
     parts = ExpertParts(
         gate=fitted.gate,
+        twin=_twin(experts),
         rules=rules.rules if isinstance(rules, RuleExpert) else None,
         strengths=rules.strengths if isinstance(rules, RuleExpert) else None,
         maps=_maps(experts),
@@ -166,7 +196,10 @@ def _gated(
         validation=fitted.validation,
     )
     validated = ValidatedExperts(
-        model=None if fit is None else fit.model, maps=_maps(chosen), train_fingerprint=graph.train_fingerprint
+        model=None if fit is None else fit.model,
+        twin=_twin(chosen),
+        maps=_maps(chosen),
+        train_fingerprint=graph.train_fingerprint,
     )
     return Trained(
         config=config,
@@ -174,10 +207,15 @@ def _gated(
         parts=parts,
         mixture=ExpertMixture(experts, fitted.gate, traits_NF, n_relations=graph.n_relations),
         fit=fit,
-        history=history,
+        history=tuple(run.history),
         graph=learnt,
         validated=validated if refitted else None,
     )
+
+
+def _twin(experts: Mapping[str, Expert]) -> ComplExModel | None:
+    twin = experts.get("twin")
+    return twin if isinstance(twin, ComplExModel) else None
 
 
 def _maps(experts: Mapping[str, Expert]) -> dict[str, FeatureMap]:

@@ -24,7 +24,7 @@ from generation.completion.dropout import dropout
 from generation.completion.epochs import EpochTraining
 from generation.completion.experts.feature_model import FeatureExpert, FeatureMap
 from generation.completion.experts.features import FeatureMatrix
-from generation.completion.progress import ProgressCallback
+from generation.completion.progress import EpochProgress, ProgressCallback
 from generation.completion.questions import QuestionBatch, TrainQuestions
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
@@ -36,10 +36,11 @@ _MOST_ANSWERS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureFit:
-    """The expert as validation chose it, and the one that has gone on to learn all of train, where one was wanted."""
+    """The expert as validation chose it, the one that then learnt all of train, if any, and how each epoch went."""
 
     expert: FeatureExpert
     refitted: FeatureExpert | None
+    history: tuple[EpochProgress, ...]
 
 
 def train_feature_expert(
@@ -80,6 +81,7 @@ def train_feature_expert(
         return FeatureFit(
             expert=training.expert_of(chosen),
             refitted=None if refitted is None else training.expert_of(refitted),
+            history=tuple(training.state.history),
         )
 
 
