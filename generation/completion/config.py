@@ -21,8 +21,6 @@ STRUCTURAL = ("structure", "twin")
 """Those that know an entity by a row of its own."""
 TEXT_BLOCKS = ("name", "text")
 
-_RENAMED = {"feature_candidates": "candidates"}
-"""Settings by the names that older models wrote."""
 _DENSE_DEGREE = 10.0
 _SMALL_GRAPH = 5_000
 _MEDIUM_GRAPH = 20_000
@@ -48,7 +46,8 @@ class CompletionConfig:
     (bfloat16 where the processor multiplies it in hardware and the graph is large). ``softmax_bytes`` bounds the scores
     held at once.
     ``candidates`` is the most entities drawn for one batch to compare its answers with; where there are more, the draw
-    stands for all (:mod:`generation.completion.candidates`).
+    stands for all (:mod:`generation.completion.candidates`); ``feature_candidates`` is that number of the feature
+    experts, which map each candidate anew.
 
     ``experts`` are the ones to train and blend, where the graph has what they need. The ``twin`` is a second, smaller
     structural expert that differs in what it is taught: relation prediction where the first has none, and none where it
@@ -86,6 +85,7 @@ class CompletionConfig:
     feature_hidden: int | None = None
     feature_epochs: int = 40
     feature_batch_size: int | None = None
+    feature_candidates: int = 2_000
     feature_learning_rate: float = 1e-3
     feature_dropout: float = 0.3
     modality_dropout: float = 0.1
@@ -103,6 +103,7 @@ class CompletionConfig:
             "feature_rank",
             "feature_epochs",
             "feature_batch_size",
+            "feature_candidates",
             "twin_epochs",
             "candidates",
         ):
@@ -134,7 +135,6 @@ class CompletionConfig:
         :raises ConfigError: If a key is unknown or a value unusable.
         """
         known = {field.name for field in fields(cls)}
-        values = {_RENAMED.get(name, name): value for name, value in values.items()}
         unknown = sorted(set(values) - known)
         if unknown:
             raise ConfigError(f"completion: unknown settings {unknown}. Known are {sorted(known)}.")

@@ -142,7 +142,7 @@ class _FeatureTraining(EpochTraining):
 
     def step(self, batch: QuestionBatch, generator: torch.Generator) -> float:
         drawn = draw_candidates(
-            batch, n_entities=self.graph.n_entities, most=self.config.candidates, generator=generator
+            batch, n_entities=self.graph.n_entities, most=self.config.feature_candidates, generator=generator
         )
         places = (slice(None), batch.questions_B2[:, 0], batch.answers_M)
         entities_C, anchors_B, answers_M = (
