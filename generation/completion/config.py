@@ -19,7 +19,7 @@ EXPERTS = ("structure", "twin", "rules", "text", "image", "numbers")
 """The experts there are, in the order in which they are trained."""
 STRUCTURAL = ("structure", "twin")
 """Those that know an entity by a row of its own."""
-TEXT_BLOCKS = ("name", "text")
+TEXT_BLOCKS = ("name", "text", "letters", "words")
 
 _DENSE_DEGREE = 10.0
 _SMALL_GRAPH = 5_000
@@ -51,9 +51,10 @@ class CompletionConfig:
 
     ``experts`` are the ones to train and blend, where the graph has what they need. The ``twin`` is a second, smaller
     structural expert that differs in what it is taught: relation prediction where the first has none, and none where it
-    has (:meth:`twin_of`); ``twin_rank`` 0 leaves it out. ``text_blocks`` is what the text expert reads: ``name``, and
-    ``text`` (the name with the text, as of the entity's pictures). The ``feature_`` settings are of the experts over
-    frozen vectors (text, image, numbers): ``feature_rank`` as ``rank``, ``feature_hidden`` the width of the hidden
+    has (:meth:`twin_of`); ``twin_rank`` 0 leaves it out. ``text_blocks`` is what the text expert reads: ``name`` and
+    ``text`` (the name with the text, as of the entity's pictures) through the text encoder, ``letters`` of the name and
+    ``words`` of the text (:mod:`generation.completion.experts.lexical`). The ``feature_`` settings are of the experts
+    over frozen vectors (text, image, numbers): ``feature_rank`` as ``rank``, ``feature_hidden`` the width of the hidden
     layer beside the linear map (0: none), ``feature_dropout`` the share of numbers dropped, and ``modality_dropout``
     that of whole blocks (a name, a text), while they are trained.
 

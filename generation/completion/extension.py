@@ -82,6 +82,6 @@ def _checked(
         if given[name].blocks != matrix.blocks or len(given[name].values_ND) != n_entities:
             raise CompletionError(
                 f"features[{name!r}]: blocks {given[name].blocks} of {len(given[name].values_ND)} entities, expected "
-                f"{matrix.blocks} of {n_entities}. Make them with the encoder of the training."
+                f"{matrix.blocks} of {n_entities}. Make them with its encoder and its own vectors as like."
             )
     return {name: given[name] for name in trained}

@@ -153,7 +153,8 @@ def entity_traits(
     for matrix in features.values():
         for number, (block, _) in enumerate(matrix.blocks):
             has = matrix.has_NK[:, number]
-            if has.any() and not has.all():
+            is_new = not any(np.array_equal(~has, column) for column in columns[2:])
+            if has.any() and not has.all() and is_new:
                 names.append(f"lacks {block}")
                 columns.append(~has)
     return tuple(names), np.stack([np.asarray(column, dtype=np.float32) for column in columns], axis=1)

@@ -2,7 +2,8 @@
 
 Layer: ``generation``; torch, NumPy. Names: ``rules`` (int64, a row a rule: both steps, the second -1 for one
 step, head, support, body count), ``rule_strengths`` and ``rule_ties`` (float32), ``twin/TABLE``,
-``map/EXPERT/PARAMETER``, ``features/EXPERT/values`` and ``/has``, ``gate/TABLE``.
+``map/EXPERT/PARAMETER``, ``features/EXPERT/values``, ``/has``, ``/BLOCK/idf`` and ``/BLOCK/directions``,
+``gate/TABLE``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from generation.completion.calibration import Calibration
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.experts.feature_model import FeatureMap
 from generation.completion.experts.features import FeatureMatrix
+from generation.completion.experts.lexical import LexicalMap
 from generation.completion.experts.rule_strengths import RuleStrengths
 from generation.completion.gate import Gate
 from generation.completion.parts import ExpertParts
@@ -49,6 +51,9 @@ def pack_parts(parts: ExpertParts) -> tuple[dict[str, Tensor], dict[str, object]
     for name, model in parts.maps.items():
         tensors[f"features/{name}/values"] = torch.from_numpy(parts.features[name].values_ND)
         tensors[f"features/{name}/has"] = torch.from_numpy(parts.features[name].has_NK)
+        for kind, lexical in parts.features[name].lexical.items():
+            tensors[f"features/{name}/{kind}/idf"] = torch.from_numpy(lexical.idf_H)
+            tensors[f"features/{name}/{kind}/directions"] = torch.from_numpy(lexical.directions_HD).half()
         maps[name] = {
             "blocks": [list(block) for block in model.blocks],
             "n_relations": model.n_relations,
@@ -99,6 +104,7 @@ def unpack_parts(tensors: Mapping[str, Tensor], described: Any) -> ExpertParts:
                 values_ND=tensors[f"features/{name}/values"].numpy(),
                 has_NK=tensors[f"features/{name}/has"].numpy(),
                 blocks=blocks,
+                lexical=_lexical(tensors, name, blocks),
             )
         calibration = described["calibration"]
         return ExpertParts(
@@ -143,6 +149,18 @@ def check_parts(folder: Path, parts: ExpertParts, *, n_entities: int, n_relation
     for name, table in tables.items():
         if not bool(torch.isfinite(table).all()):
             raise CompletionError(f"{folder}: {name} holds values that are not finite. Train the model again.")
+
+
+def _lexical(tensors: Mapping[str, Tensor], name: str, blocks: tuple[tuple[str, int], ...]) -> dict[str, LexicalMap]:
+    return {
+        kind: LexicalMap(
+            kind=kind,
+            idf_H=tensors[f"features/{name}/{kind}/idf"].numpy(),
+            directions_HD=tensors[f"features/{name}/{kind}/directions"].float().numpy(),
+        )
+        for kind, _ in blocks
+        if f"features/{name}/{kind}/idf" in tensors
+    }
 
 
 def _twin(tensors: Mapping[str, Tensor]) -> ComplExModel | None:

@@ -5,7 +5,8 @@ by who has a text at all. So the vectors of a block (``text``, ``name``, ``image
 the entities that have one. Who has one stays as it is, and so does everything that was learnt. The gate is fitted anew
 on validation, so that it may stop listening. Beside it stands the model with that block left out (all zeros, as
 modality dropout showed it in training). *Gain* is what the block adds over that, *kept* what its vectors still add when
-they are dealt out anew. A kind such as ``name+text`` is several blocks, dealt out alike.
+they are dealt out anew. The lexical blocks go with what they are made of: ``letters`` with ``name``, ``words`` with
+``text``. A kind such as ``name+text`` is several kinds, dealt out alike.
 """
 
 from __future__ import annotations
@@ -36,40 +37,44 @@ __all__ = [
     "what_is_lost",
 ]
 
+_KINDS = {"letters": "name", "words": "text"}
 LEFT_OUT, PERMUTED, PERMUTED_SAME_GATE = "left out", "permuted", "permuted, gate as trained"
 """The names of the arms."""
 
 
-def permuted_features(features: FeatureMatrix, block: str, *, seed: int) -> FeatureMatrix:
-    """Deal the vectors of a block out anew among the entities that have one.
+def permuted_features(features: FeatureMatrix, kind: str, *, seed: int) -> FeatureMatrix:
+    """Deal the vectors of a kind out anew among the entities that have one.
 
     :param features: The vectors.
-    :param block: The block.
-    :param seed: Seed of the permutation.
+    :param kind: The kind.
+    :param seed: Seed of the permutation; blocks of the kind that the same entities have are dealt out alike.
     :returns: The vectors, of the same entities and blocks; no other number is changed.
-    :raises CompletionError: If there is no such block.
+    :raises CompletionError: If there is no such kind.
     """
-    columns, number = _columns(features, block)
-    having = np.flatnonzero(features.has_NK[:, number])
     values = features.values_ND.copy()
-    values[having, columns] = values[np.random.default_rng([seed, 0x9E]).permutation(having), columns]
+    for columns, number in _columns(features, kind):
+        having = np.flatnonzero(features.has_NK[:, number])
+        values[having, columns] = values[np.random.default_rng([seed, 0x9E]).permutation(having), columns]
     return replace(features, values_ND=values)
 
 
-def _without_block(features: FeatureMatrix, block: str) -> FeatureMatrix:
-    columns, _ = _columns(features, block)
+def _without_kind(features: FeatureMatrix, kind: str) -> FeatureMatrix:
     values = features.values_ND.copy()
-    values[:, columns] = 0.0
+    for columns, _ in _columns(features, kind):
+        values[:, columns] = 0.0
     return replace(features, values_ND=values)
 
 
-def _columns(features: FeatureMatrix, block: str) -> tuple[slice, int]:
-    start = 0
+def _columns(features: FeatureMatrix, kind: str) -> list[tuple[slice, int]]:
+    """Return the columns and the number of each block of a kind."""
+    found, start = [], 0
     for number, (name, width) in enumerate(features.blocks):
-        if name == block:
-            return slice(start, start + width), number
+        if _KINDS.get(name, name) == kind:
+            found.append((slice(start, start + width), number))
         start += width
-    raise CompletionError(f"There are no vectors of the kind {block!r}; there are {_names(features)}.")
+    if not found:
+        raise CompletionError(f"There are no vectors of the kind {kind!r}; there are {_names(features)}.")
+    return found
 
 
 def require_readable(scorer: object, kinds: Sequence[str]) -> ExpertMixture:
@@ -96,7 +101,7 @@ def _readers(scorer: object) -> dict[str, FeatureExpert]:
 
 
 def _names(features: FeatureMatrix) -> list[str]:
-    return [name for name, _ in features.blocks]
+    return list(dict.fromkeys(_KINDS.get(name, name) for name, _ in features.blocks))
 
 
 def permutation_arms(
@@ -141,7 +146,7 @@ def permutation_arms(
         dealt[name] = zeroed[name] = expert.features
         for block in (one for one in blocks if one in _names(expert.features)):
             dealt[name] = permuted_features(dealt[name], block, seed=seed)
-            zeroed[name] = _without_block(zeroed[name], block)
+            zeroed[name] = _without_kind(zeroed[name], block)
     permuted, left_out = with_features(dealt), with_features(zeroed)
     return {LEFT_OUT: fitted(left_out), PERMUTED: fitted(permuted), PERMUTED_SAME_GATE: permuted}
 

@@ -4,6 +4,7 @@ Layer: ``generation``; NumPy, safetensors, and the text encoder's type from ``re
 
 ============================  ======================================================================================
 ``name``, ``text``            encoded by the text encoder: the name alone, and the name with the text
+``letters``, ``words``        runs of letters of the name, and words of the text (``experts.lexical``)
 ``image``                     ``image-vectors.safetensors`` of the folder: ``vectors`` (M, D) and ``rows`` (M,), int64,
                               the places in ``entities.tsv`` (from 0) that they are of
 ``number``                    ``numbers.tsv`` of the folder: entity id, attribute, value
@@ -17,8 +18,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +29,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from generation.completion.config import TEXT_BLOCKS
+from generation.completion.experts.lexical import LEXICAL_BLOCKS, LexicalMap
 from generation.completion.files import write_tensors_atomically
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
@@ -51,7 +54,8 @@ class PassageEncoder(Protocol):
 class FeatureMatrix:
     """The vectors of all entities, each block scaled to a mean square of 1 per number, zero where an entity lacks it.
 
-    ``blocks`` names them and gives their widths; ``has_NK`` says who has which.
+    ``blocks`` names them and gives their widths; ``has_NK`` says who has which; ``lexical`` are the maps that made the
+    blocks of their names, to make those of new entities.
 
     :raises CompletionError: If the shapes do not fit, or a value is not finite.
     """
@@ -59,6 +63,7 @@ class FeatureMatrix:
     values_ND: NDArray[np.float32]  # noqa: N815 (shape suffix)
     has_NK: NDArray[np.bool_]  # noqa: N815 (shape suffix)
     blocks: tuple[tuple[str, int], ...]
+    lexical: Mapping[str, LexicalMap] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         width = sum(size for _, size in self.blocks)
@@ -105,8 +110,9 @@ def text_features(
     graph: TripleSet,
     encoder: PassageEncoder,
     *,
-    blocks: Sequence[str] = ("name", "text"),
+    blocks: Sequence[str] = TEXT_BLOCKS,
     cache: Path | None = None,
+    like: FeatureMatrix | None = None,
 ) -> FeatureMatrix | None:
     """Encode names, and names with texts, of all entities; what was encoded before is read from the cache.
 
@@ -114,17 +120,31 @@ def text_features(
 
     :param graph: The graph.
     :param encoder: Turns texts into vectors.
-    :param blocks: Which of ``name`` and ``text`` to use.
+    :param blocks: Which of ``name``, ``text``, ``letters`` and ``words`` to use.
     :param cache: Folder for the vectors, kept by a digest of encoder and texts; ``None`` keeps none.
+    :param like: The vectors of the entities that an expert was trained with, to make those of a grown graph alike;
+        ``None`` fits the lexical blocks to this graph.
     :returns: The matrix, or ``None`` if no entity has a name or a text.
     """
     names = [name if name != ident else "" for name, ident in zip(graph.entity_names, graph.entity_ids, strict=True)]
     texts = graph.entity_texts or ("",) * graph.n_entities
     both = [f"{name}. {text}" if text else "" for name, text in zip(graph.entity_names, texts, strict=True)]
-    parts = [(kind, rows) for kind, rows in (("name", names), ("text", both)) if kind in blocks and any(rows)]
+    rows_of = {"name": names, "text": both, "letters": names, "words": texts}
+    lexical = {} if like is None else dict(like.lexical)
+    parts = []
+    for kind, rows in rows_of.items():
+        if kind not in blocks or not any(rows):
+            continue
+        if kind not in LEXICAL_BLOCKS:
+            parts.append((kind, *_encoded(rows, encoder, cache)))
+            continue
+        if like is None:
+            lexical[kind] = LexicalMap.fit(kind, rows)
+        if kind in lexical and lexical[kind].width:
+            parts.append((kind, lexical[kind].vectors(rows), np.array([bool(row) for row in rows])))
     if not parts:
         return None
-    return FeatureMatrix.joined([(kind, *_encoded(rows, encoder, cache)) for kind, rows in parts])
+    return replace(FeatureMatrix.joined(parts), lexical={kind: one for kind, one in lexical.items() if one.width})
 
 
 def _encoded(

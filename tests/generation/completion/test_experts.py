@@ -271,7 +271,8 @@ def test_an_entity_added_later_is_scored_from_its_text_with_no_retraining(traine
         LinkPredictor(saved, grown)
     with pytest.raises(CompletionError, match=r"Give features\['text'\]"):
         extend_model(saved, grown)
-    extended = extend_model(saved, grown, features={"text": text_features(grown, WordEncoder())})
+    like = saved.parts.features["text"]
+    extended = extend_model(saved, grown, features={"text": text_features(grown, WordEncoder(), like=like)})
     predictor = LinkPredictor(extended, grown)
 
     assert extended.metadata["n_new_entities"] == 1
