@@ -90,7 +90,7 @@ class LexicalMap:
     @property
     def width(self) -> int:
         """Count the directions."""
-        return self.directions_HD.shape[1]
+        return int(self.directions_HD.shape[1])
 
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Project texts.
