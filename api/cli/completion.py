@@ -53,9 +53,10 @@ def train(
 ) -> None:
     """Train the experts on a folder of triples, and the gate that weighs them.
 
-    The experts are ComplEx-N3 (structure), rules of length 1 and 2, and where the folder has what they need: names and
-    texts, image vectors, numbers. Epochs and weights are chosen on a clean validation part, never on test. With
-    --generator a language model scores the best answers again, as `mmkg kgc generator` adds it to a trained model.
+    The experts are ComplEx-N3 (structure; on large graphs a second one, the twin, beside it), rules of length 1 and 2,
+    and where the folder has what they need: names and texts, image vectors, numbers. Epochs and weights are chosen on a
+    clean validation part, never on test. Where there is no valid.tsv, a part of train is spared for it, and learnt when
+    it has done its work. With --generator a language model scores the best answers again, as `mmkg kgc generator` adds it to a trained model.
     """
     with failures_explained(as_json=as_json):
         from generation.completion.runs import train_folder
@@ -206,4 +207,5 @@ def _read_recipe(file: Path | None) -> CompletionConfig:
 
 def _epoch_line(epoch: Any) -> str:
     mrr = "" if epoch.valid_mrr is None else f", valid MRR {epoch.valid_mrr:.3f}"
-    return f"{epoch.expert} {epoch.epoch}: loss {epoch.loss:.3f}{mrr}"
+    part = ", all of train" if epoch.is_refit else ""
+    return f"{epoch.expert} {epoch.epoch}{part}: loss {epoch.loss:.3f}{mrr}"
