@@ -39,15 +39,14 @@ class CompletionConfig:
     ``rank`` is the number of complex numbers in an embedding, so a row holds ``2 * rank`` floats. ``regularisation`` is
     the weight of the N3 penalty and ``relation_weight`` that of relation prediction. Training stops after ``patience``
     validations without a better validation MRR, at the latest after ``max_epochs``; with no validation part it runs
-    ``max_epochs`` epochs. ``validation_limit`` bounds the triples that one validation ranks. ``valid_fraction`` of
-    train is carved for validation where a folder brings none; when it has done its work, training goes on for
-    ``refit_epochs`` over all of train (:mod:`generation.completion.epochs`). ``precision`` is ``float32``, ``bfloat16``
-    (the three large products of the softmax only; parameters, optimiser and evaluation stay float32) or ``auto``
-    (bfloat16 where the processor multiplies it in hardware and the graph is large). ``softmax_bytes`` bounds the scores
-    held at once.
-    ``candidates`` is the most entities drawn for one batch to compare its answers with; where there are more, the draw
-    stands for all (:mod:`generation.completion.candidates`); ``feature_candidates`` is that number of the feature
-    experts, which map each candidate anew.
+    ``max_epochs`` epochs. ``validation_limit`` bounds the triples that one validation ranks, ``gate_limit`` those that
+    the gate is fitted to. ``valid_fraction`` of train is carved for validation where a folder brings none; when it has
+    done its work, training goes on for ``refit_epochs`` over all of train (:mod:`generation.completion.epochs`).
+    ``precision`` is ``float32``, ``bfloat16`` (the three large products of the softmax only; parameters, optimiser and
+    evaluation stay float32) or ``auto`` (bfloat16 where the processor multiplies it in hardware and the graph is
+    large). ``softmax_bytes`` bounds the scores held at once. ``candidates`` is the most entities drawn for one batch to
+    compare its answers with; where there are more, the draw stands for all (:mod:`generation.completion.candidates`);
+    ``feature_candidates`` is that number of the feature experts, which map each candidate anew.
 
     ``experts`` are the ones to train and blend, where the graph has what they need. The ``twin`` is a second, smaller
     structural expert that differs in what it is taught: relation prediction where the first has none, and none where it
@@ -71,6 +70,7 @@ class CompletionConfig:
     init_scale: float = 1e-3
     validate_every: int = 1
     validation_limit: int = 5_000
+    gate_limit: int = 20_000
     valid_fraction: float = 0.05
     refit_epochs: int = 4
     precision: str = "auto"
@@ -99,6 +99,7 @@ class CompletionConfig:
             "batch_size",
             "validate_every",
             "validation_limit",
+            "gate_limit",
             "threads",
             "softmax_bytes",
             "feature_rank",

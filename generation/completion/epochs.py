@@ -42,6 +42,7 @@ _RUN_SETTINGS = (
     "feature_epochs",
     "twin_epochs",
     "twin_rank",
+    "gate_limit",
     "refit_epochs",
     "patience",
     "threads",
@@ -50,18 +51,18 @@ _RUN_SETTINGS = (
 )
 
 
-def validation_part(triples: TripleSet, config: CompletionConfig, seed: int) -> NDArray[np.int64]:
-    """Return the validation triples, or as many of them as the settings allow, the same for the same seed.
+def validation_part(triples: TripleSet, seed: int, *, limit: int) -> NDArray[np.int64]:
+    """Return the validation triples, or so many of them, the same for the same seed.
 
     :param triples: The graph.
-    :param config: Settings; ``validation_limit`` counts.
     :param seed: Seed of the choice.
+    :param limit: The most triples.
     :returns: Triples. *Shape:* ``(M, 3)``.
     """
     valid = triples.valid
-    if len(valid) <= config.validation_limit:
+    if len(valid) <= limit:
         return valid
-    chosen = np.random.default_rng([seed, 0x7A]).permutation(len(valid))[: config.validation_limit]
+    chosen = np.random.default_rng([seed, 0x7A]).permutation(len(valid))[:limit]
     return valid[np.sort(chosen)]
 
 
@@ -86,7 +87,7 @@ class EpochTraining(ABC):
     ) -> None:
         self.name, self.graph, self.config, self.seed, self.checkpoint = name, graph, config, seed, checkpoint
         self.device = choose_device(config.device)
-        self.validation = validation_part(graph, config, seed)
+        self.validation = validation_part(graph, seed, limit=config.validation_limit)
         self.known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
         self.best: Mapping[str, Tensor] | None = None
         self.state = TrainingState()

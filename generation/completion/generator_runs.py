@@ -190,7 +190,7 @@ class _Run:
                 "the model with validated=True."
             )
         seed = saved.metadata.get("seed")
-        triples = validation_part(graph, saved.config, seed if isinstance(seed, int) else 0)
+        triples = validation_part(graph, seed if isinstance(seed, int) else 0, limit=saved.config.validation_limit)
         if not len(triples):
             raise CompletionError(
                 f"{graph.name}: there are no validation triples, so nothing can say how far to trust a generator. Add "

@@ -135,7 +135,7 @@ def permutation_arms(
         experts |= {name: holding[name].with_features(features) for name, features in change.items()}
         return ExpertMixture(experts, mixture.gate, mixture.traits_NF.numpy(), n_relations=mixture.n_relations)
 
-    triples = validation_part(graph, config, gate_seed)
+    triples = validation_part(graph, gate_seed, limit=config.gate_limit)
 
     def fitted(changed: ExpertMixture) -> ExpertMixture:
         gate = fit_gate(changed, graph, triples=triples, known=known, seed=gate_seed).gate

@@ -175,8 +175,9 @@ def _gated(run: _Run, chosen: Mapping[str, Expert], refitted: Mapping[str, Exper
     start = Gate.fresh(tuple(chosen), traits, n_relations=graph.n_relations)
     mixture = ExpertMixture(chosen, start, traits_NF, n_relations=graph.n_relations)
     known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    triples = validation_part(graph, seed, limit=config.gate_limit)
     with threads_set_to(config.threads):
-        fitted = fit_gate(mixture, graph, triples=validation_part(graph, config, seed), known=known, seed=seed)
+        fitted = fit_gate(mixture, graph, triples=triples, known=known, seed=seed)
     experts, learnt = dict(chosen), graph
     rules = chosen.get("rules")
     if refitted:
@@ -237,7 +238,7 @@ def ablation_arms(
     arms = {name: mixture.alone(name) for name in mixture.experts}
     if len(arms) < 3 or mixture.gate.kind == "single":
         return arms
-    triples = validation_part(graph, config, seed)
+    triples = validation_part(graph, seed, limit=config.gate_limit)
     for name in mixture.experts:
         rest = mixture.without(name)
         fitted = fit_gate(rest, graph, triples=triples, known=known, seed=seed)
