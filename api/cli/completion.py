@@ -56,7 +56,8 @@ def train(
     The experts are ComplEx-N3 (structure; on large graphs a second one, the twin, beside it), rules of length 1 and 2,
     and where the folder has what they need: names and texts, image vectors, numbers. Epochs and weights are chosen on a
     clean validation part, never on test. Where there is no valid.tsv, a part of train is spared for it, and learnt when
-    it has done its work. With --generator a language model scores the best answers again, as `mmkg kgc generator` adds it to a trained model.
+    it has done its work. With --generator a language model scores the best answers again, as `mmkg kgc generator` adds
+    it to a trained model.
     """
     with failures_explained(as_json=as_json):
         from generation.completion.runs import train_folder
