@@ -56,7 +56,8 @@ QUESTION_WORDS: frozenset[str] = frozenset(
     yours
     """.split()  # noqa: SIM905 - forty quoted words are harder to read
 )
-"""Words that ask, and name nothing. BM25 counts them all the same; what a question names is looked for without them."""
+"""Words that ask, and name nothing. What a question names is looked for without them (:meth:`Analyzer.question_terms`),
+for in a corpus of terse texts they are rare, so that BM25 would take them for telling."""
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 _TERM = re.compile(
@@ -71,6 +72,11 @@ _MIXED = re.compile(r"(?<!\w)\w*(?:[^\W\d_]\d|\d[^\W\d_]|[^\W_]_+[^\W_])\w*(?!\w
 _MIXED_CUT = re.compile(r"_+|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _LATIN_ACCENTS = re.compile("[\u0300-\u036f]")
+_SPOKEN = re.compile(r"(?<![\w'’])[^\W\d_]+(?:['’][^\W\d_]+)*(?!\w)")
+_IS = re.compile(r"['’]s$", re.IGNORECASE)
+_ENCLOSING = " \t\"'“”‘’()[]"
+_BEFORE = 8
+"""Characters before a word that say whether a sentence begins with it, so that a long text takes no longer."""
 
 
 class Analyzer:
@@ -100,7 +106,6 @@ class Analyzer:
         self.cjk: CjkTerms = cjk
         self._lock = threading.Lock()
         self._stems: dict[str, str] = {}
-        self._asking: frozenset[str] | None = None
         rules = [identifiers] * (identifiers != "humps") + [cjk] * (cjk != "pairs")
         parts = ["terms-2", str(language), *rules, *sorted(self.stop_words)]
         self.fingerprint = "an_" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
@@ -113,12 +118,30 @@ class Analyzer:
         kept = [term for term in _raw_terms(_normalise(whole), self.cjk) if term not in self.stop_words]
         return kept if self._stemmer is None else [self._stem(term) for term in kept]
 
+    def question_terms(self, question: str) -> list[str]:
+        """Return the terms of a question in order, repeats included, without the words that only ask.
+
+        A word of :data:`QUESTION_WORDS` asks unless it is written like a name: in capitals ("the US"), or with one
+        inside a sentence ("in May", "The Who").
+
+        :param question: The question.
+        :returns: Its terms; none where it holds nothing but words that ask.
+        """
+
+        def kept(match: re.Match[str]) -> str:
+            word = _IS.sub("", match.group())
+            if word.lower() not in QUESTION_WORDS:
+                return match.group()
+            is_name = len(word) > 1 and (
+                word.isupper() or (word[0].isupper() and not _begins_sentence(question, match.start()))
+            )
+            return match.group() if is_name else " "
+
+        return self.terms(_SPOKEN.sub(kept, question))
+
     def named_terms(self, question: str) -> list[str]:
-        """Return the terms of a question in order, each once, without those of :data:`QUESTION_WORDS`."""
-        if self._asking is None:
-            self._asking = frozenset(term for word in QUESTION_WORDS for term in self.terms(word))
-        asking = self._asking
-        return [term for term in dict.fromkeys(self.terms(question)) if term not in asking]
+        """Return what :meth:`question_terms` does, each term once."""
+        return list(dict.fromkeys(self.question_terms(question)))
 
     def _stem(self, word: str) -> str:
         stem = self._stems.get(word)
@@ -127,6 +150,13 @@ class Analyzer:
                 stem = str(self._stemmer.stemWord(word))
             self._stems[word] = stem
         return stem
+
+
+def _begins_sentence(text: str, place: int) -> bool:
+    """Tell whether a sentence begins at a place: behind the end of another, but for quotes."""
+    before = text[max(0, place - _BEFORE) : place]
+    said = before.rstrip(_ENCLOSING)
+    return not said or said[-1] in ".?!:;\n"
 
 
 def _stemmer(language: str) -> Any:

@@ -8,6 +8,11 @@ into a sparse matrix by bm25s (Lù 2024, arXiv:2407.03618)::
     score(q, d) = sum over t in q of  idf_t * tf / (tf + k1 * (1 - b + b * |d| / avgdl))
     idf_t = ln(1 + (N - df_t + 0.5) / (df_t + 0.5))
 
+Questions. Words that only ask ("how", "did") count in chunks and not in questions, unless nothing else is asked: where
+texts are terse, as on charts, they are rare, and would weigh like names. Without and with them in the default search,
+packaged encoder: chats' Recall@2 / @5 .849 / .927 and .841 / .920 (difference of Recall@5 +.001 to +.014, paired
+bootstrap, 95 %), charts' Recall@1 .813 and .807, pages' Recall@2 / @5 .531 / .630 and .515 / .646, multi-hop the same.
+
 Changes. Each chunk's term numbers are kept, analysed once. A change up to :data:`REBUILD_SHARE` of the corpus is joined
 to the scores of the last build (:mod:`retrieval.bm25_matrix`), with the outcome of a new build; past it the corpus is
 built anew at the next search. ``tests/benchmarks/lexical_speed.py`` measures both.
@@ -293,7 +298,9 @@ class Bm25Index:
         return f"{self.analyzer.fingerprint}/{_LAYOUT}/{self.k1}/{self.b}/{self._scale}:{weights}"
 
     def _known(self, text: str) -> list[int]:
-        return [self._vocabulary[term] for term in self.analyzer.terms(text) if term in self._vocabulary]
+        """Return the numbers of a question's terms; where it holds nothing but words that ask, they count."""
+        terms = self.analyzer.question_terms(text) or self.analyzer.terms(text)
+        return [self._vocabulary[term] for term in terms if term in self._vocabulary]
 
     def _current(self) -> Scorer:
         scorer = self._scorer
