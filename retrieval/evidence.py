@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from kg.errors import NotFoundError
 from kg.ports import RecordStore
-from kg.types import CaptionLine, Chunk, Span
+from kg.types import Caption, CaptionLine, Chunk, Span
 from retrieval.derived import Catalog
 from retrieval.fusion import ScoredPool
 from retrieval.types import Contribution, Evidence, TableRow
@@ -71,6 +71,7 @@ class EvidenceReader:
             for name, pool in pools.items()
         }
         evidence = []
+        captions: dict[str, Caption | None] = {}
         chunks = self._store.chunks([item.chunk_id for item in found])
         for rank, (item, chunk) in enumerate(zip(found, chunks, strict=True), start=1):
             contributions = [
@@ -87,6 +88,11 @@ class EvidenceReader:
             if _COVERAGE in item.shares:  # its score is the part of what was missing that this piece brought
                 brought = item.shares[_COVERAGE]
                 contributions.append(Contribution(retriever=_COVERAGE, rank=rank, score=brought))
+            caption = None
+            if chunk.asset_id is not None:  # read once, however many pieces of it were found
+                if chunk.asset_id not in captions:
+                    captions[chunk.asset_id] = self._store.caption(chunk.asset_id)
+                caption = captions[chunk.asset_id]
             evidence.append(
                 Evidence(
                     rank=rank,
@@ -96,9 +102,9 @@ class EvidenceReader:
                     contributions=tuple(contributions),
                     entities=item.entities,
                     community=item.community,
-                    lines=self._lines(chunk),
+                    lines=_lines(chunk, caption),
                     rows=self._rows(chunk),
-                    n_parts=self._n_parts(chunk),
+                    n_parts=self._n_parts(chunk, caption),
                 )
             )
         return evidence
@@ -109,18 +115,10 @@ class EvidenceReader:
         except NotFoundError:
             return []
 
-    def _lines(self, chunk: Chunk) -> tuple[CaptionLine, ...]:
-        caption = None if chunk.asset_id is None else self._store.caption(chunk.asset_id)
-        if caption is None:
-            return ()
-        first, last = chunk.span.start, chunk.span.end
-        return tuple(line for line in caption.lines if line.span.start < last and first < line.span.end)
-
-    def _n_parts(self, chunk: Chunk) -> int:
+    def _n_parts(self, chunk: Chunk, caption: Caption | None) -> int:
         """Count the rows of a chunk's table, or the lines that were read off its picture."""
         if chunk.table_id is not None:
             return len(self._spans_of_rows(chunk.table_id))
-        caption = None if chunk.asset_id is None else self._store.caption(chunk.asset_id)
         return 0 if caption is None else sum(line.source in ("ocr", "table") for line in caption.lines)
 
     def _spans_of_rows(self, table_id: str) -> tuple[Span, ...]:
@@ -141,6 +139,13 @@ class EvidenceReader:
         first = bisect_right(spans, chunk.span.start, key=lambda span: span.end)
         stop = bisect_left(spans, chunk.span.end, key=lambda span: span.start)
         return tuple(TableRow(number=index + 1, span=spans[index]) for index in range(first, stop))
+
+
+def _lines(chunk: Chunk, caption: Caption | None) -> tuple[CaptionLine, ...]:
+    if caption is None:
+        return ()
+    first, last = chunk.span.start, chunk.span.end
+    return tuple(line for line in caption.lines if line.span.start < last and first < line.span.end)
 
 
 def _ranked(item: Evidence, rank: int) -> Evidence:

@@ -8,9 +8,11 @@ from kg.captioning.lines import compose, loose_line
 from kg.stores.record import open_record
 from kg.testing import make_delta
 from kg.types import GraphDelta
+from retrieval.catalog import read_catalog
 from retrieval.chunk_vectors import IngestChunkEncoder
 from retrieval.config import RetrievalConfig
 from retrieval.engine import RetrievalEngine
+from retrieval.evidence import EvidenceReader, FoundChunk
 from retrieval.fakes import HashingTextEncoder
 from retrieval.picture_fields import FIELDS, field_space, field_texts
 from retrieval.types import Query
@@ -160,3 +162,18 @@ def test_a_missing_or_damaged_index_file_is_built_again_without_encoding(store, 
 
     assert picture_cosine(make_engine(store, tmp_path, encoder), "Ferries of Osterby") == pytest.approx(1.0, abs=1e-5)
     assert encoder.encoded == ["Ferries of Osterby"]
+
+
+def test_a_caption_is_read_once_however_many_pieces_of_its_picture_are_found(store, tmp_path, monkeypatch):
+    store.apply(delta_with(LINES))
+    (piece,) = [chunk for chunk in store.iter_chunks() if chunk.asset_id is not None]
+    catalog = read_catalog(store, store.version(), before=None)
+    asked, caption = [], store.caption
+    monkeypatch.setattr(store, "caption", lambda asset_id: asked.append(asset_id) or caption(asset_id))
+
+    found = [FoundChunk(chunk_id=piece.chunk_id, score=score, shares={}) for score in (2.0, 1.0)]
+    evidence = EvidenceReader(store).read(found, {}, catalog)
+
+    assert [[line.text for line in item.lines] for item in evidence] == [[text for _, text in LINES]] * 2
+    assert [item.n_parts for item in evidence] == [1, 1]  # what was read off it: one line of source ocr
+    assert asked == [piece.asset_id]
