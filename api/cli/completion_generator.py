@@ -181,15 +181,19 @@ def evaluate_with_generator(
     """
     from generation.completion.evaluation_run import open_for
     from generation.completion.generator_runs import evaluate_generator
+    from generation.completion.runs import open_folder
 
     predictor = open_for(split, model_dir, folder, allow_overlap=allow_overlap)
+    validated = None
+    if predictor.saved.learnt_validation:
+        validated = open_folder(model_dir, folder, allow_overlap=allow_overlap, validated=True)
     with _shown(quiet=quiet) as tell:
         return evaluate_generator(
             predictor,
             model_dir,
             split,
             make_scorer=scorers_of(context),
-            validated=open_for("valid", model_dir, folder, allow_overlap=allow_overlap),
+            validated=validated,
             limit=limit,
             arms=arms,
             unseen_only=unseen_only,

@@ -158,7 +158,7 @@ class EpochTraining(ABC):
         chosen = self._copied() if self.best is None else dict(self.best)
         if not wanted:
             return chosen, None
-        self._learn_from(np.concatenate([self.graph.train, self.graph.valid]))
+        self._learn_from(self.graph.with_validation_in_train().train)
         while state.n_refit < wanted:
             state.n_refit += 1
             self._finish(self._epoch(), on_progress)

@@ -24,7 +24,15 @@ from generation.completion.runs import open_folder
 from generation.completion.training import ablation_arms
 from generation.completion.triples import TripleSet
 
-__all__ = ["BEFORE_REFIT", "PROTOCOL", "SplitRanking", "evaluate_folder", "open_for", "permutation_results"]
+__all__ = [
+    "BEFORE_REFIT",
+    "PROTOCOL",
+    "SplitRanking",
+    "evaluate_folder",
+    "open_for",
+    "permutation_results",
+    "rank_before_refit",
+]
 
 PROTOCOL = "all entities, filtered by all known triples, both directions, realistic ties, unseen included"
 """What every figure was measured by, in words."""
@@ -122,9 +130,7 @@ def evaluate_folder(
     chosen, full = predictor, result
     ranked: dict[str, dict[str, object]] = {}
     if predictor.saved.learnt_validation and (ablation or permute):
-        chosen = open_for("valid", model_dir, folder, **how)
-        ranking.expect(1)
-        full = ranking(BEFORE_REFIT, chosen.scorer)
+        chosen, full = rank_before_refit(ranking, model_dir, folder, **how)
         ranked[BEFORE_REFIT] = full
     if ablation and isinstance(chosen.scorer, ExpertMixture):
         seed, config = _seed(chosen), chosen.saved.config
@@ -165,6 +171,28 @@ def open_for(
     return open_folder(
         model_dir, folder, filter_only=filter_only, allow_overlap=allow_overlap, validated=split == "valid"
     )
+
+
+def rank_before_refit(
+    ranking: SplitRanking,
+    model_dir: Path,
+    folder: Path,
+    *,
+    filter_only: Sequence[str] | None = None,
+    allow_overlap: bool = False,
+) -> tuple[LinkPredictor, dict[str, object]]:
+    """Rank with the experts as validation chose them: what gates that are fitted to validation anew are made of.
+
+    :param ranking: Ranks.
+    :param model_dir: The folder of a model that has learnt validation since.
+    :param folder: The graph it was trained on.
+    :param filter_only: Names of further triple files for the filter; ``None`` takes every ``*-broken.tsv``.
+    :param allow_overlap: Whether splits may share triples.
+    :returns: Those experts over the graph, and their figures.
+    """
+    chosen = open_folder(model_dir, folder, filter_only=filter_only, allow_overlap=allow_overlap, validated=True)
+    ranking.expect(1)
+    return chosen, ranking(BEFORE_REFIT, chosen.scorer)
 
 
 def permutation_results(

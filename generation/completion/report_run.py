@@ -12,11 +12,11 @@ from typing import Any
 from generation.completion.breakdown import Breakdown, Group, break_down
 from generation.completion.evaluation_log import EvaluationLog, log_evaluation, log_settings, read_evaluations
 from generation.completion.evaluation_run import (
-    BEFORE_REFIT,
     PROTOCOL,
     SplitRanking,
     open_for,
     permutation_results,
+    rank_before_refit,
 )
 from generation.completion.known import KnownEnds
 from generation.completion.modalities import modality_masks
@@ -77,9 +77,7 @@ def report_folder(
     plain = found.to_mapping()
     chosen, full = predictor, plain
     if permute and saved.learnt_validation:
-        chosen = open_for("valid", model_dir, folder, **how)
-        ranking.expect(1)
-        full = ranking(BEFORE_REFIT, chosen.scorer)
+        chosen, full = rank_before_refit(ranking, model_dir, folder, **how)
     permuted = permutation_results(chosen, permute, seed=permutation_seed, known=known, full=full, rank=ranking)
     plain["permuted"] = permuted
     log_evaluation(model_dir, plain, split=split, settings=log_settings(saved), command="report")

@@ -111,8 +111,9 @@ def _counted(kind: str, texts: Sequence[str]) -> sparse.csr_array:
     starts = [0]
     for text in texts:
         counts = Counter(zlib.crc32(part.encode("utf-8", "surrogatepass")) % N_BUCKETS for part in _PARTS[kind](text))
-        buckets += sorted(counts)
-        values += [counts[bucket] for bucket in sorted(counts)]
+        for bucket, count in sorted(counts.items()):
+            buckets.append(bucket)
+            values.append(count)
         starts.append(len(buckets))
     shape = (len(texts), N_BUCKETS)
     data = np.array(values, dtype=np.float32)

@@ -64,3 +64,17 @@ def naive_ranks(table_NRN, graph, triples):
         right = [e for e in entities if e == tail or (head, relation, e) not in known]
         tails.append(naive_rank(lambda e, r=relation, h=head: table_NRN[h, r, e], tail, right))
     return np.array(heads), np.array(tails)
+
+
+def ring_rows(n=30):
+    """Each entity points to the next by relation 0 and to the one after by relation 1."""
+    return [(i, kind, (i + step) % n) for i in range(n) for kind, step in ((0, 1), (1, 2))]
+
+
+def write_ring(folder, n=30):
+    """Write the ring as a folder of triple files, a tenth of it test."""
+    folder.mkdir()
+    rows = [f"e{head}\tr{relation}\te{tail}" for head, relation, tail in ring_rows(n)]
+    (folder / "test.tsv").write_text("\n".join(rows[::10]) + "\n")
+    (folder / "train.tsv").write_text("\n".join(row for row in rows if row not in rows[::10]) + "\n")
+    return folder

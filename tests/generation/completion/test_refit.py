@@ -15,16 +15,12 @@ from generation.completion.runs import open_folder, train_folder
 from generation.completion.trainer import train_complex
 from generation.completion.triples import carve_validation
 from kg.errors import CompletionError, ConfigError
-from tests.generation.completion.helpers import graph_of
+from tests.generation.completion.helpers import graph_of, ring_rows, write_ring
 
 _CONFIG = CompletionConfig(
     rank=8, max_epochs=6, patience=100, feature_rank=4, feature_epochs=3, batch_size=16, threads=1, valid_fraction=0.2
 )
 N = 30
-
-
-def _rows():
-    return [(i, kind, (i + step) % N) for i in range(N) for kind, step in ((0, 1), (1, 2))]
 
 
 def _mrr(scorer, graph, triples):
@@ -36,18 +32,14 @@ def _mrr(scorer, graph, triples):
 def trained(tmp_path_factory):
     """A ring with numbered entities, a tenth of it test, trained with structure, rules and numbers."""
     root = tmp_path_factory.mktemp("refit")
-    folder = root / "ring"
-    folder.mkdir()
-    rows = [f"e{head}\tr{relation}\te{tail}" for head, relation, tail in _rows()]
-    (folder / "test.tsv").write_text("\n".join(rows[::10]) + "\n")
-    (folder / "train.tsv").write_text("\n".join(row for row in rows if row not in rows[::10]) + "\n")
+    folder = write_ring(root / "ring")
     (folder / "numbers.tsv").write_text("".join(f"e{i}\tplace\t{i}\n" for i in range(N)))
     report = train_folder(folder, root / "model", config=_CONFIG, seed=0)
     return root / "model", folder, report
 
 
 def test_training_goes_on_from_its_last_epoch_with_all_of_train():
-    graph = carve_validation(graph_of(_rows(), n_entities=N), fraction=0.2, seed=0)
+    graph = carve_validation(graph_of(ring_rows(), n_entities=N), fraction=0.2, seed=0)
 
     fit = train_complex(graph, config=replace(_CONFIG, max_epochs=2), seed=0)
 
@@ -59,17 +51,17 @@ def test_training_goes_on_from_its_last_epoch_with_all_of_train():
 
 
 def test_an_epoch_over_all_of_train_asks_every_question_of_it():
-    graph = carve_validation(graph_of(_rows(), n_entities=N), fraction=0.2, seed=0)
+    graph = carve_validation(graph_of(ring_rows(), n_entities=N), fraction=0.2, seed=0)
     whole = graph.with_validation_in_train()
 
     assert len(whole.train) == 2 * N
     assert not len(whole.valid)
-    assert {tuple(row) for row in whole.train.tolist()} == set(_rows())
+    assert {tuple(row) for row in whole.train.tolist()} == set(ring_rows())
     np.testing.assert_array_equal(np.sort(whole.known(), axis=0), np.sort(graph.known(), axis=0))
 
 
 def test_a_graph_with_a_validation_part_of_its_own_never_learns_it():
-    graph = graph_of(_rows()[4:], valid=_rows()[:4], n_entities=N)
+    graph = graph_of(ring_rows()[4:], valid=ring_rows()[:4], n_entities=N)
 
     fit = train_complex(graph, config=_CONFIG, seed=0)
 

@@ -15,7 +15,7 @@ from generation.completion.runs import open_folder, train_folder
 from generation.completion.training import train_experts
 from generation.completion.triples import carve_validation
 from kg.errors import CompletionError, ConfigError
-from tests.generation.completion.helpers import graph_of
+from tests.generation.completion.helpers import graph_of, ring_rows, write_ring
 
 N = 30
 _CONFIG = CompletionConfig(
@@ -23,18 +23,10 @@ _CONFIG = CompletionConfig(
 )
 
 
-def _rows():
-    return [(i, kind, (i + step) % N) for i in range(N) for kind, step in ((0, 1), (1, 2))]
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("twin")
-    folder = root / "ring"
-    folder.mkdir()
-    rows = [f"e{head}\tr{relation}\te{tail}" for head, relation, tail in _rows()]
-    (folder / "test.tsv").write_text("\n".join(rows[::10]) + "\n")
-    (folder / "train.tsv").write_text("\n".join(row for row in rows if row not in rows[::10]) + "\n")
+    folder = write_ring(root / "ring")
     report = train_folder(folder, root / "model", config=_CONFIG, seed=0)
     return root / "model", folder, report
 
@@ -79,7 +71,7 @@ def test_both_structural_experts_are_trained_saved_and_weighed(trained):
 
 
 def test_a_graph_without_validation_or_a_twin_of_rank_zero_goes_without():
-    graph = graph_of(_rows(), n_entities=N)
+    graph = graph_of(ring_rows(), n_entities=N)
     carved = carve_validation(graph, fraction=0.2, seed=0)
 
     assert "twin" not in train_experts(graph, config=_CONFIG, seed=0).mixture.experts
