@@ -1,4 +1,4 @@
-"""The checkpoint folder of a training that stops early, written so that a crash cannot tear it.
+"""The checkpoint folder of a training, written so that a crash cannot tear it.
 
 Layer: ``generation``; imports torch. ``last-EPOCH.safetensors`` holds all that the next epoch depends on,
 ``best-EPOCH.safetensors`` the model of the best epoch, and ``state.json``, written last, names the two that count.

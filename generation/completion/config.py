@@ -37,9 +37,9 @@ class CompletionConfig:
     """How a link predictor is trained; ``None`` means "from the sizes of the graph", see :meth:`resolve`.
 
     ``rank`` is the number of complex numbers in an embedding, so a row holds ``2 * rank`` floats. ``regularisation`` is
-    the weight of the N3 penalty and ``relation_weight`` that of relation prediction. Training stops after ``patience``
-    validations without a better validation MRR, at the latest after ``max_epochs``; with no validation part it runs
-    ``max_epochs`` epochs. ``validation_limit`` bounds the triples that one validation ranks, ``gate_limit`` those that
+    the weight of the N3 penalty and ``relation_weight`` that of relation prediction. Training takes ``max_epochs``
+    epochs, over which the rate falls from ``learning_rate`` to nearly 0 (:mod:`generation.completion.schedule`), and
+    keeps the one of the best validation MRR, the last where there is no validation part. ``validation_limit`` bounds the triples that one validation ranks, ``gate_limit`` those that
     the gate is fitted to. ``valid_fraction`` of train is carved for validation where a folder brings none; when it has
     done its work, training goes on for ``refit_epochs`` over all of train (:mod:`generation.completion.epochs`).
     ``precision`` is ``float32``, ``bfloat16`` (the three large products of the softmax only; parameters, optimiser and
@@ -61,10 +61,9 @@ class CompletionConfig:
     """
 
     rank: int | None = None
-    max_epochs: int = 100
-    patience: int = 5
+    max_epochs: int = 20
     batch_size: int | None = None
-    learning_rate: float = 0.1
+    learning_rate: float = 0.3
     regularisation: float | None = None
     relation_weight: float | None = None
     init_scale: float = 1e-3
@@ -95,7 +94,6 @@ class CompletionConfig:
         for name in (
             "rank",
             "max_epochs",
-            "patience",
             "batch_size",
             "validate_every",
             "validation_limit",

@@ -1,9 +1,10 @@
 """What the trainings of the structural and the feature experts have in common.
 
-Layer: ``generation``; imports torch. Epochs run until validation no longer rises. Where validation was carved from
-train, some more epochs then run over all of train (``refit_epochs``): the epoch is chosen and the gate fitted with what
-has not seen validation, and what is used in the end has learnt all that train holds. Goodfellow et al. 2016 (Deep
-Learning), section 7.8, call it the second strategy of early stopping: go on from the parameters that are there.
+Layer: ``generation``; imports torch. The number of epochs is fixed, the learning rate follows
+:mod:`generation.completion.schedule`, and validation chooses the epoch, most often one of the last. Where validation was
+carved from train, some more epochs then run over all of train (``refit_epochs``): the epoch is chosen and the gate
+fitted with what has not seen validation, and what is used in the end has learnt all that train holds. Goodfellow et al.
+2016 (Deep Learning), section 7.8, call it the second strategy of early stopping: go on from the parameters there are.
 
 Everything random derives from ``(seed, epoch)``, so an interrupted training, resumed, ends at the same numbers on the
 same kind of CPU with the same number of threads. On a GPU, scattered additions make runs agree to rounding only.
@@ -31,6 +32,7 @@ from generation.completion.evaluator import Scorer, evaluate
 from generation.completion.known import KnownEnds
 from generation.completion.progress import EpochProgress, ProgressCallback, TrainingState
 from generation.completion.questions import QuestionBatch, TrainQuestions
+from generation.completion.schedule import rate_share
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
@@ -43,8 +45,6 @@ _RUN_SETTINGS = (
     "twin_epochs",
     "twin_rank",
     "gate_limit",
-    "refit_epochs",
-    "patience",
     "threads",
     "device",
     "experts",
@@ -91,6 +91,7 @@ class EpochTraining(ABC):
         self.known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
         self.best: Mapping[str, Tensor] | None = None
         self.state = TrainingState()
+        self.n_epochs = 1
         self._learn_from(graph.train)
 
     @property
@@ -105,6 +106,10 @@ class EpochTraining(ABC):
     @abstractmethod
     def step(self, batch: QuestionBatch, generator: torch.Generator) -> float:
         """Learn from a batch and return its loss in nats."""
+
+    @abstractmethod
+    def set_rate(self, share: float) -> None:
+        """Take this share of the settings' learning rate from now on."""
 
     @abstractmethod
     def scorer(self) -> Scorer:
@@ -142,18 +147,19 @@ class EpochTraining(ABC):
     def run(
         self, *, max_epochs: int, resume: bool, on_progress: ProgressCallback | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-        """Train until validation no longer rises, and then over all of train where validation was carved from it.
+        """Train, and then go on over all of train where validation was carved from it.
 
-        :param max_epochs: The most epochs until then.
+        :param max_epochs: The epochs that validation chooses from; the learning rate falls over them.
         :param resume: Whether to go on from a checkpoint of the same training, if there is one.
         :param on_progress: Called after each epoch.
         :returns: The parameters of the epoch that is best on validation (the last where there is no validation), and
             those after the epochs over all of train, ``None`` where there were none.
         """
+        self.n_epochs = max_epochs
         if resume and self.checkpoint is not None and has_checkpoint(self.checkpoint):
             self._restore(self.checkpoint)
         state, wanted = self.state, self.config.refit_epochs if self.graph.carved is not None else 0
-        while not state.n_refit and state.epoch < max_epochs and state.n_stale < self.config.patience:
+        while not state.n_refit and state.epoch < max_epochs:
             self._finish(self._epoch(), on_progress)
         chosen = self._copied() if self.best is None else dict(self.best)
         if not wanted:
@@ -174,6 +180,7 @@ class EpochTraining(ABC):
     def _epoch(self) -> EpochProgress:
         start = time.perf_counter()
         epoch = self.state.epoch + 1
+        self.set_rate(self._rate_share(epoch))
         rng = np.random.default_rng([self.seed, *self.order_key, epoch])
         drawn = int(np.random.default_rng([self.seed, *self.draw_key, epoch]).integers(2**62))
         generator = torch.Generator().manual_seed(drawn)
@@ -201,6 +208,11 @@ class EpochTraining(ABC):
         self.state.history.append(progress)
         return progress
 
+    def _rate_share(self, epoch: int) -> float:
+        if self.state.n_refit:
+            return rate_share(self.state.n_refit, self.config.refit_epochs, goes_on=True)
+        return rate_share(epoch, self.n_epochs, goes_on=self.state.goes_on)
+
     def _validate(self) -> float | None:
         if not len(self.validation):
             return None
@@ -227,7 +239,7 @@ class EpochTraining(ABC):
 
     def _identity(self) -> dict[str, object]:
         kept = {name: value for name, value in self.config.to_mapping().items() if self.depends_on(name)}
-        of_run = {"train": self.graph.train_fingerprint, "seed": self.seed, "config": kept}
+        of_run = {"train": self.graph.train_fingerprint, "seed": self.seed, "config": kept, "n_epochs": self.n_epochs}
         return of_run | self.identity()
 
     def _restore(self, folder: Path) -> None:

@@ -28,16 +28,17 @@ class EpochProgress:
 
 @dataclass(slots=True, kw_only=True)
 class TrainingState:
-    """How far a training that stops early has come: what its checkpoint keeps beside the tensors.
+    """How far a training has come: what its checkpoint keeps beside the tensors.
 
-    ``n_refit`` counts the epochs over all of train, after those that validation chose from.
+    ``n_refit`` counts the epochs over all of train, after those that validation chose from; ``goes_on`` says that it
+    began with the tables of an earlier training.
     """
 
     epoch: int = 0
     best_epoch: int = 0
     best_mrr: float | None = None
-    n_stale: int = 0
     n_refit: int = 0
+    goes_on: bool = False
     history: list[EpochProgress] = field(default_factory=list)
 
     def note_validation(self, mrr: float) -> bool:
@@ -47,9 +48,8 @@ class TrainingState:
         :returns: Whether it is the best so far.
         """
         if self.best_mrr is not None and mrr <= self.best_mrr:
-            self.n_stale += 1
             return False
-        self.best_mrr, self.best_epoch, self.n_stale = mrr, self.epoch, 0
+        self.best_mrr, self.best_epoch = mrr, self.epoch
         return True
 
 

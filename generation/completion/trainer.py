@@ -83,6 +83,7 @@ def train_complex(
         training = _Training(name, triples, config, seed, checkpoint)
         if initial is not None:
             training.set_parameters({"entities": initial.entities_NW, "relations": initial.relations_RW})
+            training.state.goes_on = True
         chosen, refitted = training.run(max_epochs=config.max_epochs, resume=resume, on_progress=on_progress)
     state = training.state
     return Fit(
@@ -147,6 +148,10 @@ class _Training(EpochTraining):
         self.optimisers["entities"].step(gradients.entities_CW, None if candidates is None else candidates.entities_C)
         self.optimisers["relations"].step(gradients.relations_RW)
         return loss.total
+
+    def set_rate(self, share: float) -> None:
+        for optimiser in self.optimisers.values():
+            optimiser.learning_rate = share * self.config.learning_rate
 
     def scorer(self) -> ComplExModel:
         self.model.note_train(self.graph.train)

@@ -165,6 +165,10 @@ class _FeatureTraining(EpochTraining):
         self.optimiser.step()
         return float(loss.detach())
 
+    def set_rate(self, share: float) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = share * self.config.feature_learning_rate
+
     def scorer(self) -> FeatureExpert:
         return FeatureExpert(self.name, self.model, self.features)
 

@@ -18,7 +18,7 @@ from kg.errors import CompletionError, ConfigError
 from tests.generation.completion.helpers import graph_of, ring_rows, write_ring
 
 _CONFIG = CompletionConfig(
-    rank=8, max_epochs=6, patience=100, feature_rank=4, feature_epochs=3, batch_size=16, threads=1, valid_fraction=0.2
+    rank=8, max_epochs=6, feature_rank=4, feature_epochs=3, batch_size=16, threads=1, valid_fraction=0.2
 )
 N = 30
 

@@ -18,13 +18,13 @@ def _ring(n=24):
     return graph_of([row for row in rows if row not in held], valid=held[::2], test=held[1::2], n_entities=n)
 
 
-_CONFIG = CompletionConfig(rank=8, max_epochs=6, batch_size=16, patience=100, regularisation=0.01, threads=1)
+_CONFIG = CompletionConfig(rank=8, max_epochs=6, batch_size=16, regularisation=0.01, threads=1)
 
 
 def test_training_learns_the_train_triples():
     graph = _ring()
 
-    fit = train_complex(graph, config=CompletionConfig(rank=16, max_epochs=40, patience=40, threads=1), seed=0)
+    fit = train_complex(graph, config=CompletionConfig(rank=16, max_epochs=40, threads=1), seed=0)
 
     assert evaluate(fit.model, graph, triples=graph.train).mrr > 0.9
     assert fit.history[-1].loss < fit.history[0].loss
@@ -33,7 +33,7 @@ def test_training_learns_the_train_triples():
 
 def test_a_sample_of_candidates_learns_the_train_triples_too():
     graph = _ring()
-    config = CompletionConfig(rank=16, max_epochs=40, patience=40, threads=1, candidates=6)
+    config = CompletionConfig(rank=16, max_epochs=40, threads=1, candidates=6)
 
     fit = train_complex(graph, config=config, seed=0)
 
@@ -91,26 +91,53 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
         train_complex(_ring(), config=_CONFIG, seed=3, checkpoint=tmp_path, resume=True)
 
 
-def test_a_finished_training_can_be_resumed_with_more_epochs(tmp_path):
+def test_a_checkpoint_of_another_number_of_epochs_is_refused_since_the_rate_fell_otherwise(tmp_path):
     longer = CompletionConfig.from_mapping({**_CONFIG.to_mapping(), "max_epochs": 9})
     train_complex(_ring(), config=_CONFIG, seed=3, checkpoint=tmp_path)
 
-    resumed = train_complex(_ring(), config=longer, seed=3, checkpoint=tmp_path, resume=True)
+    with pytest.raises(CompletionError, match="another graph, seed or settings"):
+        train_complex(_ring(), config=longer, seed=3, checkpoint=tmp_path, resume=True)
 
-    assert torch.equal(resumed.model.entities_NW, train_complex(_ring(), config=longer, seed=3).model.entities_NW)
+
+def test_a_finished_training_can_be_resumed_and_is_not_repeated(tmp_path):
+    first = train_complex(_ring(), config=_CONFIG, seed=3, checkpoint=tmp_path)
+    seen = []
+
+    again = train_complex(_ring(), config=_CONFIG, seed=3, checkpoint=tmp_path, resume=True, on_progress=seen.append)
+
+    assert not seen
+    assert torch.equal(again.model.entities_NW, first.model.entities_NW)
 
 
-def test_the_epoch_with_the_best_validation_is_kept_and_training_stops_when_it_gets_no_better():
+def test_all_epochs_are_run_and_the_one_with_the_best_validation_is_kept():
     graph = _ring()
 
-    fit = train_complex(graph, config=CompletionConfig(rank=8, max_epochs=200, patience=2, threads=1), seed=0)
+    fit = train_complex(graph, config=CompletionConfig(rank=8, max_epochs=30, threads=1), seed=0)
 
     mrrs = [progress.valid_mrr for progress in fit.history]
-    assert len(mrrs) < 200
+    assert len(mrrs) == 30
     assert fit.best_epoch == 1 + int(np.argmax(mrrs))
-    assert len(mrrs) == fit.best_epoch + 2
     assert fit.best_valid_mrr == max(mrrs)
     assert evaluate(fit.model, graph, triples=graph.valid).mrr == pytest.approx(fit.best_valid_mrr)
+
+
+def test_a_training_that_goes_on_starts_with_smaller_steps_and_resumed_it_still_does(tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def stop(progress):
+        if progress.epoch == 2:
+            raise Stopped
+
+    graph = _ring()
+    initial = train_complex(graph, config=_CONFIG, seed=3).model
+    whole = train_complex(graph, config=_CONFIG, seed=3, initial=initial)
+    with pytest.raises(Stopped):
+        train_complex(graph, config=_CONFIG, seed=3, initial=initial, checkpoint=tmp_path, on_progress=stop)
+
+    resumed = train_complex(graph, config=_CONFIG, seed=3, checkpoint=tmp_path, resume=True)
+
+    assert torch.equal(resumed.model.entities_NW, whole.model.entities_NW)
 
 
 def test_without_validation_every_epoch_is_run_and_the_last_is_kept():

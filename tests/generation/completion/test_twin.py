@@ -19,7 +19,7 @@ from tests.generation.completion.helpers import graph_of, ring_rows, write_ring
 
 N = 30
 _CONFIG = CompletionConfig(
-    rank=8, twin_rank=4, max_epochs=5, twin_epochs=3, patience=100, batch_size=16, threads=1, valid_fraction=0.2
+    rank=8, twin_rank=4, max_epochs=5, twin_epochs=3, batch_size=16, threads=1, valid_fraction=0.2
 )
 
 
