@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generation.completion.evaluator import Evaluation, RankMetrics, Scorer, evaluate
-from generation.completion.known import KnownEnds
 from generation.completion.modalities import modality_masks
 from generation.completion.relation_kinds import KINDS, RelationKinds
 from generation.completion.triples import TripleSet
@@ -97,7 +96,7 @@ def break_down(
     :param on_progress: Called with the number of triples after each chunk; ``M`` triples for each scorer in all.
     :returns: The groups.
     """
-    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    known = graph.known_ends
     result = evaluate(scorer, graph, triples=triples, known=known, on_progress=on_progress)
     others = {
         name: evaluate(other, graph, triples=triples, known=known, on_progress=on_progress)

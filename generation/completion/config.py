@@ -30,6 +30,8 @@ _MOST_STEPS_PER_EPOCH = 160
 _MOST_VALUES = 200_000_000
 _TWIN_SHARE = 0.4
 _TWIN_CANDIDATES = 2_000
+_RETIRED = ("patience",)
+"""Settings that saved models of earlier versions may name; they only said how to train."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +41,10 @@ class CompletionConfig:
     ``rank`` is the number of complex numbers in an embedding, so a row holds ``2 * rank`` floats. ``regularisation`` is
     the weight of the N3 penalty and ``relation_weight`` that of relation prediction. Training takes ``max_epochs``
     epochs, over which the rate falls from ``learning_rate`` to nearly 0 (:mod:`generation.completion.schedule`), and
-    keeps the one of the best validation MRR, the last where there is no validation part. ``validation_limit`` bounds the triples that one validation ranks, ``gate_limit`` those that
-    the gate is fitted to. ``valid_fraction`` of train is carved for validation where a folder brings none; when it has
-    done its work, training goes on for ``refit_epochs`` over all of train (:mod:`generation.completion.epochs`).
+    keeps the one of the best validation MRR, the last where there is no validation part. ``validation_limit`` bounds
+    the triples that one validation ranks, ``gate_limit`` those that the gate is fitted to. ``valid_fraction`` of train
+    is carved for validation where a folder brings none; when it has done its work, training goes on for
+    ``refit_epochs`` over all of train (:mod:`generation.completion.epochs`).
     ``precision`` is ``float32``, ``bfloat16`` (the three large products of the softmax only; parameters, optimiser and
     evaluation stay float32) or ``auto`` (bfloat16 where the processor multiplies it in hardware and the graph is
     large). ``softmax_bytes`` bounds the scores held at once. ``candidates`` is the most entities drawn for one batch to
@@ -63,7 +66,7 @@ class CompletionConfig:
     rank: int | None = None
     max_epochs: int = 20
     batch_size: int | None = None
-    learning_rate: float = 0.3
+    learning_rate: float = 0.2
     regularisation: float | None = None
     relation_weight: float | None = None
     init_scale: float = 1e-3
@@ -142,6 +145,16 @@ class CompletionConfig:
             if isinstance(values.get(name), list):
                 values = {**values, name: tuple(values[name])}  # type: ignore[arg-type]
         return cls(**values)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_saved(cls, values: Mapping[str, object]) -> CompletionConfig:
+        """Read the settings of a saved model, which an earlier version may have written.
+
+        :param values: Field names and values; settings that are no more are left out.
+        :returns: The configuration.
+        :raises ConfigError: If a key is unknown or a value unusable.
+        """
+        return cls.from_mapping({name: value for name, value in values.items() if name not in _RETIRED})
 
     def to_mapping(self) -> dict[str, object]:
         """Return the settings as a plain mapping that :meth:`from_mapping` reads back."""

@@ -14,7 +14,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from generation.completion.known import KnownEnds
 from generation.completion.triples import TripleSet
 
 __all__ = ["Drift", "Known", "LinkIds", "measure_drift"]
@@ -91,7 +90,7 @@ def measure_drift(
     shared = sorted(entities)
     places = {one: place for place, one in enumerate(shared)}
     old_rows, new_rows = (np.array([of[one] for one in shared], dtype=np.int64) for of in (old_of, new_of))
-    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    known = graph.known_ends
     own_of, own_relation = _rows(graph.entity_ids), _rows(graph.relation_ids)
     ranks: list[tuple[float, float]] = []
     shares: list[tuple[float, float]] = []

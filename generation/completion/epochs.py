@@ -4,7 +4,7 @@ Layer: ``generation``; imports torch. The number of epochs is fixed, the learnin
 :mod:`generation.completion.schedule`, and validation chooses the epoch, most often one of the last. Where validation was
 carved from train, some more epochs then run over all of train (``refit_epochs``): the epoch is chosen and the gate
 fitted with what has not seen validation, and what is used in the end has learnt all that train holds. Goodfellow et al.
-2016 (Deep Learning), section 7.8, call it the second strategy of early stopping: go on from the parameters there are.
+2016 (Deep Learning), section 7.8, call it the second strategy of early stopping: go on from the parameters.
 
 Everything random derives from ``(seed, epoch)``, so an interrupted training, resumed, ends at the same numbers on the
 same kind of CPU with the same number of threads. On a GPU, scattered additions make runs agree to rounding only.
@@ -29,7 +29,6 @@ from generation.completion.checkpoints import has_checkpoint, read_checkpoint, w
 from generation.completion.config import CompletionConfig
 from generation.completion.devices import choose_device
 from generation.completion.evaluator import Scorer, evaluate
-from generation.completion.known import KnownEnds
 from generation.completion.progress import EpochProgress, ProgressCallback, TrainingState
 from generation.completion.questions import QuestionBatch, TrainQuestions
 from generation.completion.schedule import rate_share
@@ -88,7 +87,7 @@ class EpochTraining(ABC):
         self.name, self.graph, self.config, self.seed, self.checkpoint = name, graph, config, seed, checkpoint
         self.device = choose_device(config.device)
         self.validation = validation_part(graph, seed, limit=config.validation_limit)
-        self.known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+        self.known = graph.known_ends
         self.best: Mapping[str, Tensor] | None = None
         self.state = TrainingState()
         self.n_epochs = 1

@@ -122,7 +122,7 @@ def evaluate_folder(
     triples = graph.split(split)
     if permute:
         require_readable(scorer, permute)
-    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    known = graph.known_ends
     ranking = SplitRanking(graph, triples, known, on_progress)
     ranking.expect(1 + 2 * baselines + 3 * len(permute))
     result = ranking("model", scorer)

@@ -166,7 +166,7 @@ def evaluate(
     :raises CompletionError: If the scores are of another number of entities than the graph has, or not numbers.
     """
     start = time.perf_counter()
-    known = known or KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    known = known or graph.known_ends
     rows = max(1, chunk_bytes // (4 * max(1, graph.n_entities)))
     head_ranks, tail_ranks = np.empty(len(triples)), np.empty(len(triples))
     for first in range(0, len(triples), rows):

@@ -180,7 +180,7 @@ class _Run:
 
     @cached_property
     def known(self) -> KnownEnds:
-        return KnownEnds.build(self.predictor.graph.known(), n_relations=self.predictor.graph.n_relations)
+        return self.predictor.graph.known_ends
 
     def fit(self, settings: GeneratorSettings) -> FittedStage:
         graph, saved = self.predictor.graph, self.predictor.saved

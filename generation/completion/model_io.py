@@ -155,7 +155,7 @@ def load_model(folder: Path, *, device: str = "cpu", validated: bool = False) ->
         entities = _from_tsv(folder / files["entities"])
         relations = _from_tsv(folder / files["relations"])
         values = description["config"]
-        config = CompletionConfig.from_mapping(values if isinstance(values, dict) else {})
+        config = CompletionConfig.from_saved(values if isinstance(values, dict) else {})
     except (OSError, ValueError, KeyError, SafetensorError, MmkgError) as error:
         raise CompletionError(f"{folder}: the model cannot be read ({error}). Train it again.") from error
     sizes = {"n_entities": len(entities[0]), "n_relations": len(relations[0])}

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from generation.completion.known import KnownEnds
 from generation.completion.names import NameIndex
 from generation.completion.saved import SavedModel, check_same_graph
 from generation.completion.support import SupportIndex
@@ -71,7 +70,7 @@ class LinkPredictor:
         self.scorer, self._evidence = _scorer(saved, graph)
         self.stage: GeneratorStage | None = None
         """A generator behind the mixture, for :meth:`ask` alone; see ``generator_runs.attach_generator``."""
-        self._known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+        self._known = graph.known_ends
         self._examples = np.bincount(graph.train[:, 1], minlength=graph.n_relations)
         self._entities = NameIndex("entity", graph.entity_ids, graph.entity_names, aliases=graph.entity_aliases)
         frequent = [name for name, _ in self.relations()]

@@ -18,7 +18,6 @@ from generation.completion.evaluation_run import (
     permutation_results,
     rank_before_refit,
 )
-from generation.completion.known import KnownEnds
 from generation.completion.modalities import modality_masks
 from generation.completion.permutation import require_readable
 from generation.completion.report_page import write_report
@@ -63,7 +62,7 @@ def report_folder(
     if permute:
         require_readable(predictor.scorer, permute)
     baselines = {"rules-1": RuleScorer(graph), "frequency": FrequencyScorer(graph)}
-    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    known = graph.known_ends
     ranking = SplitRanking(graph, triples, known, on_progress)
     ranking.expect(1 + len(baselines) + 3 * len(permute))
     found = break_down(

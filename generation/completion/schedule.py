@@ -1,7 +1,7 @@
 """How the learning rate goes over the epochs of a training: one epoch to warm up, then down in a straight line.
 
-Layer: ``generation``; the standard library only. The first step of Adagrad moves every number by the whole rate, however
-small its gradient, so the first epoch takes a third of the peak; the peak itself is three times what ComplEx-N3 is
+Layer: ``generation``; the standard library only. The first step of Adagrad moves every number by the whole rate,
+however small its gradient, so the first epoch takes a third of the peak; the peak itself is twice what ComplEx-N3 is
 usually trained with at a constant rate, and what it leaves in noise goes as the rate falls.
 Source: warm-up as in Goyal et al. 2017, arXiv:1706.02677, section 2.2; a straight line down to zero with the number of
 epochs fixed beforehand as in Bergsma et al. 2025, arXiv:2502.15938. That it helps Adagrad here is measured: see

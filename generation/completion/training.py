@@ -174,7 +174,7 @@ def _gated(run: _Run, chosen: Mapping[str, Expert], refitted: Mapping[str, Exper
     traits, traits_NF = entity_traits(graph, features)
     start = Gate.fresh(tuple(chosen), traits, n_relations=graph.n_relations)
     mixture = ExpertMixture(chosen, start, traits_NF, n_relations=graph.n_relations)
-    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    known = graph.known_ends
     triples = validation_part(graph, seed, limit=config.gate_limit)
     with threads_set_to(config.threads):
         fitted = fit_gate(mixture, graph, triples=triples, known=known, seed=seed)

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from generation.completion.known import KnownEnds
 from kg.errors import CompletionError
 
 __all__ = [
@@ -204,6 +205,11 @@ class TripleSet:
         """Return every triple known to be true, of all splits, sorted and without repeats. *Shape:* ``(M, 3)``."""
         rows = np.concatenate([self.train, self.valid, self.test, self.filter_only])
         return distinct_triples(rows, n_entities=self.n_entities, n_relations=self.n_relations)
+
+    @cached_property
+    def known_ends(self) -> KnownEnds:
+        """The index of :meth:`known`, made when it is first asked for and then kept."""
+        return KnownEnds.build(self.known(), n_relations=self.n_relations)
 
     def overlaps(self) -> dict[str, int]:
         """Count the distinct triples that two splits share, for each pair that shares any."""

@@ -15,7 +15,6 @@ from generation.completion.evaluator import evaluate
 from generation.completion.experts.features import text_features
 from generation.completion.extension import extend_model
 from generation.completion.gate import Gate, entity_traits
-from generation.completion.known import KnownEnds
 from generation.completion.mixture import ExpertMixture, make_mixture
 from generation.completion.model_io import load_model, save_model
 from generation.completion.predict import LinkPredictor
@@ -129,7 +128,7 @@ def test_the_same_seed_gives_the_same_experts_and_the_same_gate(trained):
 
 def test_the_ablation_shows_what_each_expert_gives(trained):
     graph = _clubs()
-    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    known = graph.known_ends
 
     arms = ablation_arms(trained.mixture, graph, config=trained.config, seed=0, known=known)
 

@@ -138,6 +138,19 @@ def _parts():
     )
 
 
+def test_a_setting_that_is_no_more_is_left_out_and_one_that_never_was_is_refused(tmp_path):
+    _save(tmp_path)
+    path = tmp_path / "config.json"
+    description = json.loads(path.read_text(encoding="utf-8"))
+
+    path.write_text(json.dumps({**description, "config": {**description["config"], "patience": 5}}), encoding="utf-8")
+    assert load_model(tmp_path).config == CompletionConfig(rank=2)
+
+    path.write_text(json.dumps({**description, "config": {**description["config"], "zeal": 5}}), encoding="utf-8")
+    with pytest.raises(CompletionError, match="unknown settings"):
+        load_model(tmp_path)
+
+
 def test_experts_and_gate_come_back_the_same(tmp_path):
     parts = _parts()
     model = ComplExModel.fresh(n_entities=3, n_relations=2, rank=2, init_scale=0.1, seed=0)

@@ -11,7 +11,6 @@ from generation.completion.evaluation_log import read_evaluations
 from generation.completion.evaluation_run import BEFORE_REFIT, evaluate_folder
 from generation.completion.evaluator import evaluate
 from generation.completion.experts.features import FeatureMatrix, text_features
-from generation.completion.known import KnownEnds
 from generation.completion.permutation import (
     LEFT_OUT,
     PERMUTED,
@@ -76,7 +75,7 @@ def reader():
 
 
 def _arms(done, graph):
-    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    known = graph.known_ends
     arms = permutation_arms(done.mixture, graph, "text", config=done.config, seed=0, gate_seed=0, known=known)
     figures = {name: evaluate(arm, graph, triples=graph.test, known=known) for name, arm in arms.items()}
     return evaluate(done.mixture, graph, triples=graph.test, known=known), figures
@@ -111,7 +110,7 @@ def test_vectors_that_say_the_same_of_everyone_lose_nothing():
 
 def test_several_blocks_are_dealt_out_together_and_a_kind_that_no_expert_reads_is_refused(reader):
     graph, done = clubs(), reader
-    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    known = graph.known_ends
     how = {"config": done.config, "seed": 0, "gate_seed": 0, "known": known}
 
     both = permutation_arms(done.mixture, graph, "name+text", **how)

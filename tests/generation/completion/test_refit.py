@@ -9,7 +9,6 @@ import torch
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluation_run import BEFORE_REFIT, evaluate_folder, open_for
 from generation.completion.evaluator import evaluate
-from generation.completion.known import KnownEnds
 from generation.completion.model_io import load_model
 from generation.completion.runs import open_folder, train_folder
 from generation.completion.trainer import train_complex
@@ -24,7 +23,7 @@ N = 30
 
 
 def _mrr(scorer, graph, triples):
-    known = KnownEnds.build(graph.known(), n_relations=graph.n_relations)
+    known = graph.known_ends
     return evaluate(scorer, graph, triples=triples, known=known).mrr
 
 

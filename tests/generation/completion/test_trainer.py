@@ -122,17 +122,17 @@ def test_all_epochs_are_run_and_the_one_with_the_best_validation_is_kept():
 
 
 def test_a_training_that_goes_on_starts_with_smaller_steps_and_resumed_it_still_does(tmp_path):
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(progress):
         if progress.epoch == 2:
-            raise Stopped
+            raise StoppedError
 
     graph = _ring()
     initial = train_complex(graph, config=_CONFIG, seed=3).model
     whole = train_complex(graph, config=_CONFIG, seed=3, initial=initial)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train_complex(graph, config=_CONFIG, seed=3, initial=initial, checkpoint=tmp_path, on_progress=stop)
 
     resumed = train_complex(graph, config=_CONFIG, seed=3, checkpoint=tmp_path, resume=True)

@@ -210,3 +210,11 @@ def test_the_first_of_each_repeated_triple_is_kept_in_its_place():
     assert without_repeats(rows, n_entities=3, n_relations=1).tolist() == [[2, 0, 1], [0, 0, 1], [1, 0, 0]]
     assert without_repeats(rows[:2], n_entities=3, n_relations=1).tolist() == [[2, 0, 1], [0, 0, 1]]
     assert without_repeats(rows[:0], n_entities=0, n_relations=0).shape == (0, 3)
+
+
+def test_the_index_of_known_answers_is_made_once_and_holds_all_splits():
+    graph = graph_of([(0, 0, 1)], valid=[(1, 0, 2)], test=[(2, 0, 0)])
+
+    assert graph.known_ends is graph.known_ends
+    assert [graph.known_ends.answers(entity, 0).tolist() for entity in range(3)] == [[1], [2], [0]]
+    assert [graph.known_ends.answers(entity, 1).tolist() for entity in range(3)] == [[2], [0], [1]]

@@ -11,7 +11,6 @@ from generation.completion.generator.fitting import fit_stage
 from generation.completion.generator.scoring import AnswerScores, CandidateScorer
 from generation.completion.generator.settings import GeneratorSettings
 from generation.completion.generator.stage import GeneratorStage, StageWeights, question_groups, rescored
-from generation.completion.known import KnownEnds
 from kg.errors import ConfigError
 from tests.generation.completion.helpers import graph_of
 
@@ -150,7 +149,7 @@ def fitted(graph, answer_to, *, seed=0, n_questions=200, table=None):
     n = graph.n_entities
     table = np.random.default_rng(seed).normal(size=(n, 2, n)) if table is None else table
     stage = staged(graph, table, answer_to, StageWeights.equal(0.0), shortlist=n)
-    known = KnownEnds.build(graph.known(), n_relations=1)
+    known = graph.known_ends
     progress = []
     found = fit_stage(
         stage, triples=graph.valid, known=known, n_questions=n_questions, seed=seed,
@@ -200,7 +199,7 @@ def test_weights_for_unseen_anchors_are_taken_where_only_those_gain():
         return partner(prompt) if number >= 80 else [f"e{(number + 7) % 160}"]
 
     stage = staged(graph, table, answer_to, StageWeights.equal(0.0), shortlist=160)
-    known = KnownEnds.build(graph.known(), n_relations=2)
+    known = graph.known_ends
     found = fit_stage(stage, triples=graph.valid, known=known, n_questions=500, seed=0)
 
     assert found.weights.kind == "anchor"
@@ -220,7 +219,7 @@ def test_the_number_of_questions_is_bounded_and_half_of_them_have_unseen_anchors
 
     table = np.random.default_rng(0).normal(size=(102, 4, 102))
     stage = staged(graph, table, answer_to, StageWeights.equal(0.0), shortlist=102)
-    known = KnownEnds.build(graph.known(), n_relations=2)
+    known = graph.known_ends
 
     found = fit_stage(stage, triples=graph.valid, known=known, n_questions=30, seed=0)
     assert (found.n_asked, sum(entity > 60 for entity in asked)) == (30, 15)
