@@ -1,10 +1,10 @@
 """What the trainings of the structural and the feature experts have in common.
 
 Layer: ``generation``; imports torch. The number of epochs is fixed, the learning rate follows
-:mod:`generation.completion.schedule`, and validation chooses the epoch, most often one of the last. Where validation was
-carved from train, some more epochs then run over all of train (``refit_epochs``): the epoch is chosen and the gate
-fitted with what has not seen validation, and what is used in the end has learnt all that train holds. Goodfellow et al.
-2016 (Deep Learning), section 7.8, call it the second strategy of early stopping: go on from the parameters.
+:mod:`generation.completion.schedule`, and validation chooses the epoch, most often one of the last. Where validation
+was carved from train, some more epochs then run over all of train (``refit_epochs``): the epoch is chosen and the gate
+fitted with what has not seen validation, and what is used in the end has learnt all that train holds. Goodfellow et
+al. 2016 (Deep Learning), section 7.8, call it the second strategy of early stopping: go on from the parameters.
 
 Everything random derives from ``(seed, epoch)``, so an interrupted training, resumed, ends at the same numbers on the
 same kind of CPU with the same number of threads. On a GPU, scattered additions make runs agree to rounding only.
