@@ -86,7 +86,7 @@ class CompletionConfig:
     text_blocks: tuple[str, ...] = TEXT_BLOCKS
     feature_rank: int | None = None
     feature_hidden: int | None = None
-    feature_epochs: int = 40
+    feature_epochs: int = 16
     feature_batch_size: int | None = None
     feature_candidates: int = 2_000
     feature_learning_rate: float = 1e-3

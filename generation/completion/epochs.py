@@ -31,7 +31,7 @@ from generation.completion.devices import choose_device
 from generation.completion.evaluator import Scorer, evaluate
 from generation.completion.progress import EpochProgress, ProgressCallback, TrainingState
 from generation.completion.questions import QuestionBatch, TrainQuestions
-from generation.completion.schedule import rate_share
+from generation.completion.schedule import GOES_ON_SHARE, REFIT_SHARE, rate_share
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
@@ -209,8 +209,9 @@ class EpochTraining(ABC):
 
     def _rate_share(self, epoch: int) -> float:
         if self.state.n_refit:
-            return rate_share(self.state.n_refit, self.config.refit_epochs, goes_on=True)
-        return rate_share(epoch, self.n_epochs, goes_on=self.state.goes_on)
+            return rate_share(self.state.n_refit, self.config.refit_epochs, falls_from=REFIT_SHARE)
+        falls_from = GOES_ON_SHARE if self.state.goes_on else None
+        return rate_share(epoch, self.n_epochs, falls_from=falls_from)
 
     def _validate(self) -> float | None:
         if not len(self.validation):
