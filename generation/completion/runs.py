@@ -44,10 +44,10 @@ _SMALL_WORKSPACE = CompletionConfig(
     max_epochs=20, regularisation=0.01, relation_weight=0.0, threads=1, experts=("structure", "rules")
 )
 """For graphs of up to 10,000 edges, mostly mentions close to each other. With whole pairs of entities held out of such
-a graph (198 entities, 2,835 edges), MRR peaked between epochs 12 and 20 at a constant rate, was flat for penalties up to
-0.05, and fell at 0.1; with the rate that falls it is as good (.302 and .301 on 1,803 entities, three seeds). More threads
-than one only wait for each other. Without validation no gate can be fitted: structure alone ranks, and the rules explain.
-"""
+a graph (198 entities, 2,835 edges), MRR peaked between epochs 12 and 20 at a constant rate, was flat for penalties up
+to 0.05, and fell at 0.1; with the rate that falls it is as good (.302 and .301 on 1,803 entities, three seeds). More
+threads than one only wait for each other. Without validation no gate can be fitted: structure alone ranks, and the
+rules explain."""
 
 
 def train_folder(
