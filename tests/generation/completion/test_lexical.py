@@ -15,7 +15,7 @@ from generation.completion.gate import entity_traits
 from generation.completion.model_io import load_model, save_model
 from generation.completion.training import train_experts
 from generation.completion.triples import carve_validation
-from tests.generation.completion.helpers import graph_of
+from tests.generation.completion.helpers import graph_of, ring_rows
 from tests.generation.completion.test_features import LetterEncoder
 
 _NAMES = ("Ivanov", "Petrov", "Sidorov", "Yamamoto", "Sakamoto", "Hashimoto", "Hansen", "Jensen", "Nielsen")
@@ -85,10 +85,9 @@ def test_of_many_texts_a_sample_is_fitted_the_same_for_the_same_seed(monkeypatch
 
 def _town(n=30):
     """A ring of entities whose surnames come in three kinds; every second has a text."""
-    rows = [(i, 0, (i + 1) % n) for i in range(n)] + [(i, 1, (i + 2) % n) for i in range(n)]
     names = tuple(f"{'abcdefghij'[i // 3]} {_NAMES[i % 9]}" for i in range(n))
     texts = tuple(f"a person by a {('door', 'house', 'river')[i % 3]}" if i % 2 else "" for i in range(n))
-    return carve_validation(graph_of(rows, entity_names=names, entity_texts=texts), fraction=0.2, seed=0)
+    return carve_validation(graph_of(ring_rows(n), entity_names=names, entity_texts=texts), fraction=0.2, seed=0)
 
 
 def test_the_text_expert_reads_letters_and_words_and_keeps_what_made_them(tmp_path):

@@ -8,12 +8,12 @@ from generation.completion.config import CompletionConfig
 from generation.completion.evaluator import evaluate
 from generation.completion.trainer import train_complex
 from kg.errors import CompletionError, ConfigError
-from tests.generation.completion.helpers import graph_of
+from tests.generation.completion.helpers import graph_of, ring_rows
 
 
 def _ring(n=24):
-    """Each entity points to the next by relation 0 and to the one after by relation 1: easy to learn, not trivial."""
-    rows = [(i, 0, (i + 1) % n) for i in range(n)] + [(i, 1, (i + 2) % n) for i in range(n)]
+    """A graph that is easy to learn, not trivial; triples of both relations are held out."""
+    rows = sorted(ring_rows(n), key=lambda row: row[1])
     held = rows[3::8]
     return graph_of([row for row in rows if row not in held], valid=held[::2], test=held[1::2], n_entities=n)
 
