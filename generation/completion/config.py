@@ -164,8 +164,8 @@ class CompletionConfig:
         """Return the settings of the twin, of settings that are resolved.
 
         It errs elsewhere than the first: on DB15K's validation a twin of rank 400 with relation prediction gave a blend
-        of few experts .4 points, without it .2, though alone it is 3 points behind. In the whole mixture it gives .1 on
-        the tests of DB15K and MKG-W.
+        of few experts .4 points, without it .2, though alone it is 3 points behind. In the whole mixture it gives no
+        more than .1 on the tests of DB15K and MKG-W.
         """
         return replace(
             self,
