@@ -96,11 +96,9 @@ def break_down(
     :param on_progress: Called with the number of triples after each chunk; ``M`` triples for each scorer in all.
     :returns: The groups.
     """
-    known = graph.known_ends
-    result = evaluate(scorer, graph, triples=triples, known=known, on_progress=on_progress)
+    result = evaluate(scorer, graph, triples=triples, on_progress=on_progress)
     others = {
-        name: evaluate(other, graph, triples=triples, known=known, on_progress=on_progress)
-        for name, other in baselines.items()
+        name: evaluate(other, graph, triples=triples, on_progress=on_progress) for name, other in baselines.items()
     }
     grouper = _Grouper(result, others)
     heads, relations, tails = triples.T

@@ -87,11 +87,14 @@ class EpochTraining(ABC):
         self.name, self.graph, self.config, self.seed, self.checkpoint = name, graph, config, seed, checkpoint
         self.device = choose_device(config.device)
         self.validation = validation_part(graph, seed, limit=config.validation_limit)
-        self.known = graph.known_ends
         self.best: Mapping[str, Tensor] | None = None
         self.state = TrainingState()
-        self.n_epochs = 1
         self._learn_from(graph.train)
+
+    @property
+    @abstractmethod
+    def n_epochs(self) -> int:
+        """The epochs that validation chooses from; the learning rate falls over them."""
 
     @property
     @abstractmethod
@@ -144,21 +147,19 @@ class EpochTraining(ABC):
         """What to do where the loss is not finite."""
 
     def run(
-        self, *, max_epochs: int, resume: bool, on_progress: ProgressCallback | None
+        self, *, resume: bool, on_progress: ProgressCallback | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
         """Train, and then go on over all of train where validation was carved from it.
 
-        :param max_epochs: The epochs that validation chooses from; the learning rate falls over them.
         :param resume: Whether to go on from a checkpoint of the same training, if there is one.
         :param on_progress: Called after each epoch.
         :returns: The parameters of the epoch that is best on validation (the last where there is no validation), and
             those after the epochs over all of train, ``None`` where there were none.
         """
-        self.n_epochs = max_epochs
         if resume and self.checkpoint is not None and has_checkpoint(self.checkpoint):
             self._restore(self.checkpoint)
         state, wanted = self.state, self.config.refit_epochs if self.graph.carved is not None else 0
-        while not state.n_refit and state.epoch < max_epochs:
+        while not state.n_refit and state.epoch < self.n_epochs:
             self._finish(self._epoch(), on_progress)
         chosen = self._copied() if self.best is None else dict(self.best)
         if not wanted:
@@ -216,7 +217,7 @@ class EpochTraining(ABC):
     def _validate(self) -> float | None:
         if not len(self.validation):
             return None
-        mrr = evaluate(self.scorer(), self.graph, triples=self.validation, known=self.known).mrr
+        mrr = evaluate(self.scorer(), self.graph, triples=self.validation).mrr
         if self.state.note_validation(mrr):
             self.best = self._copied()
         return mrr

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.evaluation_log import log_evaluation, log_settings
 from generation.completion.evaluator import Scorer, evaluate
-from generation.completion.known import KnownEnds
 from generation.completion.mixture import ExpertMixture
 from generation.completion.permutation import permutation_arms, require_readable, what_is_lost
 from generation.completion.predict import LinkPredictor
@@ -46,7 +45,6 @@ class SplitRanking:
 
     :param graph: The graph.
     :param triples: The triples to rank. *Shape:* ``(M, 3)``.
-    :param known: All known answers.
     :param on_progress: Called with triples ranked, triples to rank in all as far as is known, and by what.
     """
 
@@ -54,10 +52,9 @@ class SplitRanking:
         self,
         graph: TripleSet,
         triples: NDArray[np.int64],
-        known: KnownEnds,
         on_progress: Callable[[int, int, str], None] | None = None,
     ) -> None:
-        self.graph, self.triples, self.known, self.on_progress = graph, triples, known, on_progress
+        self.graph, self.triples, self.on_progress = graph, triples, on_progress
         self.done = self.total = 0
 
     def expect(self, n_scorers: int) -> None:
@@ -76,7 +73,6 @@ class SplitRanking:
             scorer,
             self.graph,
             triples=self.triples,
-            known=self.known,
             on_progress=lambda n_ranked: self.advance(n_ranked, name),
         )
         return found.to_mapping()
@@ -122,8 +118,7 @@ def evaluate_folder(
     triples = graph.split(split)
     if permute:
         require_readable(scorer, permute)
-    known = graph.known_ends
-    ranking = SplitRanking(graph, triples, known, on_progress)
+    ranking = SplitRanking(graph, triples, on_progress)
     ranking.expect(1 + 2 * baselines + 3 * len(permute))
     result = ranking("model", scorer)
     result |= {"graph": graph.name, "split": split, "params": _parameters(scorer), "protocol": PROTOCOL}
@@ -134,16 +129,14 @@ def evaluate_folder(
         ranked[BEFORE_REFIT] = full
     if ablation and isinstance(chosen.scorer, ExpertMixture):
         seed, config = _seed(chosen), chosen.saved.config
-        arms = ablation_arms(chosen.scorer, chosen.graph, config=config, seed=seed, known=known)
+        arms = ablation_arms(chosen.scorer, chosen.graph, config=config, seed=seed)
         ranking.expect(len(arms))
         ranked |= {name: ranking(name, arm) | {"params": _parameters(arm)} for name, arm in arms.items()}
         result["gate"] = chosen.scorer.gate.kind
     if ranked:
         result["ablation"] = ranked
     if permute:
-        result["permuted"] = permutation_results(
-            chosen, permute, seed=permutation_seed, known=known, full=full, rank=ranking
-        )
+        result["permuted"] = permutation_results(chosen, permute, seed=permutation_seed, full=full, rank=ranking)
     if baselines:
         scorers = {"rules-1": RuleScorer(graph), "frequency": FrequencyScorer(graph)}
         result["baselines"] = {name: ranking(name, scorer) for name, scorer in scorers.items()}
@@ -200,7 +193,6 @@ def permutation_results(
     kinds: Sequence[str],
     *,
     seed: int,
-    known: KnownEnds,
     full: Mapping[str, Any],
     rank: _Rank,
 ) -> dict[str, object]:
@@ -209,7 +201,6 @@ def permutation_results(
     :param predictor: The model over its graph.
     :param kinds: Kinds of vectors.
     :param seed: Seed of the permutations.
-    :param known: All known answers.
     :param full: The figures of the model as it is.
     :param rank: Ranks with a scorer that is called so.
     :returns: By kind ``arms`` with their figures, ``gain``, ``kept``, ``lost_share`` and ``seed``.
@@ -227,7 +218,6 @@ def permutation_results(
             config=predictor.saved.config,
             seed=seed,
             gate_seed=_seed(predictor),
-            known=known,
         )
         figures = {name: rank(f"{kind} {name}", arm) for name, arm in arms.items()}
         lost = what_is_lost(full["mrr"], {name: float(str(one["mrr"])) for name, one in figures.items()})

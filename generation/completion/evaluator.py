@@ -20,7 +20,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from generation.completion.known import KnownEnds
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
@@ -147,7 +146,6 @@ def evaluate(
     graph: TripleSet,
     *,
     triples: NDArray[np.int64],
-    known: KnownEnds | None = None,
     chunk_bytes: int = _CHUNK_BYTES,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -159,14 +157,13 @@ def evaluate(
     :param scorer: What scores.
     :param graph: The graph, for the filter and for which entities train has seen.
     :param triples: The triples to rank, one of the graph's splits or a part of it. *Shape:* ``(M, 3)``.
-    :param known: The filter, if the caller has built it already from ``graph.known()``.
     :param chunk_bytes: The most bytes of scores to hold at once; one row is always allowed.
     :param on_progress: Called after each chunk with the number of triples it held.
     :returns: The metrics.
     :raises CompletionError: If the scores are of another number of entities than the graph has, or not numbers.
     """
     start = time.perf_counter()
-    known = known or graph.known_ends
+    known = graph.known_ends
     rows = max(1, chunk_bytes // (4 * max(1, graph.n_entities)))
     head_ranks, tail_ranks = np.empty(len(triples)), np.empty(len(triples))
     for first in range(0, len(triples), rows):

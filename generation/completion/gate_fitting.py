@@ -25,7 +25,6 @@ from torch import Tensor
 from generation.completion.calibration import Calibration, fit_calibration
 from generation.completion.evaluator import realistic_ranks
 from generation.completion.gate import Gate
-from generation.completion.known import KnownEnds
 from generation.completion.mixture import ExpertMixture
 from generation.completion.triples import TripleSet
 
@@ -73,15 +72,12 @@ class _Shortlists:
         )
 
 
-def fit_gate(
-    mixture: ExpertMixture, graph: TripleSet, *, triples: NDArray[np.int64], known: KnownEnds, seed: int
-) -> FittedGate:
+def fit_gate(mixture: ExpertMixture, graph: TripleSet, *, triples: NDArray[np.int64], seed: int) -> FittedGate:
     """Fit, choose and calibrate.
 
     :param mixture: The experts; its gate is not used.
-    :param graph: The graph.
+    :param graph: The graph; all that it knows is left out of rankings.
     :param triples: Validation triples, none of them in train. *Shape:* ``(M, 3)``.
-    :param known: All known answers, left out of rankings.
     :param seed: Seed of the halves and of the random candidates.
     :returns: The gate; without validation triples the one that listens to the first expert, uncalibrated.
     """
@@ -91,7 +87,7 @@ def fit_gate(
     ]
     if not len(triples):
         return FittedGate(gate=singles[0], calibration=None, validation={})
-    fitting = _Fitting(mixture, graph, triples, known, seed)
+    fitting = _Fitting(mixture, graph, triples, seed)
     everything = torch.arange(len(fitting.answers))
     ranks = fitting.ranks([(gate, everything) for gate in singles])
     validation = {name: float((1.0 / row).mean()) for name, row in zip(mixture.gate.experts, ranks, strict=True)}
@@ -120,10 +116,8 @@ def fit_gate(
 class _Fitting:
     """The validation questions, both directions, and what the experts say to them."""
 
-    def __init__(
-        self, mixture: ExpertMixture, graph: TripleSet, triples: NDArray[np.int64], known: KnownEnds, seed: int
-    ) -> None:
-        self.mixture, self.graph, self.known, self.seed = mixture, graph, known, seed
+    def __init__(self, mixture: ExpertMixture, graph: TripleSet, triples: NDArray[np.int64], seed: int) -> None:
+        self.mixture, self.graph, self.seed = mixture, graph, seed
         heads, relations, tails = triples.T
         self.anchors = np.concatenate([heads, tails])
         self.relations = np.concatenate([relations, relations + graph.n_relations])
@@ -162,7 +156,9 @@ class _Fitting:
                 scores = _blended(
                     gate, [log_BN[take] for log_BN in asked], anchors[take], relations[take], self.mixture
                 )
-                found = realistic_ranks(scores, answers[take], *self.known.of(anchors[take], relations[take]))
+                found = realistic_ranks(
+                    scores, answers[take], *self.graph.known_ends.of(anchors[take], relations[take])
+                )
                 result[number, part.start + take] = found
         return result
 
@@ -195,7 +191,7 @@ class _Fitting:
         repeated_BC = torch.zeros_like(listed_BC, dtype=torch.bool)
         repeated_BC[:, 1:] = sorted_BC[:, 1:] == sorted_BC[:, :-1]
         drop_BC = torch.zeros_like(repeated_BC).scatter(1, order_BC, repeated_BC)
-        rows, ends = self.known.of(self.anchors[part], self.relations[part])
+        rows, ends = self.graph.known_ends.of(self.anchors[part], self.relations[part])
         keys = listed_BC.numpy() + self.graph.n_entities * np.arange(len(listed_BC))[:, None]
         drop_BC |= torch.from_numpy(np.isin(keys, rows * self.graph.n_entities + ends))
         drop_BC[:, 0] = False
@@ -244,7 +240,7 @@ class _Fitting:
         for part in self._parts():
             anchors, relations, answers = self.anchors[part], self.relations[part], self.answers[part]
             scores_BN = torch.from_numpy(_blended(gate, self._asked(part), anchors, relations, self.mixture))
-            rows, ends = self.known.of(anchors, relations)
+            rows, ends = self.graph.known_ends.of(anchors, relations)
             other = ends != answers[rows]
             scores_BN[rows[other], ends[other]] = -math.inf
             scores_BN[np.arange(len(anchors)), anchors] = -math.inf

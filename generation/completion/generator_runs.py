@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import count
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from generation.completion.generator.scoring import AnswerScorer
 from generation.completion.generator.settings import GeneratorSettings
 from generation.completion.generator.stage import GeneratorStage, StageWeights
 from generation.completion.generator.stored import FittedArm, StoredGenerator, load_generator, save_generator
-from generation.completion.known import KnownEnds
 from generation.completion.mixture import ExpertMixture
 from generation.completion.predict import LinkPredictor
 from generation.completion.triples import TripleSet
@@ -145,7 +143,7 @@ def evaluate_generator(
     stored.check_fingerprint(scorer.fingerprint)
     run = _Run(predictor=predictor, model_dir=model_dir, scorer=scorer, on_progress=on_progress)
     weights = {name: arm.weights for name, arm in stored.arms.items()}
-    without = evaluate(mixture, graph, triples=triples, known=run.known).to_mapping()
+    without = evaluate(mixture, graph, triples=triples).to_mapping()
     ranked: dict[str, dict[str, object]] = {}
     for arm in dict.fromkeys([stored.settings.arm, *arms]):
         settings = replace(stored.settings, arm=arm)
@@ -178,10 +176,6 @@ class _Run:
     scorer: AnswerScorer
     on_progress: Callable[[str, int, int], None] | None
 
-    @cached_property
-    def known(self) -> KnownEnds:
-        return self.predictor.graph.known_ends
-
     def fit(self, settings: GeneratorSettings) -> FittedStage:
         graph, saved = self.predictor.graph, self.predictor.saved
         if saved.learnt_validation:
@@ -205,7 +199,6 @@ class _Run:
             return fit_stage(
                 stage,
                 triples=triples,
-                known=self.known,
                 n_questions=settings.questions,
                 seed=settings.seed,
                 on_progress=told,
@@ -221,7 +214,7 @@ class _Run:
                 self.on_progress(name, next(counter), 2 * len(triples))
 
         with self._stage(settings, weights, on_question=advance) as stage:
-            return evaluate(stage, self.predictor.graph, triples=triples, known=self.known).to_mapping()
+            return evaluate(stage, self.predictor.graph, triples=triples).to_mapping()
 
     @contextmanager
     def _stage(

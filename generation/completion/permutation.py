@@ -22,7 +22,6 @@ from generation.completion.experts.base import Expert
 from generation.completion.experts.feature_model import FeatureExpert
 from generation.completion.experts.features import FeatureMatrix
 from generation.completion.gate_fitting import fit_gate
-from generation.completion.known import KnownEnds
 from generation.completion.mixture import ExpertMixture
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
@@ -112,7 +111,6 @@ def permutation_arms(
     config: CompletionConfig,
     seed: int,
     gate_seed: int,
-    known: KnownEnds,
 ) -> dict[str, ExpertMixture]:
     """Make the arms that say whether a block is read.
 
@@ -122,7 +120,6 @@ def permutation_arms(
     :param config: The settings of the training.
     :param seed: Seed of the permutation.
     :param gate_seed: The seed of the training, with which gates are fitted.
-    :param known: All known answers.
     :returns: Mixtures by :data:`LEFT_OUT`, :data:`PERMUTED` and :data:`PERMUTED_SAME_GATE`.
     :raises CompletionError: If no expert of the mixture reads such vectors.
     """
@@ -138,7 +135,7 @@ def permutation_arms(
     triples = validation_part(graph, gate_seed, limit=config.gate_limit)
 
     def fitted(changed: ExpertMixture) -> ExpertMixture:
-        gate = fit_gate(changed, graph, triples=triples, known=known, seed=gate_seed).gate
+        gate = fit_gate(changed, graph, triples=triples, seed=gate_seed).gate
         return changed.with_gate(gate)
 
     dealt, zeroed = {}, {}

@@ -70,7 +70,7 @@ class LinkPredictor:
         self.scorer, self._evidence = _scorer(saved, graph)
         self.stage: GeneratorStage | None = None
         """A generator behind the mixture, for :meth:`ask` alone; see ``generator_runs.attach_generator``."""
-        self._known = graph.known_ends
+        self._known = graph.known_ends  # made when a model is opened, not at the first question
         self._examples = np.bincount(graph.train[:, 1], minlength=graph.n_relations)
         self._entities = NameIndex("entity", graph.entity_ids, graph.entity_names, aliases=graph.entity_aliases)
         frequent = [name for name, _ in self.relations()]

@@ -62,8 +62,7 @@ def report_folder(
     if permute:
         require_readable(predictor.scorer, permute)
     baselines = {"rules-1": RuleScorer(graph), "frequency": FrequencyScorer(graph)}
-    known = graph.known_ends
-    ranking = SplitRanking(graph, triples, known, on_progress)
+    ranking = SplitRanking(graph, triples, on_progress)
     ranking.expect(1 + len(baselines) + 3 * len(permute))
     found = break_down(
         predictor.scorer,
@@ -77,7 +76,7 @@ def report_folder(
     chosen, full = predictor, plain
     if permute and saved.learnt_validation:
         chosen, full = rank_before_refit(ranking, model_dir, folder, **how)
-    permuted = permutation_results(chosen, permute, seed=permutation_seed, known=known, full=full, rank=ranking)
+    permuted = permutation_results(chosen, permute, seed=permutation_seed, full=full, rank=ranking)
     plain["permuted"] = permuted
     log_evaluation(model_dir, plain, split=split, settings=log_settings(saved), command="report")
     log = read_evaluations(model_dir)

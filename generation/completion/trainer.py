@@ -84,7 +84,7 @@ def train_complex(
         if initial is not None:
             training.set_parameters({"entities": initial.entities_NW, "relations": initial.relations_RW})
             training.state.goes_on = True
-        chosen, refitted = training.run(max_epochs=config.max_epochs, resume=resume, on_progress=on_progress)
+        chosen, refitted = training.run(resume=resume, on_progress=on_progress)
     state = training.state
     return Fit(
         model=training.model_of(chosen, triples.train),
@@ -121,6 +121,10 @@ class _Training(EpochTraining):
             name: RowAdagrad(table, learning_rate=config.learning_rate) for name, table in self.parameters().items()
         }
         self.softmax = AnswerSoftmax(half=self.half, chunk_bytes=config.softmax_bytes)
+
+    @property
+    def n_epochs(self) -> int:
+        return self.config.max_epochs
 
     @property
     def batch_triples(self) -> int:

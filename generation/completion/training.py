@@ -24,7 +24,6 @@ from generation.completion.experts.rule_fitting import fit_rule_strengths
 from generation.completion.experts.rules import RuleExpert
 from generation.completion.gate import Gate, entity_traits
 from generation.completion.gate_fitting import fit_gate
-from generation.completion.known import KnownEnds
 from generation.completion.mixture import ExpertMixture
 from generation.completion.parts import ExpertParts, ValidatedExperts
 from generation.completion.progress import EpochProgress, ProgressCallback
@@ -174,10 +173,9 @@ def _gated(run: _Run, chosen: Mapping[str, Expert], refitted: Mapping[str, Exper
     traits, traits_NF = entity_traits(graph, features)
     start = Gate.fresh(tuple(chosen), traits, n_relations=graph.n_relations)
     mixture = ExpertMixture(chosen, start, traits_NF, n_relations=graph.n_relations)
-    known = graph.known_ends
     triples = validation_part(graph, seed, limit=config.gate_limit)
     with threads_set_to(config.threads):
-        fitted = fit_gate(mixture, graph, triples=triples, known=known, seed=seed)
+        fitted = fit_gate(mixture, graph, triples=triples, seed=seed)
     experts, learnt = dict(chosen), graph
     rules = chosen.get("rules")
     if refitted:
@@ -224,7 +222,7 @@ def _maps(experts: Mapping[str, Expert]) -> dict[str, FeatureMap]:
 
 
 def ablation_arms(
-    mixture: ExpertMixture, graph: TripleSet, *, config: CompletionConfig, seed: int, known: KnownEnds
+    mixture: ExpertMixture, graph: TripleSet, *, config: CompletionConfig, seed: int
 ) -> dict[str, ExpertMixture]:
     """Make the arms that say what each expert gives: each alone, and all but each with a gate fitted anew.
 
@@ -232,7 +230,6 @@ def ablation_arms(
     :param graph: Its graph; gates are fitted on its validation part.
     :param config: The settings of the training.
     :param seed: The seed of the training.
-    :param known: All known answers.
     :returns: Mixtures by the name of the arm.
     """
     arms = {name: mixture.alone(name) for name in mixture.experts}
@@ -241,6 +238,6 @@ def ablation_arms(
     triples = validation_part(graph, seed, limit=config.gate_limit)
     for name in mixture.experts:
         rest = mixture.without(name)
-        fitted = fit_gate(rest, graph, triples=triples, known=known, seed=seed)
+        fitted = fit_gate(rest, graph, triples=triples, seed=seed)
         arms[f"all but {name}"] = rest.with_gate(fitted.gate)
     return arms

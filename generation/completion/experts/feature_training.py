@@ -77,7 +77,7 @@ def train_feature_expert(
         )
     with threads_set_to(config.threads):
         training = _FeatureTraining(name, graph, features, config, seed, checkpoint)
-        chosen, refitted = training.run(max_epochs=config.feature_epochs, resume=resume, on_progress=on_progress)
+        chosen, refitted = training.run(resume=resume, on_progress=on_progress)
         return FeatureFit(
             expert=training.expert_of(chosen),
             refitted=None if refitted is None else training.expert_of(refitted),
@@ -117,6 +117,10 @@ class _FeatureTraining(EpochTraining):
             hidden=self.config.feature_hidden or 0,
             seed=self.seed,
         ).to(self.device)
+
+    @property
+    def n_epochs(self) -> int:
+        return self.config.feature_epochs
 
     @property
     def batch_triples(self) -> int:

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from generation.completion.evaluator import realistic_ranks
 from generation.completion.generator.scoring import standardised
 from generation.completion.generator.stage import GeneratorStage, StageWeights, question_groups, rescored
-from generation.completion.known import KnownEnds
 
 __all__ = ["FittedStage", "fit_stage"]
 
@@ -90,7 +89,6 @@ def fit_stage(
     stage: GeneratorStage,
     *,
     triples: NDArray[np.int64],
-    known: KnownEnds,
     n_questions: int,
     seed: int,
     on_progress: _Progress | None = None,
@@ -99,13 +97,12 @@ def fit_stage(
 
     :param stage: First stage and generator; its weights are not used.
     :param triples: Validation triples, none of them in train. *Shape:* ``(M, 3)``.
-    :param known: All known answers, left out of rankings.
     :param n_questions: The most questions to ask the generator.
     :param seed: Seed of the sample and of the halves.
     :param on_progress: Called with the number of questions asked and the most there will be.
     :returns: The weights; of kind ``none`` where the generator does not help or fewer than 20 questions could be asked.
     """
-    questions, shares = _sample(stage, triples, known, n_questions, seed, on_progress)
+    questions, shares = _sample(stage, triples, n_questions, seed, on_progress)
     n_asked = sum(question.heard is not None for question in questions)
     silent = StageWeights.equal(0.0)
     before = np.array([1.0 / question.rank for question in questions])
@@ -143,7 +140,6 @@ def fit_stage(
 def _sample(
     stage: GeneratorStage,
     triples: NDArray[np.int64],
-    known: KnownEnds,
     n_questions: int,
     seed: int,
     on_progress: _Progress | None,
@@ -168,7 +164,7 @@ def _sample(
             # No more at once than may still be asked: what was drawn is never left out for its result.
             places = members[group][drawn[group] : drawn[group] + min(n_at_once, n_open)]
             scores_BN = stage.first.score_all(anchors_Q[places], relations_Q[places])
-            ends = known.of(anchors_Q[places], relations_Q[places])
+            ends = graph.known_ends.of(anchors_Q[places], relations_Q[places])
             ranks = realistic_ranks(scores_BN, answers_Q[places], *ends)
             for row, place in enumerate(places.tolist()):
                 heard = _ask(

@@ -75,10 +75,9 @@ def reader():
 
 
 def _arms(done, graph):
-    known = graph.known_ends
-    arms = permutation_arms(done.mixture, graph, "text", config=done.config, seed=0, gate_seed=0, known=known)
-    figures = {name: evaluate(arm, graph, triples=graph.test, known=known) for name, arm in arms.items()}
-    return evaluate(done.mixture, graph, triples=graph.test, known=known), figures
+    arms = permutation_arms(done.mixture, graph, "text", config=done.config, seed=0, gate_seed=0)
+    figures = {name: evaluate(arm, graph, triples=graph.test) for name, arm in arms.items()}
+    return evaluate(done.mixture, graph, triples=graph.test), figures
 
 
 def test_texts_that_are_read_lose_their_gain_when_they_stand_with_other_people(reader):
@@ -110,8 +109,7 @@ def test_vectors_that_say_the_same_of_everyone_lose_nothing():
 
 def test_several_blocks_are_dealt_out_together_and_a_kind_that_no_expert_reads_is_refused(reader):
     graph, done = clubs(), reader
-    known = graph.known_ends
-    how = {"config": done.config, "seed": 0, "gate_seed": 0, "known": known}
+    how = {"config": done.config, "seed": 0, "gate_seed": 0}
 
     both = permutation_arms(done.mixture, graph, "name+text", **how)
 

@@ -149,10 +149,9 @@ def fitted(graph, answer_to, *, seed=0, n_questions=200, table=None):
     n = graph.n_entities
     table = np.random.default_rng(seed).normal(size=(n, 2, n)) if table is None else table
     stage = staged(graph, table, answer_to, StageWeights.equal(0.0), shortlist=n)
-    known = graph.known_ends
     progress = []
     found = fit_stage(
-        stage, triples=graph.valid, known=known, n_questions=n_questions, seed=seed,
+        stage, triples=graph.valid, n_questions=n_questions, seed=seed,
         on_progress=lambda done, total: progress.append((done, total)),
     )  # fmt: skip
     return found, progress, stage
@@ -199,8 +198,7 @@ def test_weights_for_unseen_anchors_are_taken_where_only_those_gain():
         return partner(prompt) if number >= 80 else [f"e{(number + 7) % 160}"]
 
     stage = staged(graph, table, answer_to, StageWeights.equal(0.0), shortlist=160)
-    known = graph.known_ends
-    found = fit_stage(stage, triples=graph.valid, known=known, n_questions=500, seed=0)
+    found = fit_stage(stage, triples=graph.valid, n_questions=500, seed=0)
 
     assert found.weights.kind == "anchor"
     assert found.weights.table[1][0] > 4 * found.weights.table[0][0]
@@ -219,16 +217,15 @@ def test_the_number_of_questions_is_bounded_and_half_of_them_have_unseen_anchors
 
     table = np.random.default_rng(0).normal(size=(102, 4, 102))
     stage = staged(graph, table, answer_to, StageWeights.equal(0.0), shortlist=102)
-    known = graph.known_ends
 
-    found = fit_stage(stage, triples=graph.valid, known=known, n_questions=30, seed=0)
+    found = fit_stage(stage, triples=graph.valid, n_questions=30, seed=0)
     assert (found.n_asked, sum(entity > 60 for entity in asked)) == (30, 15)
     # The figure is of all 200 questions, 80 of them with unseen anchors, though half of those asked are.
     whole = 0.4 * found.validation["chosen, unseen anchor"] + 0.6 * found.validation["chosen, seen anchor"]
     assert found.validation["chosen"] == pytest.approx(whole)
 
     asked.clear()
-    found = fit_stage(stage, triples=graph.valid, known=known, n_questions=500, seed=0)
+    found = fit_stage(stage, triples=graph.valid, n_questions=500, seed=0)
     assert (found.n_asked, len(asked)) == (200, 200)
 
 
