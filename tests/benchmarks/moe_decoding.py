@@ -52,7 +52,7 @@ from moe_backbone.decoding.rerouting import (  # noqa: E402
 )
 from moe_backbone.smaller.surgery import experts_per_token  # noqa: E402
 from tests.benchmarks.machine import describe_machine  # noqa: E402
-from tests.moe_backbone.smaller.tiny_moe import trained_moe  # noqa: E402
+from tests.moe_backbone.smaller.tiny_moe import handbook, trained_moe  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 STRENGTHS = (0.1, 0.25, 0.5)
@@ -264,7 +264,7 @@ def main() -> None:
         if options.model is None:
             start = time.process_time()
             with torch.inference_mode(mode=False):
-                folder = trained_moe(Path(work) / "moe", steps=options.steps)
+                folder = trained_moe(Path(work) / "moe", text=handbook(), steps=options.steps)
             print(f"tiny Mixtral, {options.steps} steps: {time.process_time() - start:.0f} CPU s")
             prompt, answer, n_cases = 64, 16, 10 * options.cases
         else:

@@ -29,7 +29,7 @@ from moe_backbone.smaller.quality import kl_divergence, next_tokens  # noqa: E40
 from moe_backbone.smaller.runs import ShrinkRequest, load_for_measuring, shrink  # noqa: E402
 from moe_backbone.smaller.sentinels import no_expert_allowed  # noqa: E402
 from moe_backbone.smaller.skipping import SkipPolicy, layer_importance, skipping, threshold_candidates  # noqa: E402
-from tests.moe_backbone.smaller.tiny_moe import prose, train, trained_moe, triples  # noqa: E402
+from tests.moe_backbone.smaller.tiny_moe import handbook, train, trained_moe, triples  # noqa: E402
 from tests.moe_backbone.tiny_llama import byte_tokenizer  # noqa: E402
 
 TINY = {
@@ -42,7 +42,7 @@ REAL = {"prune": ((0.75, 0.5), ("frequency",)), "merge": ((0.75, 0.5), (None,)),
 
 
 def texts():
-    return {"text": [prose()], "graph": [triples(1200, seed=5)]}
+    return {"text": [handbook()], "graph": [triples(1200, seed=5)]}
 
 
 def trained_dense(folder, *, steps):
@@ -52,7 +52,7 @@ def trained_dense(folder, *, steps):
         num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=True, bos_token_id=257,
         eos_token_id=258, pad_token_id=258,
     )  # fmt: skip
-    model = train(LlamaForCausalLM(config), steps=steps)
+    model = train(LlamaForCausalLM(config), text=handbook(), steps=steps)
     model.save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return folder
@@ -153,7 +153,7 @@ def main():
             table(arguments.model, arguments.dense, work, REAL, **settings)
             return
         start = time.process_time()
-        moe = trained_moe(work / "moe", steps=arguments.steps)
+        moe = trained_moe(work / "moe", text=handbook(), steps=arguments.steps)
         dense = trained_dense(work / "dense", steps=arguments.steps)
         print(f"trained for {arguments.steps} steps each in {time.process_time() - start:.0f} CPU s")
         table(moe, dense, work, TINY, length=96, rows=48, held_out_rows=16)

@@ -84,7 +84,12 @@ def random_tokens(*, rows=16, length=32, n_words=64, labels=("text", "graph"), s
 
 
 def prose():
-    """Plain English of this repository."""
+    """Plain English that no change of the project touches, so that what is trained on it stays the same model."""
+    return (ROOT / "LICENSE").read_text("utf-8")
+
+
+def handbook():
+    """More English than :func:`prose`, for measurements; it changes with the project."""
     return "\n".join((ROOT / name).read_text("utf-8") for name in ("CONTRIBUTING.md", "ARCHITECTURE.md"))
 
 
@@ -96,8 +101,8 @@ def triples(n=400, *, seed=0):
     return "".join(f"({draw.choice(names)}, {draw.choice(relations)}, {draw.choice(names)})\n" for _ in range(n))
 
 
-def trained_moe(folder, *, steps=150, seed=0, n_experts=8, top_k=2):
-    """Train a byte-level Mixtral for some seconds on prose and triples, so that its experts come to differ; save it."""
+def trained_moe(folder, *, text, steps=150, seed=0, n_experts=8, top_k=2):
+    """Train a byte-level Mixtral for some seconds on a text and on triples, until its experts differ; save it."""
     torch.manual_seed(seed)
     config = MixtralConfig(
         vocab_size=259, hidden_size=64, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
@@ -105,17 +110,17 @@ def trained_moe(folder, *, steps=150, seed=0, n_experts=8, top_k=2):
         router_aux_loss_coef=0.01, output_router_logits=True, tie_word_embeddings=True, bos_token_id=257,
         eos_token_id=258, pad_token_id=258,
     )  # fmt: skip
-    model = train(MixtralForCausalLM(config), steps=steps)
+    model = train(MixtralForCausalLM(config), text=text, steps=steps)
     model.config.output_router_logits = False
     model.save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return folder
 
 
-def train(model, *, steps):
-    """Train a byte-level model on rows of prose and of triples, half and half; in evaluation mode after it."""
+def train(model, *, text, steps):
+    """Train a byte-level model on rows of the text and of triples, half and half; in evaluation mode after it."""
     tokenizer = byte_tokenizer()
-    streams = [torch.tensor(tokenizer(text)["input_ids"]) for text in (prose(), triples(4000, seed=1))]
+    streams = [torch.tensor(tokenizer(part)["input_ids"]) for part in (text, triples(4000, seed=1))]
     optimiser = torch.optim.AdamW(model.train().parameters(), lr=4e-3, weight_decay=0.01)
     for step in range(steps):
         for group in optimiser.param_groups:
