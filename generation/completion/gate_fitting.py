@@ -3,7 +3,8 @@
 Layer: ``generation``; imports torch. Each kind of gate is fitted on one half of the validation triples and ranks the
 other, both ways. From the best single expert upwards (``global``, ``traits``, ``relations``) a richer gate is taken
 only if it is better by more than one standard error of the paired difference (Breiman et al. 1984, section 3.4.3), and
-the gate fitted on all of validation is kept only if it is there no worse than the best single expert.
+the gate fitted on all of validation is kept only if it is there no worse than the best single expert. A reranker over
+the chosen kind of gate is taken by the same rule (``reranked``).
 
 The loss is cross entropy over a shortlist a question: the answer, the best 32 of each expert and 64 random entities
 that stand for the rest. Other known answers are left out. Validation triples are in neither train nor the rules.
@@ -14,8 +15,8 @@ Shape suffixes: Q questions, C candidates on a shortlist, K experts, F traits, B
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ from generation.completion.calibration import Calibration, fit_calibration
 from generation.completion.evaluator import realistic_ranks
 from generation.completion.gate import Gate
 from generation.completion.mixture import ExpertMixture
+from generation.completion.reranker import Reranker, Reranking
+from generation.completion.reranker_fitting import FEWEST_QUESTIONS, RankedLists, fit_reranker, ranked_lists
+from generation.completion.shortlist import shortlist
 from generation.completion.triples import TripleSet
 
 __all__ = ["FittedGate", "fit_gate"]
@@ -46,12 +50,26 @@ _FEWEST = 100
 class FittedGate:
     """The gate, its calibration, and the validation MRR (a fraction) of each expert alone and each kind of gate.
 
-    The figures of the kinds are cross-validated; ``chosen`` is that of the gate itself on all of validation.
+    The figures of the kinds are cross-validated; ``chosen`` is that of the gate and the reranker themselves on all of
+    validation.
     """
 
     gate: Gate
+    reranker: Reranker | None
     calibration: Calibration | None
     validation: dict[str, float]
+
+    def over(self, mixture: ExpertMixture, graph: TripleSet) -> ExpertMixture:
+        """Put the gate and the reranker over a mixture.
+
+        :param mixture: Experts, among them those of the gate.
+        :param graph: The graph whose train they have learnt.
+        :returns: The mixture.
+        """
+        reranker = self.reranker
+        return mixture.with_gate(
+            self.gate, None if reranker is None else Reranking(reranker=reranker, facts=graph.train_facts)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,31 +104,43 @@ def fit_gate(mixture: ExpertMixture, graph: TripleSet, *, triples: NDArray[np.in
         for name in mixture.gate.experts
     ]
     if not len(triples):
-        return FittedGate(gate=singles[0], calibration=None, validation={})
+        return FittedGate(gate=singles[0], reranker=None, calibration=None, validation={})
     fitting = _Fitting(mixture, graph, triples, seed)
     everything = torch.arange(len(fitting.answers))
-    ranks = fitting.ranks([(gate, everything) for gate in singles])
+    ranks = fitting.ranks([(mixture.with_gate(gate), everything) for gate in singles])
     validation = {name: float((1.0 / row).mean()) for name, row in zip(mixture.gate.experts, ranks, strict=True)}
     best = int(np.argmax([validation[name] for name in mixture.gate.experts]))
-    chosen, reached = singles[best], 1.0 / ranks[best]
+    chosen, reranker, reached = singles[best], None, 1.0 / ranks[best]
     if len(mixture.gate.experts) > 1 and len(fitting.answers) >= _FEWEST:
         halves = fitting.halves()
         fits = [(fitting.fit(kind, halves[1 - side]), halves[side]) for kind in _KINDS for side in (0, 1)]
-        rows = fitting.ranks(fits)
-        kind = ""
+        rows = fitting.ranks([(mixture.with_gate(gate), held_out) for gate, held_out in fits])
+        taken = -1
         for number, name in enumerate(_KINDS):
             reciprocal = 1.0 / np.fmin(rows[2 * number], rows[2 * number + 1])
             validation[f"gate: {name}"] = float(reciprocal.mean())
-            gain = reciprocal - reached
-            if gain.mean() > gain.std() / math.sqrt(len(gain)):
-                kind, reached = name, reciprocal
-        if kind:
-            gate = fitting.fit(kind, everything)
-            mrr = float((1.0 / fitting.ranks([(gate, everything)])[0]).mean())
-            if mrr >= validation[mixture.gate.experts[best]]:
-                chosen, validation["chosen"] = gate, mrr
+            if _is_better(reciprocal, reached):
+                taken, reached = number, reciprocal
+        number = max(0, taken)  # a reranker may be worth it where no gate alone is
+        gate = fitting.fit(_KINDS[number], everything)
+        found, reranked, mrr = fitting.reranked(gate, [one for one, _ in fits[2 * number : 2 * number + 2]], halves)
+        if reranked is not None:
+            validation["reranked"] = float(reranked.mean())
+            reranker = found if _is_better(reranked, reached) else None
+        reached_in_all = mrr[int(reranker is not None)]
+        if (taken >= 0 or reranker is not None) and reached_in_all >= validation[mixture.gate.experts[best]]:
+            chosen, validation["chosen"] = gate, reached_in_all
+        else:
+            reranker = None
     validation.setdefault("chosen", validation[mixture.gate.experts[best]])
-    return FittedGate(gate=chosen, calibration=fitting.calibrate(chosen), validation=validation)
+    weighed = FittedGate(gate=chosen, reranker=reranker, calibration=None, validation=validation)
+    return replace(weighed, calibration=fitting.calibrate(weighed.over(mixture, graph)))
+
+
+def _is_better(reciprocal: NDArray[np.float64], reached: NDArray[np.float64]) -> bool:
+    """Say whether reciprocal ranks are higher by more than a standard error of their difference."""
+    gain = reciprocal - reached
+    return bool(gain.mean() > gain.std() / math.sqrt(len(gain)))
 
 
 class _Fitting:
@@ -133,42 +163,83 @@ class _Fitting:
         left, right = (torch.from_numpy(np.concatenate([side, side + n_triples])) for side in sides)
         return left, right
 
-    def _asked(self, part: slice) -> list[Tensor]:
-        with torch.inference_mode():
-            return self.mixture.log_probabilities(self.anchors[part], self.relations[part])
+    def _heard(self) -> Iterator[tuple[slice, list[Tensor]]]:
+        """Ask the experts all questions, some at a time."""
+        for first in range(0, len(self.answers), self.n_rows):
+            part = slice(first, min(first + self.n_rows, len(self.answers)))
+            with torch.no_grad():
+                yield part, self.mixture.log_probabilities(self.anchors[part], self.relations[part])
 
-    def _parts(self) -> list[slice]:
-        return [slice(first, first + self.n_rows) for first in range(0, len(self.answers), self.n_rows)]
+    def ranks(self, weighed: Sequence[tuple[ExpertMixture, Tensor]]) -> NDArray[np.float64]:
+        """Rank the answers under mixtures of these experts, each on its questions; other places are NaN.
 
-    def ranks(self, gates: Sequence[tuple[Gate, Tensor]]) -> NDArray[np.float64]:
-        """Rank the answers under gates, each on its questions; other places are NaN. *Shape:* ``(gates, Q)``."""
-        result = np.full((len(gates), len(self.answers)), np.nan)
-        wanted = np.zeros_like(result, dtype=np.bool_)
-        for number, (_, rows) in enumerate(gates):
-            wanted[number, rows.numpy()] = True
-        for part in self._parts():
-            asked = self._asked(part)
-            anchors, relations, answers = self.anchors[part], self.relations[part], self.answers[part]
-            for number, (gate, _) in enumerate(gates):
-                take = np.flatnonzero(wanted[number, part])
+        *Shape:* ``(mixtures, Q)``.
+        """
+        result = np.full((len(weighed), len(self.answers)), np.nan)
+        for part, asked in self._heard():
+            for number, (mixture, rows) in enumerate(weighed):
+                take = _rows_in(rows, part)
                 if not len(take):
                     continue
-                scores = _blended(
-                    gate, [log_BN[take] for log_BN in asked], anchors[take], relations[take], self.mixture
-                )
-                found = realistic_ranks(
-                    scores, answers[take], *self.graph.known_ends.of(anchors[take], relations[take])
-                )
-                result[number, part.start + take] = found
+                places = part.start + take
+                question = (self.anchors[places], self.relations[places])
+                with torch.inference_mode():
+                    scores = mixture.blend([log_BN[take] for log_BN in asked], *question).numpy()
+                known = self.graph.known_ends.of(*question)
+                result[number, places] = realistic_ranks(scores, self.answers[places], *known)
         return result
+
+    def reranked(
+        self, gate: Gate, of_halves: Sequence[Gate], halves: Sequence[Tensor]
+    ) -> tuple[Reranker | None, NDArray[np.float64] | None, tuple[float, float]]:
+        """Fit a reranker over a gate, and judge it by ones that are fitted on one half and rank the other.
+
+        :param gate: The gate, fitted on all questions.
+        :param of_halves: Gates of its kind; the one at a place was not fitted on that half.
+        :param halves: The halves.
+        :returns: The reranker, its cross-validated reciprocal ranks (*shape* ``(Q,)``), both ``None`` where there are
+            too few questions; and the MRR of the gate without it and with it on all questions.
+        """
+        everything, facts = torch.arange(len(self.answers)), self.graph.train_facts
+        judged = [(self.mixture.with_gate(gate), everything)]
+        if len(everything) >= FEWEST_QUESTIONS:
+            pairs = [(of_halves[0], halves[1]), (of_halves[1], halves[0]), (gate, everything)]
+            lists = self._ranked_lists([(self.mixture.with_gate(one), rows) for one, rows in pairs])
+            fits = [fit_reranker(one, seed=self.seed) for one in lists]
+            for (one, _), reranker, rows in zip(pairs, fits, (*halves, everything), strict=True):
+                if reranker is not None:
+                    reranking = Reranking(reranker=reranker, facts=facts)
+                    judged.append((self.mixture.with_gate(one, reranking), rows))
+        reciprocal = 1.0 / self.ranks(judged)
+        without = float(reciprocal[0].mean())
+        if len(judged) < 4:
+            return None, None, (without, without)
+        return fits[-1], np.fmax(reciprocal[1], reciprocal[2]), (without, float(reciprocal[3].mean()))
+
+    def _ranked_lists(self, weighed: Sequence[tuple[ExpertMixture, Tensor]]) -> list[RankedLists]:
+        """List the best candidates of the questions under mixtures, each of its questions."""
+        found: list[list[RankedLists]] = [[] for _ in weighed]
+        for part, asked in self._heard():
+            for kept, (mixture, rows) in zip(found, weighed, strict=True):
+                take = _rows_in(rows, part)
+                if len(take):
+                    places = part.start + take
+                    question = (self.anchors[places], self.relations[places])
+                    heard = [log_BN[take] for log_BN in asked]
+                    with torch.no_grad():
+                        scores_BN = mixture.weigh(heard, *question)
+                        lists = shortlist(scores_BN, heard, *question, self.graph.train_facts)
+                        rows_known, known = (torch.from_numpy(one) for one in self.graph.known_ends.of(*question))
+                        answers_B = torch.from_numpy(self.answers[places])
+                        kept.append(ranked_lists(lists, scores_BN, answers_B, (rows_known, known)))
+        return [RankedLists.joined(one) for one in found]
 
     def _shortlists(self) -> _Shortlists:
         generator = torch.Generator().manual_seed(self.seed)
         n_entities = self.graph.n_entities
         n_top = min(_TOP, n_entities)
         candidates, logs, offsets = [], [], []
-        for part in self._parts():
-            asked = self._asked(part)
+        for part, asked in self._heard():
             answers_B1 = torch.from_numpy(self.answers[part])[:, None]
             tops = [log_BN.topk(n_top, dim=1).indices for log_BN in asked]
             random_BC = torch.randint(n_entities, (len(answers_B1), _RANDOM), generator=generator)
@@ -234,12 +305,13 @@ class _Fitting:
         is_sound = all(bool(torch.isfinite(value).all()) for value in found.values())
         return prior.with_tables(found) if is_sound else prior
 
-    def calibrate(self, gate: Gate) -> Calibration | None:
+    def calibrate(self, mixture: ExpertMixture) -> Calibration | None:
         """Fit the chance that a candidate is right on the best candidates of each question."""
         shares, right = [], []
-        for part in self._parts():
+        for part, asked in self._heard():
             anchors, relations, answers = self.anchors[part], self.relations[part], self.answers[part]
-            scores_BN = torch.from_numpy(_blended(gate, self._asked(part), anchors, relations, self.mixture))
+            with torch.no_grad():
+                scores_BN = mixture.blend(asked, anchors, relations)
             rows, ends = self.graph.known_ends.of(anchors, relations)
             other = ends != answers[rows]
             scores_BN[rows[other], ends[other]] = -math.inf
@@ -250,15 +322,7 @@ class _Fitting:
         return fit_calibration(np.concatenate(shares), np.concatenate(right))
 
 
-def _blended(
-    gate: Gate,
-    asked: list[Tensor],
-    anchors: NDArray[np.int64],
-    relations: NDArray[np.int64],
-    mixture: ExpertMixture,
-) -> NDArray[np.float32]:
-    with torch.inference_mode():
-        traits_BF = mixture.traits_NF[torch.from_numpy(anchors)]
-        scores_BN = gate.blend(asked, torch.from_numpy(relations), traits_BF, mixture.traits_NF)
-    scores: NDArray[np.float32] = scores_BN.numpy()
-    return scores
+def _rows_in(rows: Tensor, part: slice) -> NDArray[np.int64]:
+    """Return the rows within a part, counted from its start, ascending."""
+    inside: NDArray[np.int64] = rows[(rows >= part.start) & (rows < part.stop)].sort().values.numpy() - part.start
+    return inside

@@ -20,11 +20,15 @@ from generation.completion.experts.base import Expert
 from generation.completion.experts.feature_model import FeatureExpert
 from generation.completion.experts.rules import RuleExpert
 from generation.completion.gate import Gate, entity_traits
+from generation.completion.reranker import Reranking
 from generation.completion.saved import SavedModel
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
-__all__ = ["Contributions", "ExpertMixture", "make_mixture"]
+__all__ = ["RERANKER", "Contributions", "ExpertMixture", "make_mixture"]
+
+RERANKER = "reranker"
+"""What the reranker is called among contributions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,21 +47,30 @@ class ExpertMixture:
     :param gate: The gate over just these experts.
     :param traits_NF: Traits of the entities. *Shape:* ``(N, F)``.
     :param n_relations: Number of relations without inverses.
+    :param reranking: Corrects the best of what the gate makes; fitted with this gate.
     :raises CompletionError: If the gate is of other experts.
     """
 
     def __init__(
-        self, experts: Mapping[str, Expert], gate: Gate, traits_NF: NDArray[np.float32], *, n_relations: int
+        self,
+        experts: Mapping[str, Expert],
+        gate: Gate,
+        traits_NF: NDArray[np.float32],
+        *,
+        n_relations: int,
+        reranking: Reranking | None = None,
     ) -> None:
         if tuple(experts) != gate.experts:
             raise CompletionError(f"The gate weighs {gate.experts}, the experts are {tuple(experts)}. Train again.")
         self.experts, self.gate, self.n_relations = dict(experts), gate, n_relations
         self.traits_NF = torch.from_numpy(traits_NF)
+        self.reranking = reranking
 
     @property
     def n_constant_parameters(self) -> int:
-        """Count the learnt numbers that do not grow with the entities, the gate's included."""
-        return self.gate.n_parameters + sum(expert.n_constant_parameters for expert in self.experts.values())
+        """Count the learnt numbers that do not grow with the entities, the gate's and the reranker's included."""
+        reranker = 0 if self.reranking is None else self.reranking.reranker.n_parameters
+        return reranker + self.gate.n_parameters + sum(one.n_constant_parameters for one in self.experts.values())
 
     @property
     def n_entity_parameters(self) -> int:
@@ -135,7 +148,20 @@ class ExpertMixture:
         return ExpertMixture({name: self.experts[name]}, gate, self.traits_NF.numpy(), n_relations=self.n_relations)
 
     def blend(self, asked: list[Tensor], anchors: NDArray[np.int64], relations: NDArray[np.int64]) -> Tensor:
-        """Blend what :meth:`log_probabilities` returned, as :meth:`generation.completion.gate.Gate.blend` does.
+        """Blend what :meth:`log_probabilities` returned, and rank the best candidates again where there is a reranker.
+
+        :param asked: Per expert. *Shape:* each ``(B, N)``.
+        :param anchors: Entity indices. *Shape:* ``(B,)``.
+        :param relations: Relation indices, inverses from ``n_relations``. *Shape:* ``(B,)``.
+        :returns: Scores, higher is better. *Shape:* ``(B, N)``.
+        """
+        scores_BN = self.weigh(asked, anchors, relations)
+        if self.reranking is not None:
+            self.reranking.correct_(scores_BN, asked, anchors, relations)
+        return scores_BN
+
+    def weigh(self, asked: list[Tensor], anchors: NDArray[np.int64], relations: NDArray[np.int64]) -> Tensor:
+        """Blend as :meth:`generation.completion.gate.Gate.blend` does, without the reranker.
 
         What the gate makes of the candidates is computed once and kept: 4 bytes an entity and expert.
 
@@ -177,7 +203,8 @@ class ExpertMixture:
         :param relation: The asked relation, inverses from ``n_relations``.
         :param candidates: Entities. *Shape:* ``(C,)``.
         :param asked: What the experts said, if :meth:`answer` has asked them already.
-        :returns: Weights and log probabilities; the sum of their products and the candidate's bias is its score.
+        :returns: Weights and log probabilities; the sum of their products and the candidate's bias is its score. What a
+            reranker adds stands last, as of an expert of weight 1.
         """
         if asked is None:
             asked = self.log_probabilities(np.array([anchor]), np.array([relation]))
@@ -187,11 +214,16 @@ class ExpertMixture:
         if self._single is not None:  # the others are heard, and count nothing
             chosen = [float(name == self._single) for name in self.gate.experts]
             weights_CK = torch.tensor(chosen).expand(len(candidates), -1)
-        return Contributions(
-            experts=self.gate.experts,
-            weights=weights_CK.T.numpy(),
-            log_probabilities=torch.stack([log_1N[0, places] for log_1N in asked]).numpy(),
-        )
+        names, weights_KC = self.gate.experts, weights_CK.T
+        logs_KC = torch.stack([log_1N[0, places] for log_1N in asked])
+        if self.reranking is not None:
+            question = (np.array([anchor]), np.array([relation]))
+            weighed_1N = self.weigh(asked, *question)
+            added_1C = (self.reranking.correct_(weighed_1N.clone(), asked, *question) - weighed_1N)[:, places]
+            names = (*names, RERANKER)
+            weights_KC = torch.cat([weights_KC, torch.ones_like(added_1C)])
+            logs_KC = torch.cat([logs_KC, added_1C])
+        return Contributions(experts=names, weights=weights_KC.numpy(), log_probabilities=logs_KC.numpy())
 
     def without(self, *names: str) -> ExpertMixture:
         """Return the mixture without some experts, with a gate that has learnt nothing: fit it before use.
@@ -207,14 +239,16 @@ class ExpertMixture:
             raise CompletionError(f"Leaving out {names} leaves no expert of {self.gate.experts}.")
         return self.with_gate(Gate.fresh(kept, self.gate.traits, n_relations=self.n_relations))
 
-    def with_gate(self, gate: Gate) -> ExpertMixture:
+    def with_gate(self, gate: Gate, reranking: Reranking | None = None) -> ExpertMixture:
         """Return a mixture of the experts that a gate names, weighed by it.
 
         :param gate: A gate over some of the experts.
+        :param reranking: What ranks the best of them again.
         :returns: The mixture.
         """
         experts = {name: self.experts[name] for name in gate.experts}
-        return ExpertMixture(experts, gate, self.traits_NF.numpy(), n_relations=self.n_relations)
+        traits_NF = self.traits_NF.numpy()
+        return ExpertMixture(experts, gate, traits_NF, n_relations=self.n_relations, reranking=reranking)
 
 
 def make_mixture(saved: SavedModel, graph: TripleSet) -> ExpertMixture | None:
@@ -243,4 +277,5 @@ def make_mixture(saved: SavedModel, graph: TripleSet) -> ExpertMixture | None:
     for number, name in enumerate(parts.gate.traits):
         if name in names:
             traits_NF[:, number] = found_NF[:, names.index(name)]
-    return ExpertMixture(experts, parts.gate, traits_NF, n_relations=graph.n_relations)
+    reranking = None if parts.reranker is None else Reranking(reranker=parts.reranker, facts=graph.train_facts)
+    return ExpertMixture(experts, parts.gate, traits_NF, n_relations=graph.n_relations, reranking=reranking)

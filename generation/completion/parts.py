@@ -15,6 +15,7 @@ from generation.completion.experts.features import FeatureMatrix
 from generation.completion.experts.rule_strengths import RuleStrengths
 from generation.completion.gate import Gate
 from generation.completion.paths import PathRule
+from generation.completion.reranker import Reranker
 
 __all__ = ["ExpertParts", "ValidatedExperts"]
 
@@ -23,11 +24,13 @@ __all__ = ["ExpertParts", "ValidatedExperts"]
 class ExpertParts:
     """What a model folder holds beside the structural expert.
 
-    ``twin`` is the second structural expert; ``features`` are the vectors of the trained entities by expert;
-    ``validation`` is what each expert and each kind of gate reached on validation (MRR, a fraction).
+    ``reranker`` corrects the gate's best candidates; ``twin`` is the second structural expert; ``features`` are the
+    vectors of the trained entities by expert; ``validation`` is what each expert, each kind of gate and the reranker
+    reached on validation (MRR, a fraction).
     """
 
     gate: Gate
+    reranker: Reranker | None = None
     twin: ComplExModel | None = None
     rules: tuple[PathRule, ...] | None = None
     strengths: RuleStrengths | None = None

@@ -3,7 +3,7 @@
 Layer: ``generation``; torch, NumPy. Names: ``rules`` (int64, a row a rule: both steps, the second -1 for one
 step, head, support, body count), ``rule_strengths`` and ``rule_ties`` (float32), ``twin/TABLE``,
 ``map/EXPERT/PARAMETER``, ``features/EXPERT/values``, ``/has``, ``/BLOCK/idf`` and ``/BLOCK/directions``,
-``gate/TABLE``.
+``gate/TABLE``, ``reranker/TABLE``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from generation.completion.experts.rule_strengths import RuleStrengths
 from generation.completion.gate import Gate
 from generation.completion.parts import ExpertParts
 from generation.completion.paths import PathRule
+from generation.completion.reranker import Reranker
+from generation.completion.shortlist import n_features
 from generation.completion.tables import check_tables, model_of, tables_of
 from kg.errors import CompletionError
 
@@ -40,6 +42,8 @@ def pack_parts(parts: ExpertParts) -> tuple[dict[str, Tensor], dict[str, object]
     :returns: Tensors by name, and values that JSON holds.
     """
     tensors: dict[str, Tensor] = {f"gate/{name}": getattr(parts.gate, name) for name in _GATE}
+    if parts.reranker is not None:
+        tensors |= {f"reranker/{name}": getattr(parts.reranker, name) for name in Reranker.tables()}
     tensors |= pack_learnt(parts.twin, parts.maps)
     maps: dict[str, object] = {}
     if parts.rules is not None:
@@ -109,6 +113,7 @@ def unpack_parts(tensors: Mapping[str, Tensor], described: Any) -> ExpertParts:
         calibration = described["calibration"]
         return ExpertParts(
             gate=gate,
+            reranker=_reranker(tensors, gate),
             twin=_twin(tensors),
             rules=_rules(tensors["rules"]) if "rules" in tensors else None,
             strengths=_strengths(tensors),
@@ -139,6 +144,8 @@ def check_parts(folder: Path, parts: ExpertParts, *, n_entities: int, n_relation
     if parts.twin is not None:
         check_tables(parts.twin, where=f"{folder}, the twin", n_entities=n_entities, n_relations=n_relations)
     tables = {f"gate table {name}": getattr(parts.gate, name) for name in _GATE}
+    if parts.reranker is not None:
+        tables |= {f"reranker table {name}": getattr(parts.reranker, name) for name in Reranker.tables()}
     if parts.strengths is not None:
         tables["table of the rules' strengths"] = torch.from_numpy(parts.strengths.rules_Q)
         tables["table of the rules' ties"] = torch.from_numpy(parts.strengths.ties_R)
@@ -166,6 +173,17 @@ def _lexical(tensors: Mapping[str, Tensor], name: str, blocks: tuple[tuple[str, 
 def _twin(tensors: Mapping[str, Tensor]) -> ComplExModel | None:
     tables = {name.removeprefix("twin/"): table for name, table in tensors.items() if name.startswith("twin/")}
     return model_of(tables, where="the twin") if tables else None
+
+
+def _reranker(tensors: Mapping[str, Tensor], gate: Gate) -> Reranker | None:
+    if not any(name.startswith("reranker/") for name in tensors):
+        return None
+    try:
+        reranker = Reranker(**{name: tensors[f"reranker/{name}"] for name in Reranker.tables()})
+        reranker.corrections(torch.zeros(1, 1, n_features(len(gate.experts))))
+    except KeyError as error:
+        raise ValueError(f"the reranker lacks a table: {error}") from error
+    return reranker
 
 
 def _strengths(tensors: Mapping[str, Tensor]) -> RuleStrengths | None:

@@ -130,13 +130,18 @@ def permutation_arms(
     def with_features(change: Mapping[str, FeatureMatrix]) -> ExpertMixture:
         experts: dict[str, Expert] = dict(mixture.experts)
         experts |= {name: holding[name].with_features(features) for name, features in change.items()}
-        return ExpertMixture(experts, mixture.gate, mixture.traits_NF.numpy(), n_relations=mixture.n_relations)
+        return ExpertMixture(
+            experts,
+            mixture.gate,
+            mixture.traits_NF.numpy(),
+            n_relations=mixture.n_relations,
+            reranking=mixture.reranking,
+        )
 
     triples = validation_part(graph, gate_seed, limit=config.gate_limit)
 
     def fitted(changed: ExpertMixture) -> ExpertMixture:
-        gate = fit_gate(changed, graph, triples=triples, seed=gate_seed).gate
-        return changed.with_gate(gate)
+        return fit_gate(changed, graph, triples=triples, seed=gate_seed).over(changed, graph)
 
     dealt, zeroed = {}, {}
     for name, expert in holding.items():

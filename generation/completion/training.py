@@ -24,7 +24,7 @@ from generation.completion.experts.rule_fitting import fit_rule_strengths
 from generation.completion.experts.rules import RuleExpert
 from generation.completion.gate import Gate, entity_traits
 from generation.completion.gate_fitting import fit_gate
-from generation.completion.mixture import ExpertMixture
+from generation.completion.mixture import RERANKER, ExpertMixture
 from generation.completion.parts import ExpertParts, ValidatedExperts
 from generation.completion.progress import EpochProgress, ProgressCallback
 from generation.completion.trainer import Fit, train_complex
@@ -186,6 +186,7 @@ def _gated(run: _Run, chosen: Mapping[str, Expert], refitted: Mapping[str, Exper
         traits, traits_NF = entity_traits(learnt, features)
     parts = ExpertParts(
         gate=fitted.gate,
+        reranker=fitted.reranker,
         twin=_twin(experts),
         rules=rules.rules if isinstance(rules, RuleExpert) else None,
         strengths=rules.strengths if isinstance(rules, RuleExpert) else None,
@@ -204,7 +205,7 @@ def _gated(run: _Run, chosen: Mapping[str, Expert], refitted: Mapping[str, Exper
         config=config,
         model=None if fit is None else fit.refitted or fit.model,
         parts=parts,
-        mixture=ExpertMixture(experts, fitted.gate, traits_NF, n_relations=graph.n_relations),
+        mixture=fitted.over(ExpertMixture(experts, fitted.gate, traits_NF, n_relations=graph.n_relations), learnt),
         fit=fit,
         history=tuple(run.history),
         graph=learnt,
@@ -224,7 +225,7 @@ def _maps(experts: Mapping[str, Expert]) -> dict[str, FeatureMap]:
 def ablation_arms(
     mixture: ExpertMixture, graph: TripleSet, *, config: CompletionConfig, seed: int
 ) -> dict[str, ExpertMixture]:
-    """Make the arms that say what each expert gives: each alone, and all but each with a gate fitted anew.
+    """Make the arms that say what each part gives: each expert alone, and all but each with a gate fitted anew.
 
     :param mixture: The trained mixture, of experts that have not learnt the validation part.
     :param graph: Its graph; gates are fitted on its validation part.
@@ -239,5 +240,7 @@ def ablation_arms(
     for name in mixture.experts:
         rest = mixture.without(name)
         fitted = fit_gate(rest, graph, triples=triples, seed=seed)
-        arms[f"all but {name}"] = rest.with_gate(fitted.gate)
+        arms[f"all but {name}"] = fitted.over(rest, graph)
+    if mixture.reranking is not None:
+        arms[f"all but {RERANKER}"] = mixture.with_gate(mixture.gate)
     return arms

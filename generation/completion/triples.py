@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generation.completion.known import KnownEnds
+from generation.completion.train_facts import TrainFacts
 from kg.errors import CompletionError
 
 __all__ = [
@@ -210,6 +211,11 @@ class TripleSet:
     def known_ends(self) -> KnownEnds:
         """The index of :meth:`known`, made when it is first asked for and then kept."""
         return KnownEnds.build(self.known(), n_relations=self.n_relations)
+
+    @cached_property
+    def train_facts(self) -> TrainFacts:
+        """Counts of train, made when they are first asked for and then kept."""
+        return TrainFacts.build(self.train, n_entities=self.n_entities, n_relations=self.n_relations)
 
     def overlaps(self) -> dict[str, int]:
         """Count the distinct triples that two splits share, for each pair that shares any."""
