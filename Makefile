@@ -11,6 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BASE := $(VENV)/.installed-base
 DEV := $(VENV)/.installed-dev
 PACKAGES := kg retrieval generation moe_backbone api
+WORKERS ?= 2
 FOLDER ?= $(error name a folder of questions: make eval FOLDER=path)
 
 help: ## say what there is to make
@@ -35,7 +36,7 @@ demo: $(BASE) ## environment, pinned models, then the packaged samples in and th
 test: $(DEV) ## environment, then every gate and every test
 	$(BIN)/mmkg models pull
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 	$(MAKE) --no-print-directory check-wheel
 
 lint: $(DEV) ## ruff, ruff format, mypy --strict, pydoclint, import contracts
