@@ -166,8 +166,9 @@ class ExpertContribution:
     """What one expert says of a predicted link.
 
     ``log_probability`` is in nats, over all entities; ``weight`` is the gate's for this question and candidate. The
-    expert adds their product to the score. The expert ``generator`` scores a shortlist only: its ``log_probability`` is
-    standardised within that list (mean 0, standard deviation 1), and the list keeps its share of the softmax.
+    expert adds their product to the score. What the ``reranker`` corrects, in nats, stands beside a weight of 1. The
+    expert ``generator`` scores a shortlist only: its ``log_probability`` is standardised within that list (mean 0,
+    standard deviation 1), and the list keeps its share of the softmax.
     """
 
     expert: str

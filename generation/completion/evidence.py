@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from generation.completion.experts.rules import Grounding, RuleExpert
-from generation.completion.mixture import ExpertMixture
+from generation.completion.mixture import ExpertMixture, Heard
 from generation.completion.paths import PathRule
 from generation.completion.triples import TripleSet
 from generation.types import ExpertContribution, PathStep, RuleEvidence
@@ -31,19 +30,19 @@ class Evidence:
         self._rules = rules if isinstance(rules, RuleExpert) else None
 
     def of(
-        self, anchor: int, relation: int, ends: NDArray[np.int64], *, asked: list[Tensor] | None = None
+        self, anchor: int, relation: int, ends: NDArray[np.int64], *, heard: Heard | None = None
     ) -> list[tuple[tuple[ExpertContribution, ...], tuple[RuleEvidence, ...]]]:
         """Explain the links of a question.
 
         :param anchor: The given entity.
         :param relation: The asked relation, inverses from ``n_relations``.
         :param ends: The predicted entities. *Shape:* ``(C,)``.
-        :param asked: What the experts said, if they were asked already.
+        :param heard: What the mixture heard, if it was asked already.
         :returns: For each, what the experts contribute and the rules that lead to it.
         """
         if not len(ends):
             return []
-        found = self.mixture.contributions(anchor, relation, ends, asked=asked)
+        found = self.mixture.contributions(anchor, relation, ends, heard=heard)
         return [
             (
                 tuple(

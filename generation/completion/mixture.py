@@ -25,7 +25,7 @@ from generation.completion.saved import SavedModel
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
-__all__ = ["RERANKER", "Contributions", "ExpertMixture", "make_mixture"]
+__all__ = ["RERANKER", "Contributions", "ExpertMixture", "Heard", "make_mixture"]
 
 RERANKER = "reranker"
 """What the reranker is called among contributions."""
@@ -38,6 +38,21 @@ class Contributions:
     experts: tuple[str, ...]
     weights: NDArray[np.float32]
     log_probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What was said to one question: by each expert, *shape* ``(1, N)``, and by a reranker of the places it ranked."""
+
+    logs: list[Tensor]
+    places_C: Tensor | None = None  # noqa: N815 (shape suffix)
+    added_C: Tensor | None = None  # noqa: N815 (shape suffix)
+
+    def added_at(self, places: Tensor) -> Tensor:
+        """Return what a reranker added to places, 0 to those that it did not rank. *Shape:* ``(P,)`` twice."""
+        if self.places_C is None or self.added_C is None:
+            return torch.zeros(len(places))
+        return ((places[:, None] == self.places_C) * self.added_C).sum(dim=1)
 
 
 class ExpertMixture:
@@ -118,19 +133,24 @@ class ExpertMixture:
         return scores
 
     @torch.inference_mode()
-    def answer(self, anchor: int, relation: int) -> tuple[NDArray[np.float32], list[Tensor]]:
-        """Score every entity for one question, and keep what the experts said for :meth:`contributions`.
+    def answer(self, anchor: int, relation: int) -> tuple[NDArray[np.float32], Heard]:
+        """Score every entity for one question, and keep what was said for :meth:`contributions`.
 
         :param anchor: The given entity.
         :param relation: The asked relation, inverses from ``n_relations``.
-        :returns: The scores of :meth:`score_all`, *shape* ``(N,)``, and what :meth:`log_probabilities` returns.
+        :returns: The scores of :meth:`score_all`, *shape* ``(N,)``, and what was said.
         """
         question = (np.array([anchor]), np.array([relation]))
-        asked = self.log_probabilities(*question)
-        if self._single is None:
-            return self.blend(asked, *question)[0].numpy(), asked
-        chosen = self.gate.experts.index(self._single)
-        return self.alone(self._single).blend([asked[chosen]], *question)[0].numpy(), asked
+        logs = self.log_probabilities(*question)
+        if self._single is not None:
+            chosen = self.gate.experts.index(self._single)
+            return self.alone(self._single).blend([logs[chosen]], *question)[0].numpy(), Heard(logs=logs)
+        scores_1N = self.weigh(logs, *question)
+        if self.reranking is None:
+            return scores_1N[0].numpy(), Heard(logs=logs)
+        places_1C, added_1C = self.reranking.corrections(scores_1N, logs, *question)
+        scores_1N.scatter_add_(1, places_1C, added_1C)
+        return scores_1N[0].numpy(), Heard(logs=logs, places_C=places_1C[0], added_C=added_1C[0])
 
     @property
     def _single(self) -> str | None:
@@ -157,7 +177,7 @@ class ExpertMixture:
         """
         scores_BN = self.weigh(asked, anchors, relations)
         if self.reranking is not None:
-            self.reranking.correct_(scores_BN, asked, anchors, relations)
+            scores_BN.scatter_add_(1, *self.reranking.corrections(scores_BN, asked, anchors, relations))
         return scores_BN
 
     def weigh(self, asked: list[Tensor], anchors: NDArray[np.int64], relations: NDArray[np.int64]) -> Tensor:
@@ -195,19 +215,19 @@ class ExpertMixture:
 
     @torch.inference_mode()
     def contributions(
-        self, anchor: int, relation: int, candidates: NDArray[np.int64], *, asked: list[Tensor] | None = None
+        self, anchor: int, relation: int, candidates: NDArray[np.int64], *, heard: Heard | None = None
     ) -> Contributions:
         """Say what each expert adds to the score of candidates of one question.
 
         :param anchor: The given entity.
         :param relation: The asked relation, inverses from ``n_relations``.
         :param candidates: Entities. *Shape:* ``(C,)``.
-        :param asked: What the experts said, if :meth:`answer` has asked them already.
+        :param heard: What :meth:`answer` heard, if it was asked already.
         :returns: Weights and log probabilities; the sum of their products and the candidate's bias is its score. What a
             reranker adds stands last, as of an expert of weight 1.
         """
-        if asked is None:
-            asked = self.log_probabilities(np.array([anchor]), np.array([relation]))
+        if heard is None:
+            _, heard = self.answer(anchor, relation)
         places = torch.from_numpy(candidates)
         weights_1K = self.gate.weights(torch.tensor([relation]), self.traits_NF[anchor][None])
         weights_CK = weights_1K * self.gate.multipliers(self.traits_NF[places])
@@ -215,14 +235,11 @@ class ExpertMixture:
             chosen = [float(name == self._single) for name in self.gate.experts]
             weights_CK = torch.tensor(chosen).expand(len(candidates), -1)
         names, weights_KC = self.gate.experts, weights_CK.T
-        logs_KC = torch.stack([log_1N[0, places] for log_1N in asked])
+        logs_KC = torch.stack([log_1N[0, places] for log_1N in heard.logs])
         if self.reranking is not None:
-            question = (np.array([anchor]), np.array([relation]))
-            weighed_1N = self.weigh(asked, *question)
-            added_1C = (self.reranking.correct_(weighed_1N.clone(), asked, *question) - weighed_1N)[:, places]
             names = (*names, RERANKER)
-            weights_KC = torch.cat([weights_KC, torch.ones_like(added_1C)])
-            logs_KC = torch.cat([logs_KC, added_1C])
+            weights_KC = torch.cat([weights_KC, torch.ones(1, len(places))])
+            logs_KC = torch.cat([logs_KC, heard.added_at(places)[None]])
         return Contributions(experts=names, weights=weights_KC.numpy(), log_probabilities=logs_KC.numpy())
 
     def without(self, *names: str) -> ExpertMixture:

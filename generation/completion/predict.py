@@ -23,12 +23,10 @@ from generation.types import ExpertContribution, PredictedLink
 from kg.errors import CompletionError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from generation.completion.complex_n3 import ComplExModel
     from generation.completion.evidence import Evidence
     from generation.completion.generator.stage import GeneratorStage, Rescored
-    from generation.completion.mixture import ExpertMixture
+    from generation.completion.mixture import ExpertMixture, Heard
 
     AnyScorer = ExpertMixture | ComplExModel
 
@@ -127,7 +125,7 @@ class LinkPredictor:
         relation_row = self._relations.resolve(relation)
         anchor = self._entities.resolve(head if head is not None else tail or "")
         asked = relation_row if head is not None else relation_row + self.graph.n_relations
-        scores, asked_experts = self._scores(anchor, asked)
+        scores, said = self._scores(anchor, asked)
         heard = self.stage.rescore(scores, anchor, asked) if self.stage is not None and rescore else None
         if not np.isfinite(scores).all():
             raise CompletionError(
@@ -136,9 +134,7 @@ class LinkPredictor:
         known = self._known.answers(anchor, asked)
         scores[known] = -np.inf
         scores[anchor] = -np.inf
-        links = self._links(
-            anchor, asked, scores, asked_experts, k=k, min_probability=min_probability, among=among, heard=heard
-        )
+        links = self._links(anchor, asked, scores, said, k=k, min_probability=min_probability, among=among, heard=heard)
         anchor_seen = bool(self.graph.seen[anchor])
         return Prediction(
             links=links,
@@ -149,7 +145,7 @@ class LinkPredictor:
             notes=self._notes(anchor, relation_row, anchor_seen=anchor_seen),
         )
 
-    def _scores(self, anchor: int, asked: int) -> tuple[NDArray[np.float32], list[Tensor] | None]:
+    def _scores(self, anchor: int, asked: int) -> tuple[NDArray[np.float32], Heard | None]:
         """Return the scores of all entities, to be changed freely, and what a mixture's experts said."""
         if self._evidence is not None:
             return self._evidence.mixture.answer(anchor, asked)
@@ -160,7 +156,7 @@ class LinkPredictor:
         anchor: int,
         asked: int,
         scores: NDArray[np.float32],
-        asked_experts: list[Tensor] | None,
+        said: Heard | None,
         *,
         k: int,
         min_probability: float,
@@ -185,16 +181,14 @@ class LinkPredictor:
         ranks = 1 + np.flatnonzero(is_kept)
         chosen, probabilities = chosen[is_kept], probabilities[is_kept]
         evidence = (
-            [((), ())] * len(chosen)
-            if self._evidence is None
-            else self._evidence.of(anchor, asked, chosen, asked=asked_experts)
+            [((), ())] * len(chosen) if self._evidence is None else self._evidence.of(anchor, asked, chosen, heard=said)
         )
         relation = asked % self.graph.n_relations
         links = []
         found = zip(chosen.tolist(), ranks.tolist(), probabilities.tolist(), evidence, strict=True)
         for other, rank, probability, (contributions, rules) in found:
             head, tail = (anchor, other) if asked == relation else (other, anchor)
-            said = (*contributions, *_said(heard, other))
+            told = (*contributions, *_said(heard, other))
             links.append(
                 PredictedLink(
                     head_id=ids[head],
@@ -207,7 +201,7 @@ class LinkPredictor:
                     rank=rank,
                     support=self._chunks(head, relation, tail),
                     calibrated=calibration is not None,
-                    contributions=said,
+                    contributions=told,
                     rules=rules,
                 )
             )

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import gelu
 
-from generation.completion.shortlist import Shortlist, shortlist
+from generation.completion.shortlist import shortlist
 from generation.completion.train_facts import TrainFacts
 
 __all__ = ["Reranker", "Reranking"]
@@ -94,21 +94,18 @@ class Reranking:
     reranker: Reranker
     facts: TrainFacts
 
-    def correct_(
+    def corrections(
         self, scores_BN: Tensor, asked: Sequence[Tensor], anchors: NDArray[np.int64], relations: NDArray[np.int64]
-    ) -> Tensor:
-        """Add the corrections to the scores of the best candidates, in place; other scores stay.
+    ) -> tuple[Tensor, Tensor]:
+        """Say what to add to the scores of the best candidates.
 
         :param scores_BN: Scores of the gate. *Shape:* ``(B, N)``.
         :param asked: Log probabilities per expert. *Shape:* each ``(B, N)``.
         :param anchors: Entity of each question. *Shape:* ``(B,)``.
         :param relations: Relation of each. *Shape:* ``(B,)``.
-        :returns: The scores.
+        :returns: The candidates and the mean of the members' corrections, 0 where a list is filled up. *Shape:* both
+            ``(B, C)``.
         """
         lists = shortlist(scores_BN, asked, anchors, relations, self.facts)
-        added_BC = self.added(lists)
-        return scores_BN.scatter_add_(1, lists.places_BC, added_BC)
-
-    def added(self, lists: Shortlist) -> Tensor:
-        """Return the mean correction of each listed candidate, 0 where a place is filled up. *Shape:* ``(B, C)``."""
-        return self.reranker.corrections(lists.features()).mean(dim=0) * lists.is_open_BC
+        added_MBC = self.reranker.corrections(lists.features())
+        return lists.places_BC, added_MBC.mean(dim=0) * lists.is_open_BC

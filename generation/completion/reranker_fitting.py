@@ -19,11 +19,11 @@ from torch import Tensor
 from generation.completion.reranker import Reranker
 from generation.completion.shortlist import Shortlist
 
-__all__ = ["FEWEST_QUESTIONS", "RankedLists", "fit_reranker", "ranked_lists"]
+__all__ = ["FEWEST_QUESTIONS", "HIDDEN", "MEMBERS", "RankedLists", "fit_reranker", "ranked_lists"]
 
 FEWEST_QUESTIONS = 1_000
 """Fewer say too little of some thousand weights."""
-_MEMBERS, _HIDDEN = 2, 32
+MEMBERS, HIDDEN = 2, 32
 _STEPS, _PASSES, _SMALLEST, _LARGEST = 1_024, 32, 32, 256
 _RATE, _DECAY, _PULL = 3e-3, 0.1, 1e-3
 _CLEAREST = 2_048
@@ -94,8 +94,8 @@ def fit_reranker(asked: RankedLists, *, seed: int) -> Reranker | None:
     start = Reranker.fresh(
         found_TF.mean(dim=0),
         found_TF.std(dim=0) + 1e-3,
-        n_members=_MEMBERS,
-        n_hidden=_HIDDEN,
+        n_members=MEMBERS,
+        n_hidden=HIDDEN,
         generator=generator,
     )
     learnt = [name for name in Reranker.tables() if name not in ("mean_F", "spread_F")]

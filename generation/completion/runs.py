@@ -306,7 +306,8 @@ def _train(
     notes = [*graph.notes, *(f"validation MRR, {name}: {mrr:.4f}" for name, mrr in reached.items())]
     if trained.validated is not None:
         notes.append(f"learnt all of train, validation too, in {trained.config.refit_epochs} more epochs an expert")
-    notes.append(f"gate: {trained.parts.gate.kind} over {', '.join(trained.parts.gate.experts)}")
+    reranked = "" if trained.parts.reranker is None else ", and a reranker over their best"
+    notes.append(f"gate: {trained.parts.gate.kind} over {', '.join(trained.parts.gate.experts)}{reranked}")
     save_model(
         out,
         trained.model,

@@ -5,7 +5,8 @@
 What is made. A random graph (heads by Zipf's law, relations and tails uniform, two train triples an entity, 200
 relations) and experts with random tables over it: what a question costs does not depend on what the tables say. The
 ranks are those that the default recipe chooses for that many entities: 100 for structure, 50 for the text expert.
-``--rank`` sets the one, and half of it the other. The gate is of the kind that tells most apart.
+``--rank`` sets the one, and half of it the other. The gate is of the kind that tells most apart, and
+a reranker corrects the best 128.
 
 What is measured, question by question in turn, so that each row meets the same load: one product of the entity table
 with one vector, done by NumPy and by torch, the faster of which is the unit; the structural expert's scores of all
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,10 @@ from generation.completion.experts.rules import RuleExpert
 from generation.completion.gate import Gate, entity_traits
 from generation.completion.parts import ExpertParts
 from generation.completion.predict import LinkPredictor
+from generation.completion.reranker import Reranker
+from generation.completion.reranker_fitting import HIDDEN, MEMBERS
 from generation.completion.saved import SavedModel
+from generation.completion.shortlist import n_features
 from generation.completion.triples import TripleSet
 from tests.benchmarks.kgc_check import measure_reading
 from tests.benchmarks.machine import describe_machine
@@ -92,7 +97,7 @@ def make_saved(graph: TripleSet, *, rank: int, is_mixed: bool) -> SavedModel:
 
 
 def make_parts(graph: TripleSet, *, rank: int) -> ExpertParts:
-    """Make rules, a text expert and a gate; four entities in five have a text, as in MKG-W."""
+    """Make rules, a text expert, a gate and a reranker; four entities in five have a text, as in MKG-W."""
     rng = np.random.default_rng(1)
     has = rng.random((graph.n_entities, 1)) < 0.8
     values = rng.standard_normal((graph.n_entities, TEXT_WIDTH), dtype=np.float32) * has
@@ -104,8 +109,13 @@ def make_parts(graph: TripleSet, *, rank: int) -> ExpertParts:
     generator = torch.Generator().manual_seed(2)
     tables = ("relation_RK", "anchor_FK", "candidate_FK", "bias_F")
     learnt = {name: torch.randn(getattr(gate, name).shape, generator=generator) * 0.1 for name in tables}
+    wide = n_features(len(experts))
+    reranker = Reranker.fresh(
+        torch.zeros(wide), torch.ones(wide), n_members=MEMBERS, n_hidden=HIDDEN, generator=generator
+    )
     return ExpertParts(
         gate=gate.with_tables(learnt),
+        reranker=replace(reranker, last_MH1=torch.randn(reranker.last_MH1.shape, generator=generator)),
         rules=RuleExpert(graph).rules,
         maps={name: model.requires_grad_(False) for name, model in maps.items()},
         features=features,
@@ -137,6 +147,7 @@ def measure_scoring(*, n_entities: int, rank: int, n_questions: int) -> None:
         raise SystemExit("the experts were not put together as this benchmark expects")
     table, text_table = structure.entities_NW, text.rows_NW
     vector, text_vector = torch.randn(table.shape[1]), torch.randn(text_table.shape[1])
+    weighed = mixture.with_gate(mixture.gate)
     rows: dict[str, Callable[[int, int], object]] = {
         "product, NumPy": lambda *_: table.numpy() @ vector.numpy(),
         "product, torch": lambda *_: table @ vector,
@@ -144,6 +155,7 @@ def measure_scoring(*, n_entities: int, rank: int, n_questions: int) -> None:
         "text product, torch": lambda *_: text_table @ text_vector,
         "structure, all scores": lambda a, r: structure.score_all(np.array([a]), np.array([r])),
         "structure, 10 links": lambda a, r: alone.ask(head=graph.entity_ids[a], relation=graph.relation_ids[r], k=10),
+        "mixture, not reranked": lambda a, r: weighed.score_all(np.array([a]), np.array([r])),
         "mixture, all scores": lambda a, r: mixture.score_all(np.array([a]), np.array([r])),
         "mixture, 10 links": lambda a, r: mixed.ask(head=graph.entity_ids[a], relation=graph.relation_ids[r], k=10),
     }

@@ -75,7 +75,7 @@ def test_the_mixture_blends_as_its_gate_does_and_names_what_adds_up_to_the_score
     scores, said = mixture.answer(7, 4)
     np.testing.assert_allclose(scores, expected[1].numpy(), rtol=1e-5, atol=1e-5)
     candidates = np.array([3, 0, 11])
-    found = mixture.contributions(7, 4, candidates, asked=said)
+    found = mixture.contributions(7, 4, candidates, heard=said)
     np.testing.assert_allclose(found.log_probabilities, mixture.contributions(7, 4, candidates).log_probabilities)
     total = (found.weights * found.log_probabilities).sum(axis=0)
     bias = (mixture.traits_NF[candidates] @ mixture.gate.bias_F).numpy()
@@ -87,12 +87,12 @@ def test_a_gate_that_listens_to_one_expert_answers_as_that_expert_ranks():
     single = mixture.with_gate(Gate.only("two", mixture.gate.experts, mixture.gate.traits, n_relations=N_RELATIONS))
     question = (np.array([5]), np.array([1]))
 
-    scores, asked = single.answer(5, 1)
+    scores, heard = single.answer(5, 1)
 
     np.testing.assert_array_equal(scores, single.score_all(*question)[0])
-    np.testing.assert_allclose(scores, asked[1][0].numpy(), rtol=1e-5)
-    assert single.contributions(5, 1, np.array([0, 3]), asked=asked).weights.tolist() == [[0, 0], [1, 1], [0, 0]]
-    assert len(asked) == 3  # the others are still heard, so that a prediction can say what they made of it
+    np.testing.assert_allclose(scores, heard.logs[1][0].numpy(), rtol=1e-5)
+    assert single.contributions(5, 1, np.array([0, 3]), heard=heard).weights.tolist() == [[0, 0], [1, 1], [0, 0]]
+    assert len(heard.logs) == 3  # the others are still heard, so that a prediction can say what they made of it
 
 
 def test_rules_that_lead_to_one_end_twice_are_joined_and_all_other_ends_stay_at_zero():

@@ -170,7 +170,10 @@ def test_only_listed_scores_change_and_contributions_still_add_up(world, fitted)
     told = reranked.contributions(3, 1, np.arange(_N))
     assert told.experts == ("structure", "rules", RERANKER)
     np.testing.assert_allclose((told.weights * told.log_probabilities).sum(axis=0), after[0], atol=1e-4)
-    np.testing.assert_allclose(reranked.answer(3, 1)[0], after[0], atol=1e-5)
+    scores, heard = reranked.answer(3, 1)
+    np.testing.assert_allclose(scores, after[0], atol=1e-5)
+    few = reranked.contributions(3, 1, np.array([7, 2]), heard=heard)
+    np.testing.assert_allclose(few.log_probabilities, told.log_probabilities[:, [7, 2]], atol=1e-5)
     assert reranked.n_constant_parameters == plain.n_constant_parameters + fitted[0].reranker.n_parameters
 
 
