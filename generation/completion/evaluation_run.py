@@ -106,9 +106,9 @@ def evaluate_folder(
     :param on_progress: Called with triples ranked, triples to rank in all as far as is known, and by what.
     :returns: Fractions: ``mrr``, ``hits@1``, ``hits@3``, ``hits@10``; the same in ``head``, ``tail`` and ``unseen``;
         ``n`` triples, ``params`` (``constant``, ``per_entity`` and ``total``), ``seconds``, ``split``, ``graph``,
-        ``protocol``, ``baselines`` by name, ``gate`` (its kind), ``reranker`` (whether there is one), ``ablation``: each
-        expert alone, all but each, all but the reranker, and :data:`BEFORE_REFIT` where the experts went on to learn
-        validation (the arms then are of experts that had not); and ``permuted`` by kind: the figures of each arm,
+        ``protocol``, ``baselines`` by name, ``gate`` (its kind), ``reranker`` (whether there is one); ``ablation``:
+        each expert alone, all but each, all but the reranker, and :data:`BEFORE_REFIT` where the experts went on to
+        learn validation (the arms then are of experts that had not); and ``permuted`` by kind: the figures of each arm,
         ``gain``, ``kept`` and ``lost_share``.
     :raises CompletionError: If the model is damaged or of another graph, the split is empty, or no expert reads vectors
         of a kind that is to be dealt out anew.
