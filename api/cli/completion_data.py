@@ -188,7 +188,16 @@ def _show_leakage(found: dict[str, Any]) -> None:
     rows = [(key.replace("_", " "), redundancy[key], _percent(redundancy[f"{key}_share"])) for key in _REDUNDANCY]
     asked = "Test" if found["sizes"]["test"] else "Validation"
     title = f"{asked} triples whose pair train links already, of {redundancy['n']}"
+    of_train = f"(train triples whose pair another one links, of {redundancy['n_train']})"
+    rows.append((of_train, redundancy["train_either"], _percent(redundancy["train_either_share"])))
     print_table(title, ("", "n", "%"), rows, right=("n", "%"))
+    if redundancy["is_cleared"]:
+        console().print(
+            "note: no such pair is linked, though many of train's own are: the split was cleared of them, and a model "
+            "that looks at pairs can learn that from validation.",
+            markup=False,
+            soft_wrap=True,
+        )
     if found["duplicates"]:
         pairs = [
             (pair["left"], pair["right"], "turned" if pair["turned"] else "same", pair["n_shared"])

@@ -2,7 +2,9 @@
 
 Layer: ``generation``; NumPy only. Nothing is trained; ``mmkg kgc check`` prints it.
 
-* *Redundancy*: the pair of a test triple is linked in train already, in the same or the other direction.
+* *Redundancy*: the pair of a test triple is linked in train already, in the same or the other direction. Beside it
+  stands what chance would give: how often another train triple links the pair of a train triple. Where test was cleared
+  of such pairs (as in FB15k-237), that they are not linked is itself a hint.
 * *Duplicate relations*: two relations that link mostly the same pairs, or one the pairs of the other turned round.
   (Akrami et al. 2020, arXiv:2003.08001, section 4.2, whose threshold of 0.8 is the default.)
 * *Texts that name the answer* and *types that equal it*: see :mod:`generation.completion.named_answers`.
@@ -25,17 +27,28 @@ __all__ = ["LeakageReport", "Redundancy", "RelationPair", "find_leakage"]
 
 _DUPLICATE_SHARE = 0.8
 _MIN_PAIRS = 5
+_MANY = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redundancy:
-    """Test triples whose pair train links already; ``either`` counts those of one or both kinds once."""
+    """Test triples whose pair train links already; ``either`` counts those of one or both kinds once.
+
+    ``train_either`` counts the distinct train triples whose pair another one links, of ``n_train``.
+    """
 
     n: int
     same_direction: int
     other_direction: int
     either: int
     reflexive: int
+    n_train: int
+    train_either: int
+
+    @property
+    def is_cleared(self) -> bool:
+        """Whether none of many test triples is linked, though train's own are, from one in twenty."""
+        return self.n >= _MANY and not self.either and self.train_either >= self.n_train / 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +91,13 @@ class LeakageReport:
             plain[name] = [_with_shares(found) for found in getattr(self, name)]
         plain["typed"] = None if self.typed is None else _with_shares(self.typed)
         plain["duplicates"] = [asdict(pair) for pair in self.duplicates]
-        n = max(1, self.redundancy.n)
-        shares = {f"{key}_share": value / n for key, value in asdict(self.redundancy).items() if key != "n"}
-        plain["redundancy"] = {**asdict(self.redundancy), **shares}
+        found = asdict(self.redundancy)
+        shares = {
+            f"{key}_share": value / max(1, found["n_train" if key.startswith("train") else "n"])
+            for key, value in found.items()
+            if key not in ("n", "n_train")
+        }
+        plain["redundancy"] = {**found, **shares, "is_cleared": self.redundancy.is_cleared}
         return plain
 
 
@@ -146,7 +163,12 @@ def _redundancy(graph: TripleSet, asked: NDArray[np.int64]) -> Redundancy:
     linked = sorted_keys(_pair_keys(graph, graph.train[:, 0], graph.train[:, 2]))
     same = are_among(_pair_keys(graph, asked[:, 0], asked[:, 2]), linked)
     other = are_among(_pair_keys(graph, asked[:, 2], asked[:, 0]), linked)
+    train = distinct_triples(graph.train, n_entities=graph.n_entities, n_relations=graph.n_relations)
+    pairs = _pair_keys(graph, train[:, [0, 2]].min(axis=1), train[:, [0, 2]].max(axis=1))
+    _, times = np.unique(pairs, return_counts=True)
     return Redundancy(
+        n_train=len(train),
+        train_either=int(times[times > 1].sum()),
         n=len(asked),
         same_direction=int(same.sum()),
         other_direction=int(other.sum()),

@@ -21,6 +21,23 @@ def test_redundancy_counts_pairs_that_train_links_in_either_direction():
     found = find_leakage(graph).redundancy
 
     assert (found.n, found.same_direction, found.other_direction, found.either, found.reflexive) == (5, 2, 2, 3, 1)
+    assert (found.n_train, found.train_either, found.is_cleared) == (4, 2, False)  # 4 and 5, both ways
+
+
+@pytest.mark.parametrize(("n_linked", "cleared"), [(0, True), (1, False)])
+def test_a_test_part_that_was_cleared_of_linked_pairs_is_told(n_linked, cleared):
+    twice = [(n, r, n + 1) for n in range(20) for r in (0, 1)]
+    apart = [(n, 0, n + 2) for n in range(100)]
+    graph = graph_of(twice + apart, test=[(n, 1, n + 3) for n in range(120)] + [(50, 1, 52)] * n_linked)
+    report = find_leakage(graph)
+
+    assert report.redundancy.is_cleared is cleared
+    told = report.to_mapping()["redundancy"]
+    assert told["is_cleared"] is cleared
+    assert told["train_either_share"] == 40 / 140
+    assert told["either_share"] == n_linked / (120 + n_linked)
+    alone = graph_of(apart, test=[(n, 1, n + 3) for n in range(120)])
+    assert not find_leakage(alone).redundancy.is_cleared  # train has no such pairs either
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -35,6 +52,9 @@ def test_redundancy_and_duplicates_equal_naive_loops_over_sets(seed):
     linked = set.union(*pairs.values())
     assert found.redundancy.same_direction == sum((h, t) in linked for h, _, t in graph.test.tolist())
     assert found.redundancy.other_direction == sum((t, h) in linked for h, _, t in graph.test.tolist())
+    train = [tuple(row) for row in graph.train.tolist()]
+    twins = [sum({h, t} == {a, b} for a, _, b in train) for h, _, t in train]
+    assert found.redundancy.train_either == sum(n > 1 for n in twins)
     naive = set()
     for left in range(3):
         for right in range(left, 3):
