@@ -209,4 +209,5 @@ def _read_recipe(file: Path | None) -> CompletionConfig:
 def _epoch_line(epoch: Any) -> str:
     mrr = "" if epoch.valid_mrr is None else f", valid MRR {epoch.valid_mrr:.3f}"
     part = ", all of train" if epoch.is_refit else ""
-    return f"{epoch.expert} {epoch.epoch}{part}: loss {epoch.loss:.3f}{mrr}"
+    done = "validation answered" if epoch.loss is None else f"loss {epoch.loss:.3f}"
+    return f"{epoch.expert} {epoch.epoch}{part}: {done}{mrr}"

@@ -14,7 +14,9 @@ Shape suffixes: Q questions, C candidates on a shortlist, K experts, F traits, B
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +29,7 @@ from generation.completion.calibration import Calibration, fit_calibration
 from generation.completion.evaluator import realistic_ranks
 from generation.completion.gate import Gate
 from generation.completion.mixture import ExpertMixture
+from generation.completion.progress import EpochProgress, ProgressCallback
 from generation.completion.reranker import Reranker, Reranking
 from generation.completion.reranker_fitting import FEWEST_QUESTIONS, RankedLists, fit_reranker, ranked_lists
 from generation.completion.shortlist import shortlist
@@ -34,6 +37,7 @@ from generation.completion.triples import TripleSet
 
 __all__ = ["FittedGate", "fit_gate"]
 
+_LOG = logging.getLogger(__name__)
 _TOP, _RANDOM, _CALIBRATED = 32, 64, 10
 _CHUNK_BYTES = 64 * 2**20
 _SPREAD = {"base": 2.0, "relation": 0.3, "anchor": 1.0, "candidate": 0.5, "bias": 2.0}
@@ -90,13 +94,21 @@ class _Shortlists:
         )
 
 
-def fit_gate(mixture: ExpertMixture, graph: TripleSet, *, triples: NDArray[np.int64], seed: int) -> FittedGate:
+def fit_gate(
+    mixture: ExpertMixture,
+    graph: TripleSet,
+    *,
+    triples: NDArray[np.int64],
+    seed: int,
+    on_progress: ProgressCallback | None = None,
+) -> FittedGate:
     """Fit, choose and calibrate.
 
     :param mixture: The experts; its gate is not used.
     :param graph: The graph; all that it knows is left out of rankings.
     :param triples: Validation triples, none of them in train. *Shape:* ``(M, 3)``.
-    :param seed: Seed of the halves and of the random candidates.
+    :param seed: Seed of the halves, of the random candidates and of the reranker.
+    :param on_progress: Called after each round in which the experts answered all validation questions.
     :returns: The gate; without validation triples the one that listens to the first expert, uncalibrated.
     """
     singles = [
@@ -105,7 +117,7 @@ def fit_gate(mixture: ExpertMixture, graph: TripleSet, *, triples: NDArray[np.in
     ]
     if not len(triples):
         return FittedGate(gate=singles[0], reranker=None, calibration=None, validation={})
-    fitting = _Fitting(mixture, graph, triples, seed)
+    fitting = _Fitting(mixture, graph, triples, seed, on_progress)
     everything = torch.arange(len(fitting.answers))
     ranks = fitting.ranks([(mixture.with_gate(gate), everything) for gate in singles])
     validation = {name: float((1.0 / row).mean()) for name, row in zip(mixture.gate.experts, ranks, strict=True)}
@@ -146,8 +158,16 @@ def _is_better(reciprocal: NDArray[np.float64], reached: NDArray[np.float64]) ->
 class _Fitting:
     """The validation questions, both directions, and what the experts say to them."""
 
-    def __init__(self, mixture: ExpertMixture, graph: TripleSet, triples: NDArray[np.int64], seed: int) -> None:
+    def __init__(
+        self,
+        mixture: ExpertMixture,
+        graph: TripleSet,
+        triples: NDArray[np.int64],
+        seed: int,
+        on_progress: ProgressCallback | None,
+    ) -> None:
         self.mixture, self.graph, self.seed = mixture, graph, seed
+        self.on_progress, self.n_rounds, self.since = on_progress, 0, time.perf_counter()
         heads, relations, tails = triples.T
         self.anchors = np.concatenate([heads, tails])
         self.relations = np.concatenate([relations, relations + graph.n_relations])
@@ -169,6 +189,15 @@ class _Fitting:
             part = slice(first, min(first + self.n_rows, len(self.answers)))
             with torch.no_grad():
                 yield part, self.mixture.log_probabilities(self.anchors[part], self.relations[part])
+        self.n_rounds += 1
+        now = time.perf_counter()
+        done = EpochProgress(
+            expert="gate", epoch=self.n_rounds, loss=None, valid_mrr=None, seconds=round(now - self.since, 3)
+        )
+        self.since = now
+        _LOG.info("gate: round %d of validation, %.1f s", done.epoch, done.seconds)
+        if self.on_progress is not None:
+            self.on_progress(done)
 
     def ranks(self, weighed: Sequence[tuple[ExpertMixture, Tensor]]) -> NDArray[np.float64]:
         """Rank the answers under mixtures of these experts, each on its questions; other places are NaN.

@@ -15,11 +15,12 @@ __all__ = ["EpochProgress", "ProgressCallback", "TrainingState"]
 class EpochProgress:
     """One finished epoch of an expert: mean batch loss, validation MRR (a fraction, or ``None``), seconds it took.
 
-    ``is_refit`` says that it went over all of train, the part that was carved for validation too.
+    ``is_refit`` says that it went over all of train, the part that was carved for validation too. Of the ``gate`` it is
+    a round in which the experts answered all validation questions, without a loss.
     """
 
     epoch: int
-    loss: float
+    loss: float | None
     valid_mrr: float | None
     seconds: float
     expert: str = "structure"

@@ -175,7 +175,7 @@ def _gated(run: _Run, chosen: Mapping[str, Expert], refitted: Mapping[str, Exper
     mixture = ExpertMixture(chosen, start, traits_NF, n_relations=graph.n_relations)
     triples = validation_part(graph, seed, limit=config.gate_limit)
     with threads_set_to(config.threads):
-        fitted = fit_gate(mixture, graph, triples=triples, seed=seed)
+        fitted = fit_gate(mixture, graph, triples=triples, seed=seed, on_progress=run.on_progress)
     experts, learnt = dict(chosen), graph
     rules = chosen.get("rules")
     if refitted:

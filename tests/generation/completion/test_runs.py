@@ -28,10 +28,14 @@ def folder(tmp_path):
 def test_a_folder_is_trained_and_evaluated_with_its_baselines_beside_it(folder, tmp_path):
     seen = []
 
-    report = train_folder(folder, tmp_path / "model", config=_CONFIG, on_progress=lambda p: seen.append(p.epoch))
+    report = train_folder(folder, tmp_path / "model", config=_CONFIG, on_progress=seen.append)
     result = evaluate_folder(tmp_path / "model", folder, "test")
 
-    assert seen == [1, 2, 3, 4, 5, 6, 7, 8]  # four, and four more over all of train
+    epochs = [p.epoch for p in seen if p.expert == "structure"]
+    assert epochs == [1, 2, 3, 4, 5, 6, 7, 8]  # four, and four more over all of train
+    rounds = seen[len(epochs) :]
+    assert [(p.expert, p.epoch, p.loss) for p in rounds] == [("gate", n + 1, None) for n in range(len(rounds))]
+    assert rounds
     assert report.n_train + report.n_valid == 54
     assert report.n_valid == 3  # 5 % of train, carved
     assert result["params"]["per_entity"] == 30 * 2 * 8
@@ -140,10 +144,10 @@ train_folder(
 
     told = []
     resumed = train_folder(
-        folder, tmp_path / "model", config=_CONFIG, resume=True, on_progress=lambda p: told.append(p.epoch)
+        folder, tmp_path / "model", config=_CONFIG, resume=True, on_progress=lambda p: told.append((p.expert, p.epoch))
     )
 
-    assert told == list(range(last + 1, 9))
+    assert [epoch for expert, epoch in told if expert != "gate"] == list(range(last + 1, 9))
     assert [p.loss for p in resumed.history] == [p.loss for p in whole.history]
     one, two = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("model", "whole"))
     assert one["files"] == two["files"]  # named by the digest of every table: rules and gate as well
