@@ -33,6 +33,7 @@ from generation.completion.progress import EpochProgress, ProgressCallback
 from generation.completion.reranker import Reranker, Reranking
 from generation.completion.reranker_fitting import FEWEST_QUESTIONS, RankedLists, fit_reranker, ranked_lists
 from generation.completion.shortlist import shortlist
+from generation.completion.tensor_rows import TensorRows
 from generation.completion.triples import TripleSet
 
 __all__ = ["FittedGate", "fit_gate"]
@@ -70,28 +71,16 @@ class FittedGate:
         :param graph: The graph whose train they have learnt.
         :returns: The mixture.
         """
-        reranker = self.reranker
-        return mixture.with_gate(
-            self.gate, None if reranker is None else Reranking(reranker=reranker, facts=graph.train_facts)
-        )
+        return mixture.with_gate(self.gate, Reranking.over(self.reranker, graph))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Shortlists:
+class _Shortlists(TensorRows):
     anchors_Q: Tensor  # noqa: N815 (shape suffix)
     relations_Q: Tensor  # noqa: N815 (shape suffix)
     candidates_QC: Tensor  # noqa: N815 (shape suffix)
     logs_QCK: Tensor  # noqa: N815 (shape suffix)
     offsets_QC: Tensor  # noqa: N815 (shape suffix)
-
-    def part(self, rows: Tensor) -> _Shortlists:
-        return _Shortlists(
-            anchors_Q=self.anchors_Q[rows],
-            relations_Q=self.relations_Q[rows],
-            candidates_QC=self.candidates_QC[rows],
-            logs_QCK=self.logs_QCK[rows],
-            offsets_QC=self.offsets_QC[rows],
-        )
 
 
 def fit_gate(
@@ -229,7 +218,7 @@ class _Fitting:
         :returns: The reranker, its cross-validated reciprocal ranks (*shape* ``(Q,)``), both ``None`` where there are
             too few questions; and the MRR of the gate without it and with it on all questions.
         """
-        everything, facts = torch.arange(len(self.answers)), self.graph.train_facts
+        everything = torch.arange(len(self.answers))
         judged = [(self.mixture.with_gate(gate), everything)]
         if len(everything) >= FEWEST_QUESTIONS:
             pairs = [(of_halves[0], halves[1]), (of_halves[1], halves[0]), (gate, everything)]
@@ -237,8 +226,7 @@ class _Fitting:
             fits = [fit_reranker(one, seed=self.seed) for one in lists]
             for (one, _), reranker, rows in zip(pairs, fits, (*halves, everything), strict=True):
                 if reranker is not None:
-                    reranking = Reranking(reranker=reranker, facts=facts)
-                    judged.append((self.mixture.with_gate(one, reranking), rows))
+                    judged.append((self.mixture.with_gate(one, Reranking.over(reranker, self.graph)), rows))
         reciprocal = 1.0 / self.ranks(judged)
         without = float(reciprocal[0].mean())
         if len(judged) < 4:

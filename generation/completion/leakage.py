@@ -164,11 +164,9 @@ def _redundancy(graph: TripleSet, asked: NDArray[np.int64]) -> Redundancy:
     same = are_among(_pair_keys(graph, asked[:, 0], asked[:, 2]), linked)
     other = are_among(_pair_keys(graph, asked[:, 2], asked[:, 0]), linked)
     train = distinct_triples(graph.train, n_entities=graph.n_entities, n_relations=graph.n_relations)
-    pairs = _pair_keys(graph, train[:, [0, 2]].min(axis=1), train[:, [0, 2]].max(axis=1))
-    _, times = np.unique(pairs, return_counts=True)
     return Redundancy(
         n_train=len(train),
-        train_either=int(times[times > 1].sum()),
+        train_either=int(_stands_with_another(graph, train).sum()),
         n=len(asked),
         same_direction=int(same.sum()),
         other_direction=int(other.sum()),
@@ -182,7 +180,7 @@ def _duplicate_relations(graph: TripleSet, least: float) -> tuple[RelationPair, 
     n, n_entities = graph.n_relations, graph.n_entities
     rows = distinct_triples(graph.train, n_entities=n_entities, n_relations=n)
     sizes = np.bincount(rows[:, 1], minlength=n)
-    rows = rows[_shares_a_pair(graph, rows)]
+    rows = rows[_stands_with_another(graph, rows) | (rows[:, 0] == rows[:, 2])]
     heads = np.concatenate([rows[:, 0], rows[:, 2]])
     tails = np.concatenate([rows[:, 2], rows[:, 0]])
     relations = np.concatenate([rows[:, 1], rows[:, 1] + n])
@@ -203,13 +201,11 @@ def _duplicate_relations(graph: TripleSet, least: float) -> tuple[RelationPair, 
     return tuple(sorted(kept, key=lambda pair: (-pair.n_shared, pair.left, pair.right)))
 
 
-def _shares_a_pair(graph: TripleSet, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _stands_with_another(graph: TripleSet, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Say which triples do not stand alone on their two entities; in large graphs nearly all stand alone."""
     keys = _pair_keys(graph, np.minimum(rows[:, 0], rows[:, 2]), np.maximum(rows[:, 0], rows[:, 2]))
     ordered = np.sort(keys)
-    several = sorted_keys(ordered[1:][ordered[1:] == ordered[:-1]])
-    shares: NDArray[np.bool_] = are_among(keys, several) | (rows[:, 0] == rows[:, 2])
-    return shares
+    return are_among(keys, sorted_keys(ordered[1:][ordered[1:] == ordered[:-1]]))
 
 
 def _relation_pair(

@@ -294,5 +294,5 @@ def make_mixture(saved: SavedModel, graph: TripleSet) -> ExpertMixture | None:
     for number, name in enumerate(parts.gate.traits):
         if name in names:
             traits_NF[:, number] = found_NF[:, names.index(name)]
-    reranking = None if parts.reranker is None else Reranking(reranker=parts.reranker, facts=graph.train_facts)
+    reranking = Reranking.over(parts.reranker, graph)
     return ExpertMixture(experts, parts.gate, traits_NF, n_relations=graph.n_relations, reranking=reranking)

@@ -24,6 +24,7 @@ from torch.nn.functional import gelu
 
 from generation.completion.shortlist import shortlist
 from generation.completion.train_facts import TrainFacts
+from generation.completion.triples import TripleSet
 
 __all__ = ["Reranker", "Reranking"]
 
@@ -93,6 +94,16 @@ class Reranking:
 
     reranker: Reranker
     facts: TrainFacts
+
+    @classmethod
+    def over(cls, reranker: Reranker | None, graph: TripleSet) -> Reranking | None:
+        """Put a reranker over the train part of a graph.
+
+        :param reranker: The reranker, if there is one.
+        :param graph: The graph whose train the experts have learnt.
+        :returns: The two together; ``None`` where there is no reranker.
+        """
+        return None if reranker is None else cls(reranker=reranker, facts=graph.train_facts)
 
     def corrections(
         self, scores_BN: Tensor, asked: Sequence[Tensor], anchors: NDArray[np.int64], relations: NDArray[np.int64]

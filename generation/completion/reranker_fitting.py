@@ -10,14 +10,15 @@ Shape suffixes: Q questions, B questions at a time, N entities, C candidates, M 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from generation.completion.reranker import Reranker
+from generation.completion.schedule import rate_share
 from generation.completion.shortlist import Shortlist
+from generation.completion.tensor_rows import TensorRows
 
 __all__ = ["FEWEST_QUESTIONS", "HIDDEN", "MEMBERS", "RankedLists", "fit_reranker", "ranked_lists"]
 
@@ -30,7 +31,7 @@ _CLEAREST = 2_048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RankedLists:
+class RankedLists(TensorRows):
     """The lists of questions, which places are other known answers, where the answer is, and what the rest weighs.
 
     ``answer_Q`` is -1 where the list does not hold the answer; ``rest_Q`` is the logarithm of the summed exponentials
@@ -41,16 +42,6 @@ class RankedLists:
     is_other_QC: Tensor  # noqa: N815 (shape suffix)
     answer_Q: Tensor  # noqa: N815 (shape suffix)
     rest_Q: Tensor  # noqa: N815 (shape suffix)
-
-    @classmethod
-    def joined(cls, parts: Sequence[RankedLists]) -> RankedLists:
-        """Return the lists one after the other."""
-        return cls(
-            lists=Shortlist.joined([one.lists for one in parts]),
-            is_other_QC=torch.cat([one.is_other_QC for one in parts]),
-            answer_Q=torch.cat([one.answer_Q for one in parts]),
-            rest_Q=torch.cat([one.rest_Q for one in parts]),
-        )
 
 
 def ranked_lists(lists: Shortlist, scores_BN: Tensor, answers_B: Tensor, known: tuple[Tensor, Tensor]) -> RankedLists:
@@ -108,9 +99,9 @@ def fit_reranker(asked: RankedLists, *, seed: int) -> Reranker | None:
         while len(order) < n_batch:
             order = torch.cat([order, rows[torch.randperm(len(rows), generator=generator)]])
         batch, order = order[:n_batch], order[n_batch:]
-        optimiser.param_groups[0]["lr"] = _RATE * (_STEPS - step) / _STEPS
+        optimiser.param_groups[0]["lr"] = _RATE * rate_share(step + 1, _STEPS, falls_from=1.0)
         optimiser.zero_grad()
-        _loss(start, asked, batch).backward()  # type: ignore[no-untyped-call]
+        _loss(start, asked.part(batch)).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     for name in learnt:
         getattr(start, name).requires_grad_(requires_grad=False)
@@ -118,12 +109,12 @@ def fit_reranker(asked: RankedLists, *, seed: int) -> Reranker | None:
     return start if is_sound else None
 
 
-def _loss(reranker: Reranker, asked: RankedLists, rows: Tensor) -> Tensor:
-    lists, answer_B = asked.lists.part(rows), asked.answer_Q[rows]
+def _loss(reranker: Reranker, asked: RankedLists) -> Tensor:
+    lists = asked.lists
     added_MBC = reranker.corrections(lists.features())
-    scores_MBC = (lists.scores_BC + added_MBC).masked_fill(asked.is_other_QC[rows], -math.inf)
-    rest_MB1 = asked.rest_Q[rows][:, None].expand(len(scores_MBC), -1, -1)
+    scores_MBC = (lists.scores_BC + added_MBC).masked_fill(asked.is_other_QC, -math.inf)
+    rest_MB1 = asked.rest_Q[:, None].expand(len(scores_MBC), -1, -1)
     total_MB = torch.cat([scores_MBC, rest_MB1], dim=2).logsumexp(dim=2)
-    right_MB = scores_MBC.gather(2, answer_B[:, None].expand(len(scores_MBC), -1, -1))[..., 0]
+    right_MB = scores_MBC.gather(2, asked.answer_Q[:, None].expand(len(scores_MBC), -1, -1))[..., 0]
     pull = (added_MBC.square() * lists.is_open_BC).mean()
     return (total_MB - right_MB).mean(dim=1).sum() + _PULL * len(added_MBC) * pull

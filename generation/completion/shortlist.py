@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from generation.completion.tensor_rows import TensorRows
 from generation.completion.train_facts import TrainFacts
 
 __all__ = ["N_BEST", "Shortlist", "n_features", "shortlist"]
@@ -31,7 +32,7 @@ _UNSEEN_COUNT = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shortlist:
+class Shortlist(TensorRows):
     """The best candidates of questions, in no order; places that ``is_open_BC`` denies are filled up with others.
 
     ``logs_BCK`` is each expert's log probability among candidates that train does not know as answers, at least
@@ -49,15 +50,6 @@ class Shortlist:
     anchor_degree_B: Tensor  # noqa: N815 (shape suffix)
     n_known_B: Tensor  # noqa: N815 (shape suffix)
     n_relation_B: Tensor  # noqa: N815 (shape suffix)
-
-    def part(self, rows: Tensor) -> Shortlist:
-        """Return the lists of some questions. *Shape:* ``rows (Q,)``."""
-        return Shortlist(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
-
-    @classmethod
-    def joined(cls, lists: Sequence[Shortlist]) -> Shortlist:
-        """Return the lists one after the other."""
-        return cls(**{one.name: torch.cat([getattr(each, one.name) for each in lists]) for one in fields(cls)})
 
     def features(self) -> Tensor:
         """Return what a reranker reads of each candidate.
