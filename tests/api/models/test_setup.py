@@ -1,11 +1,14 @@
 """Models are made complete in the order in which they come of each other, and nothing is made twice."""
 
 import io
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from api.models import cache as cache_module
 from api.models.cache import ModelCache
@@ -119,3 +122,22 @@ def test_an_unknown_name_is_refused_before_anything_is_fetched(tmp_path, index, 
         prepare_models(tmp_path / "cache", names=("gpt-17",))
 
     assert index == []
+
+
+def test_a_fresh_interpreter_can_upcycle(tmp_path):
+    """This process has prepared transformers for a torchvision of another build; the one behind `mmkg` has not."""
+    cache = ModelCache(tmp_path / "cache")
+    config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1)
+    LlamaForCausalLM(config).save_pretrained(cache.folder / "smollm2")
+    code = (
+        "import sys; from pathlib import Path; from api.models.setup import prepare_models;"
+        "print(prepare_models(Path(sys.argv[1]), names=('smollm2-moe',))['smollm2-moe'])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "cache")], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(cache.folder / "smollm2-moe")
+    assert cache.is_present("smollm2-moe")
