@@ -23,6 +23,7 @@ from kg.types import Chunk, DocumentInfo
 
 if TYPE_CHECKING:  # named in signatures only; it is loaded by what predicts
     from generation.completion.predict import LinkPredictor
+    from generation.completion.workspace_evaluation import LinkQuality
 
 __all__ = ["Completion", "Passage", "PredictionView"]
 
@@ -123,6 +124,40 @@ class Completion:
         """
         opened = self._workspaces.get(workspace, create=False)
         return self.retrainer.ready(opened, is_forced=is_forced)[1]
+
+    def evaluate(
+        self,
+        workspace: str,
+        *,
+        n_folds: int = 5,
+        n_rounds: int = 2,
+        seed: int = 0,
+        on_fold: Callable[[], None] | None = None,
+    ) -> LinkQuality:
+        """Say how well links of a workspace are predicted, by ones that are held out; nothing is written.
+
+        :param workspace: Its name.
+        :param n_folds: Parts that the stated links are dealt into.
+        :param n_rounds: How many of them are held out, each with a training of its own.
+        :param seed: Seed of the folds and of the trainings.
+        :param on_fold: Called after each fold.
+        :returns: The figures.
+        :raises CompletionError: If the workspace holds too little to learn from, or no link can be held out.
+        """
+        from api.predictors import configured_recipe
+        from generation.completion.workspace_evaluation import evaluate_store
+
+        opened = self._workspaces.get(workspace, create=False)
+        return evaluate_store(
+            opened.store,
+            config=configured_recipe(self._parts.settings.completion),
+            make_encoder=self._parts.encoder,
+            name=opened.name,
+            n_folds=n_folds,
+            n_rounds=n_rounds,
+            seed=seed,
+            on_fold=on_fold,
+        )
 
     # ------------------------------------------------------------------ looking
 

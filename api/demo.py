@@ -15,6 +15,7 @@ from typing import Any
 
 from api.completion_payloads import completion_payload
 from api.payloads import answer_payload
+from api.predicting import link_evidence, rule_lines
 from api.service import Service
 from generation.render import render_answer
 from generation.types import Answer, AnswerStatus
@@ -22,7 +23,8 @@ from generation.types import Answer, AnswerStatus
 __all__ = ["DEMO_WORKSPACE", "run_demo", "sample_questions"]
 
 DEMO_WORKSPACE = "demo"
-PREDICTED = ("Velmara Ferry Company", "related to")
+PREDICTED = ("Skua", "home port")
+"""The one cell that the samples' register of boats leaves empty."""
 
 
 def sample_questions() -> list[dict[str, Any]]:
@@ -113,7 +115,10 @@ def _predict(service: Service, say: Callable[[str], None]) -> list[dict[str, Any
     result = service.complete(DEMO_WORKSPACE, head=head, relation=relation, tail=None, k=3)
     say(f"Predicted, not stated by any document: {head} | {relation} | ?")
     for link in result.prediction.links:
-        say(f"  {link.rank}. {link.tail}  (p = {link.probability:.3f})")
+        say(f"  {link.rank}. {link.tail}  (p = {link.probability:.2f})")
+        for rule in link_evidence(link).get("rules", ())[:1]:
+            for line in rule_lines(rule):
+                say(f"     {line}")
     for note in result.prediction.notes:
         say(f"  note: {note}")
     predictions: list[dict[str, Any]] = completion_payload(result)["predictions"]

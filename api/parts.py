@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # named in signatures only; their packages are loaded by what
     from generation.completion.predict import LinkPredictor, Prediction
     from kg.ingest import IngestPipeline
     from kg.jobs import JobStore
+    from retrieval.types import TextEncoder
 
 __all__ = ["CompletionResult", "Parts"]
 
@@ -75,6 +76,10 @@ class Parts(Protocol):
 
     def answerer(self, generator: str) -> Answerer:
         """Return what can write with ``generator``."""
+        ...
+
+    def encoder(self) -> TextEncoder:
+        """Return the text encoder."""
         ...
 
     def predictor(self, workspace: Workspace) -> LinkPredictor:

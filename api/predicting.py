@@ -16,7 +16,16 @@ from generation.types import PredictedLink
 from kg.ids import content_id
 from kg.ports import NewPrediction, PredictionKey, PredictionStatus, PredictionStore
 
-__all__ = ["SYMMETRIC", "as_new", "calibrated_of", "link_evidence", "model_tag", "rejected_links", "without"]
+__all__ = [
+    "SYMMETRIC",
+    "as_new",
+    "calibrated_of",
+    "link_evidence",
+    "model_tag",
+    "rejected_links",
+    "rule_lines",
+    "without",
+]
 
 SYMMETRIC = "related to"
 """The relation of being spoken of together: it says the same whichever end stands first."""
@@ -43,6 +52,13 @@ def link_evidence(link: PredictedLink) -> dict[str, Any]:
     values = dataclasses.asdict(link)
     more = {name: _plain(value) for name, value in values.items() if name not in _CORE and name not in _CALIBRATED}
     return {name: value for name, value in more.items() if value not in (None, "", [], {})}
+
+
+def rule_lines(rule: Mapping[str, Any]) -> list[str]:
+    """Say in lines what a rule of :func:`link_evidence` concludes, how often it was right, and by which known links."""
+    said = f"right for {rule['support']} of {rule['n_body']} pairs, confidence {rule['confidence']:.2f}"
+    steps = [f"    {step['head']} | {step['relation']} | {step['tail']}" for step in rule["path"]]
+    return [f"rule: {rule['text']} ({said})", *steps]
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any field of a link

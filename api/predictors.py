@@ -16,11 +16,12 @@ from api.settings import CompletionSettings
 from api.workspaces import Workspace
 
 if TYPE_CHECKING:
+    from generation.completion.config import CompletionConfig
     from generation.completion.generator.scoring import AnswerScorer
     from generation.completion.predict import LinkPredictor
     from retrieval.types import TextEncoder
 
-__all__ = ["attach_configured", "open_predictor"]
+__all__ = ["attach_configured", "configured_recipe", "open_predictor"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,12 +43,9 @@ def open_predictor(
     :raises ConfigError: If the recipe cannot be read, or holds an unknown setting.
     :raises CompletionError: If the workspace holds too little to learn from.
     """
-    from generation.completion.config import CompletionConfig
     from generation.completion.runs import open_store
 
-    recipe = settings.recipe
-    folder = workspace.folder / "completion"
-    config = None if recipe is None else CompletionConfig.from_mapping(read_mapping(recipe, what="recipe"))
+    folder, config = workspace.folder / "completion", configured_recipe(settings)
 
     def opened(*, validated: bool) -> LinkPredictor:
         return open_store(
@@ -65,6 +63,19 @@ def open_predictor(
         open_validated = partial(opened, validated=True)
         attach_configured(settings, predictor, folder, make_scorer=make_scorer, open_validated=open_validated)
     return predictor
+
+
+def configured_recipe(settings: CompletionSettings) -> CompletionConfig | None:
+    """Read the recipe that the settings name; ``None`` where they name none.
+
+    :param settings: What is configured.
+    :returns: The recipe.
+    :raises ConfigError: If it cannot be read, or holds an unknown setting.
+    """
+    from generation.completion.config import CompletionConfig
+
+    recipe = settings.recipe
+    return None if recipe is None else CompletionConfig.from_mapping(read_mapping(recipe, what="recipe"))
 
 
 def attach_configured(

@@ -37,13 +37,14 @@ def sample_corpus() -> Path:
 
 @pytest.fixture(scope="session")
 def samples_home(tmp_path_factory, model_cache, sample_corpus) -> Path:
-    """A home folder whose workspace `demo` holds the samples. Tests that change it copy it first."""
+    """A home whose workspace `demo` holds the samples, its predictor trained. Tests that change it copy it first."""
     from api.settings import load_settings
     from api.wiring import build_service
 
     home = tmp_path_factory.mktemp("samples-home")
     service = build_service(load_settings(environ={}, overrides={"home": home, "cache": model_cache}))
     report = service.ingest("demo", [sample_corpus])
+    service.complete("demo", head="Skua", relation="home port", tail=None, k=1)
     service.close()
     assert report.n_failed == 0
     return home

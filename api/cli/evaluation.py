@@ -1,4 +1,4 @@
-"""``mmkg eval``: measure retrieval and answers on a folder of questions.
+"""``mmkg eval``: measure retrieval and answers on a folder of questions, and link prediction on a workspace.
 
 Layer: ``api.cli``.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.cli.options import HomeOption, JsonOption, settings_of
+from api.cli.options import HomeOption, JsonOption, WorkspaceOption, service_of, settings_of
 from api.cli.output import console, failures_explained, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Measure retrieval and answers on a folder of questions.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure retrieval and answers on a folder of questions, and link prediction on a workspace.",
+    no_args_is_help=True,
+)
 
 FolderArgument = Annotated[
     Path, typer.Argument(help="Holds questions.jsonl and passages.jsonl, images/ or documents/.", show_default=False)
@@ -100,6 +103,49 @@ def answers(
         print_json(report.as_json())
     else:
         print_table(folder.name, ("measure", "value"), list(report.as_json().items()), right=("value",))
+
+
+@app.command("links")
+def links(
+    context: typer.Context,
+    workspace: WorkspaceOption = None,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Parts that the stated links are dealt into.")] = 5,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, help="How many of them are held out, each with a training of its own.")
+    ] = 2,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the parts and of the trainings.")] = 0,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score link prediction on a workspace's own graph: held-out links are ranked by a model trained without them.
+
+    With a link all mentions of its ends together are held out. The model in use is not touched.
+    """
+    with failures_explained(as_json=as_json):
+        service, settings = service_of(context, home=home, workspace=workspace)
+        with progress("training and ranking", total=min(folds, rounds), quiet=as_json) as bar:
+            found = service.completion.evaluate(
+                settings.workspace, n_folds=folds, n_rounds=rounds, seed=seed, on_fold=bar.advance
+            )
+        service.close()
+    if as_json:
+        print_json(found.to_mapping())
+        return
+    columns = ("ranked by", "MRR", "Hits@1", "Hits@3", "Hits@10")
+    rows = [
+        (arm, *(f"{100 * value:.1f}" for value in (one.mrr, one.hits_1, one.hits_3, one.hits_10)))
+        for arm, one in found.arms.items()
+    ]
+    print_table(found.name, columns, rows, right=columns[1:])
+    n_questions = next(iter(found.arms.values())).n
+    said = (
+        f"{n_questions} questions about {n_questions // 2} of {found.n_stated} stated links, held out in "
+        f"{found.n_rounds} of {found.n_folds} folds; {found.n_entities} entities; {found.seconds:.1f} s"
+    )
+    console().print(said, markup=False)
+    if found.expected is not None and found.right is not None:
+        chance = f"best candidates: right in {found.right:.0%}, expected by their probabilities in {found.expected:.0%}"
+        console().print(chance, markup=False)
 
 
 def _prepare(

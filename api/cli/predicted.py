@@ -105,6 +105,8 @@ def print_evidence(evidence: Mapping[str, Any]) -> None:
 
     :param evidence: What ``api.predicting.link_evidence`` makes of it.
     """
+    from api.predicting import rule_lines
+
     out = console()
     shares = evidence.get("contributions", ())
     if shares:
@@ -120,10 +122,8 @@ def print_evidence(evidence: Mapping[str, Any]) -> None:
         columns = ("expert", "weight", "log probability", "adds to the score")
         print_table("what each expert made of it", columns, rows, right=columns[1:])
     for rule in evidence.get("rules", ()):
-        said = f"right for {rule['support']} of {rule['n_body']} pairs, confidence {rule['confidence']:.2f}"
-        out.print(f"rule: {rule['text']} ({said})", markup=False, soft_wrap=True)
-        for step in rule["path"]:
-            out.print(f"    {step['head']} | {step['relation']} | {step['tail']}", markup=False, soft_wrap=True)
+        for line in rule_lines(rule):
+            out.print(line, markup=False, soft_wrap=True)
     for name, value in evidence.items():
         if name not in _TOLD:
             out.print(f"{name}: {json.dumps(value, ensure_ascii=False)}", markup=False, soft_wrap=True)

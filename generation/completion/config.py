@@ -45,6 +45,8 @@ class CompletionConfig:
     the triples that one validation ranks, ``gate_limit`` those that the gate is fitted to. ``valid_fraction`` of train
     is carved for validation where a folder brings none; when it has done its work, training goes on for
     ``refit_epochs`` over all of train (:mod:`generation.completion.epochs`).
+    Where there is no validation part, ``folds`` above 1 fit the gate to experts trained without each of so many folds
+    (:mod:`generation.completion.cross_fitting`), which takes as many trainings more.
     ``precision`` is ``float32``, ``bfloat16`` (the three large products of the softmax only; parameters, optimiser and
     evaluation stay float32) or ``auto`` (bfloat16 where the processor multiplies it in hardware and the graph is
     large). ``softmax_bytes`` bounds the scores held at once. ``candidates`` is the most entities drawn for one batch to
@@ -75,6 +77,7 @@ class CompletionConfig:
     gate_limit: int = 20_000
     valid_fraction: float = 0.05
     refit_epochs: int = 4
+    folds: int = 0
     precision: str = "auto"
     threads: int | None = None
     device: str = "auto"
@@ -121,6 +124,7 @@ class CompletionConfig:
         for name in ("valid_fraction", "feature_dropout", "modality_dropout"):
             _require_fraction(name, getattr(self, name))
         _require_count("refit_epochs", self.refit_epochs, zero_is="none")
+        _require_count("folds", self.folds, zero_is="none")
         for name, zero_is in (("feature_hidden", "a linear map"), ("twin_rank", "no twin")):
             if getattr(self, name) is not None:
                 _require_count(name, getattr(self, name), zero_is=zero_is)

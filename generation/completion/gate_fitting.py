@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generation.completion.calibration import Calibration, fit_calibration
+from generation.completion.cross_fitting import CrossFit
 from generation.completion.evaluator import realistic_ranks
 from generation.completion.gate import Gate
 from generation.completion.mixture import ExpertMixture
@@ -90,6 +91,7 @@ def fit_gate(
     triples: NDArray[np.int64],
     seed: int,
     on_progress: ProgressCallback | None = None,
+    crossed: CrossFit | None = None,
 ) -> FittedGate:
     """Fit, choose and calibrate.
 
@@ -98,15 +100,18 @@ def fit_gate(
     :param triples: Validation triples, none of them in train. *Shape:* ``(M, 3)``.
     :param seed: Seed of the halves, of the random candidates and of the reranker.
     :param on_progress: Called after each round in which the experts answered all validation questions.
+    :param crossed: Takes the place of validation triples, and of what the experts say to them: they are of train, and
+        their answers come of experts that have not seen them. There is no reranker then, as it looks them up in train.
     :returns: The gate; without validation triples the one that listens to the first expert, uncalibrated.
     """
     singles = [
         Gate.only(name, mixture.gate.experts, mixture.gate.traits, n_relations=mixture.n_relations)
         for name in mixture.gate.experts
     ]
+    triples = triples if crossed is None else crossed.triples
     if not len(triples):
         return FittedGate(gate=singles[0], reranker=None, calibration=None, validation={})
-    fitting = _Fitting(mixture, graph, triples, seed, on_progress)
+    fitting = _Fitting(mixture, graph, triples, seed, on_progress, crossed)
     everything = torch.arange(len(fitting.answers))
     ranks = fitting.ranks([(mixture.with_gate(gate), everything) for gate in singles])
     validation = {name: float((1.0 / row).mean()) for name, row in zip(mixture.gate.experts, ranks, strict=True)}
@@ -154,8 +159,9 @@ class _Fitting:
         triples: NDArray[np.int64],
         seed: int,
         on_progress: ProgressCallback | None,
+        crossed: CrossFit | None,
     ) -> None:
-        self.mixture, self.graph, self.seed = mixture, graph, seed
+        self.mixture, self.graph, self.seed, self.crossed = mixture, graph, seed, crossed
         self.on_progress, self.n_rounds, self.since = on_progress, 0, time.perf_counter()
         heads, relations, tails = triples.T
         self.anchors = np.concatenate([heads, tails])
@@ -176,6 +182,9 @@ class _Fitting:
         """Ask the experts all questions, some at a time."""
         for first in range(0, len(self.answers), self.n_rows):
             part = slice(first, min(first + self.n_rows, len(self.answers)))
+            if self.crossed is not None:
+                yield part, self.crossed.hear(part)
+                continue
             with torch.no_grad():
                 yield part, self.mixture.log_probabilities(self.anchors[part], self.relations[part])
         self.n_rounds += 1
@@ -220,7 +229,7 @@ class _Fitting:
         """
         everything = torch.arange(len(self.answers))
         judged = [(self.mixture.with_gate(gate), everything)]
-        if len(everything) >= FEWEST_QUESTIONS:
+        if len(everything) >= FEWEST_QUESTIONS and self.crossed is None:
             pairs = [(of_halves[0], halves[1]), (of_halves[1], halves[0]), (gate, everything)]
             lists = self._ranked_lists([(self.mixture.with_gate(one), rows) for one, rows in pairs])
             fits = [fit_reranker(one, seed=self.seed) for one in lists]

@@ -25,7 +25,7 @@ from generation.completion.saved import SavedModel
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
-__all__ = ["RERANKER", "Contributions", "ExpertMixture", "Heard", "make_mixture"]
+__all__ = ["RERANKER", "Contributions", "ExpertMixture", "Heard", "log_probabilities", "make_mixture"]
 
 RERANKER = "reranker"
 """What the reranker is called among contributions."""
@@ -105,19 +105,7 @@ class ExpertMixture:
         :returns: Per expert the logarithm of its softmax over all entities. *Shape:* each ``(B, N)``.
         :raises CompletionError: If an expert returns a score that is not a finite number.
         """
-        asked = []
-        for name, expert in self.experts.items():
-            scores_BN = torch.from_numpy(expert.score_all(anchors, relations))
-            most_B1 = scores_BN.amax(dim=1, keepdim=True)
-            if not bool(torch.isfinite(most_B1).all()) or not bool(torch.isfinite(scores_BN.amin(dim=1)).all()):
-                raise CompletionError(
-                    f"The expert {name!r} returned scores that are not finite numbers; the model is damaged. Train it "
-                    "again."
-                )
-            # By hand, since torch.logsumexp takes several times as long over one long row.
-            total_B1 = (scores_BN - most_B1).exp_().sum(dim=1, keepdim=True).log_().add_(most_B1)
-            asked.append(scores_BN.sub_(total_B1))
-        return asked
+        return log_probabilities(self.experts, anchors, relations)
 
     @torch.inference_mode()
     def score_all(self, anchors: NDArray[np.int64], relations: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -266,6 +254,25 @@ class ExpertMixture:
         experts = {name: self.experts[name] for name in gate.experts}
         traits_NF = self.traits_NF.numpy()
         return ExpertMixture(experts, gate, traits_NF, n_relations=self.n_relations, reranking=reranking)
+
+
+def log_probabilities(
+    experts: Mapping[str, Expert], anchors: NDArray[np.int64], relations: NDArray[np.int64]
+) -> list[Tensor]:
+    """Ask each of some experts, see :meth:`ExpertMixture.log_probabilities`."""
+    asked = []
+    for name, expert in experts.items():
+        scores_BN = torch.from_numpy(expert.score_all(anchors, relations))
+        most_B1 = scores_BN.amax(dim=1, keepdim=True)
+        if not bool(torch.isfinite(most_B1).all()) or not bool(torch.isfinite(scores_BN.amin(dim=1)).all()):
+            raise CompletionError(
+                f"The expert {name!r} returned scores that are not finite numbers; the model is damaged. Train it "
+                "again."
+            )
+        # By hand, since torch.logsumexp takes several times as long over one long row.
+        total_B1 = (scores_BN - most_B1).exp_().sum(dim=1, keepdim=True).log_().add_(most_B1)
+        asked.append(scores_BN.sub_(total_B1))
+    return asked
 
 
 def make_mixture(saved: SavedModel, graph: TripleSet) -> ExpertMixture | None:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import CompletionConfig
 from generation.completion.experts.features import (
@@ -29,25 +32,17 @@ from generation.completion.report import TrainReport
 from generation.completion.saved import SavedModel, check_same_graph, learnt_graph
 from generation.completion.support import SupportIndex
 from generation.completion.training import train_experts
-from generation.completion.triples import TripleSet, carve_validation
+from generation.completion.triples import TripleSet
 from generation.completion.tsv_folder import read_folder
 from generation.completion.warm_start import begin_with
-from generation.completion.workspace_graph import graph_from_store
+from generation.completion.workspace_graph import asked_relations, graph_from_store
+from generation.completion.workspace_recipe import suited, workspace_features
 from kg.errors import CompletionError
 from kg.ports import RecordStore
 
 __all__ = ["TrainReport", "open_folder", "open_store", "train_folder", "train_store"]
 
 _LOG = logging.getLogger(__name__)
-_CARVE_FROM = 10_000
-_SMALL_WORKSPACE = CompletionConfig(
-    max_epochs=20, regularisation=0.01, relation_weight=0.0, threads=1, experts=("structure", "rules")
-)
-"""For graphs of up to 10,000 edges, mostly mentions close to each other. With whole pairs of entities held out of such
-a graph (198 entities, 2,835 edges), MRR peaked between epochs 12 and 20 at a constant rate, was flat for penalties up
-to 0.05, and fell at 0.1; with the rate that falls it is as good (.302 and .301 on 1,803 entities, three seeds). More
-threads than one only wait for each other. Without validation no gate can be fitted: structure alone ranks, and the
-rules explain."""
 
 
 def train_folder(
@@ -157,7 +152,8 @@ def train_store(
 ) -> TrainReport:
     """Train on a workspace's own graph and write a model folder that remembers the record's version.
 
-    Below 10,000 triples nothing is spared for validation: training then runs a fixed number of epochs.
+    Below 10,000 triples nothing is spared for validation: training then runs a fixed number of epochs, and the gate is
+    fitted across folds (:mod:`generation.completion.cross_fitting`).
 
     :param store: The record.
     :param out_dir: The model folder.
@@ -166,7 +162,7 @@ def train_store(
     :param on_progress: Called after each epoch.
     :param name: What the graph is called in messages.
     :param incremental: Begin with the tables of the model in ``out_dir``, where there is one that fits.
-    :param make_encoder: Makes the encoder of the text expert; without it, or without validation, there is none.
+    :param make_encoder: Makes the encoder of the text expert; without it there is none.
     :returns: The report.
     """
     read = _read_store(store, config=config, seed=seed, name=name)
@@ -194,8 +190,7 @@ def open_store(
     :param on_progress: Called after each epoch, if it trains.
     :param name: What the graph is called in messages.
     :param incremental: If it trains, begin with the tables of the model in ``out_dir``, where there is one that fits.
-    :param make_encoder: Makes the encoder of the text expert, if it trains; without it, or without validation, there is
-        none.
+    :param make_encoder: Makes the encoder of the text expert, if it trains; without it there is none.
     :param validated: Whether to take the experts as validation chose them, see :func:`model_io.load_model`.
     :returns: A predictor whose links carry the chunk ids that support them.
     """
@@ -221,11 +216,8 @@ class _StoreRead:
 def _read_store(store: RecordStore, *, config: CompletionConfig | None, seed: int, name: str) -> _StoreRead:
     version = store.version()
     graph = graph_from_store(store, name=name)
-    if len(graph.train) < _CARVE_FROM:
-        return _StoreRead(graph=graph, version=version, config=config or _SMALL_WORKSPACE)
-    chosen = config or CompletionConfig()
-    carved = carve_validation(graph, fraction=chosen.valid_fraction, seed=seed)
-    return _StoreRead(graph=carved, version=version, config=chosen)
+    graph, config = suited(graph, config, seed=seed)
+    return _StoreRead(graph=graph, version=version, config=config)
 
 
 def _cached(out_dir: Path, read: _StoreRead, *, seed: int) -> SavedModel | None:
@@ -252,16 +244,14 @@ def _train_read(
     make_encoder: Callable[[], PassageEncoder] | None,
     incremental: bool,
 ) -> TrainReport:
-    features = {}
-    if make_encoder is not None and "text" in read.config.experts and len(read.graph.valid) and has_texts(read.graph):
-        matrix = text_features(read.graph, make_encoder(), blocks=read.config.text_blocks, cache=out_dir)
-        features = {} if matrix is None else {"text": matrix}
+    features = workspace_features(read.graph, read.config, make_encoder, cache=out_dir)
     begun = begin_with(out_dir, read.graph, config=read.config, seed=seed) if incremental else None
     kept = {} if begun is None else {"warm_start": begun.to_mapping()}
     how = _Fitting(
         metadata={"record_version": read.version, **kept},
         initial=None if begun is None else begun.model,
         features=features,
+        asked=asked_relations(read.graph),
     )
     return _train(read.graph, out_dir, config=read.config, seed=seed, on_progress=on_progress, how=how)
 
@@ -275,6 +265,7 @@ class _Fitting:
     resume: bool = False
     initial: ComplExModel | None = None
     features: Mapping[str, FeatureMatrix] = field(default_factory=dict)
+    asked: NDArray[np.bool_] | None = None
 
 
 def _train(
@@ -300,6 +291,7 @@ def _train(
         resume=how.resume,
         on_progress=on_progress,
         initial=how.initial,
+        asked_R=how.asked,
     )
     reached = trained.parts.validation
     best_epoch = 0 if trained.fit is None else trained.fit.best_epoch

@@ -8,12 +8,17 @@ interrupted training goes on with the epoch at which it stopped; rules and gate 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import EXPERTS, CompletionConfig
+from generation.completion.cross_fitting import CrossFit, cross_fit
 from generation.completion.devices import threads_set_to
 from generation.completion.epochs import validation_part
 from generation.completion.experts.base import Expert
@@ -32,6 +37,8 @@ from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
 __all__ = ["Trained", "ablation_arms", "train_experts"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +70,13 @@ def train_experts(
     resume: bool = False,
     on_progress: ProgressCallback | None = None,
     initial: ComplExModel | None = None,
+    asked_R: NDArray[np.bool_] | None = None,  # noqa: N803 (shape suffix)
 ) -> Trained:
     """Train what the settings name and the graph has, fit the gate on validation, and calibrate.
 
-    Feature experts are left out where there is no validation part: nothing could say how far to trust them.
+    Where there is no validation part and the settings name folds, the gate is fitted to experts that are trained
+    without each fold in turn (:mod:`generation.completion.cross_fitting`). Where nothing can judge the experts, the
+    feature experts are left out, structure ranks and rules explain.
 
     :param graph: The graph. Test triples are only left out of rankings.
     :param config: Settings.
@@ -76,6 +86,8 @@ def train_experts(
     :param resume: Whether to go on from checkpoints.
     :param on_progress: Called after each epoch of each expert.
     :param initial: Tables that the structural expert begins with.
+    :param asked_R: Whether a relation is asked for, see :func:`held_out`; folds hold out only such. *Shape:*
+        ``(n_relations,)``.
     :returns: The experts and the gate.
     :raises CompletionError: If train is empty, or none of the wanted experts can be trained on this graph.
     """
@@ -86,26 +98,30 @@ def train_experts(
         graph=graph,
         config=config,
         seed=seed,
-        features={} if features is None or not len(graph.valid) else features,
+        features=features or {},
         checkpoint=checkpoint,
         resume=resume,
         on_progress=on_progress,
         initial=initial,
+        is_judged=len(graph.valid) > 0,
     )
-    pairs = {name: run.train(name) for name in EXPERTS if name in config.experts}
-    chosen = {name: one for name, (one, _) in pairs.items() if one is not None}
-    refitted = {name: one for name, (_, one) in pairs.items() if one is not None}
+    crossed = None
+    if not run.is_judged and config.folds > 1:
+        train = run.trained_without
+        crossed = cross_fit(graph, train, n_folds=config.folds, asked_R=asked_R, seed=seed)
+        run.is_judged = crossed is not None
+    chosen, refitted = run.train_all()
     if not chosen:
         raise CompletionError(
             f"{graph.name}: none of the experts {list(config.experts)} can be trained: the graph has no texts, "
             "vectors or numbers for them, or no validation part. Add structure or rules to the setting experts."
         )
-    return _gated(run, chosen, refitted)
+    return _gated(run, chosen, refitted, crossed)
 
 
 @dataclass(kw_only=True)
 class _Run:
-    """One training of all experts in turn."""
+    """One training of all experts in turn. ``is_judged`` says whether anything tells how far to trust them."""
 
     graph: TripleSet
     config: CompletionConfig
@@ -115,24 +131,36 @@ class _Run:
     resume: bool
     on_progress: ProgressCallback | None
     initial: ComplExModel | None
+    is_judged: bool
     fit: Fit | None = None
     history: list[EpochProgress] = field(default_factory=list)
 
+    def trained_without(self, rest: TripleSet) -> dict[str, Expert]:
+        """Train the experts anew on a graph from which a fold was taken."""
+        _LOG.info("%s: training without a fold, on %d of %d triples", rest.name, len(rest.train), len(self.graph.train))
+        anew = replace(self, graph=rest, checkpoint=None, initial=None, is_judged=True, history=[])
+        return anew.train_all()[0]
+
+    def train_all(self) -> tuple[dict[str, Expert], dict[str, Expert]]:
+        """Train what the settings name, and return the experts as :meth:`train` does, without what there is not."""
+        pairs = {name: self.train(name) for name in EXPERTS if name in self.config.experts}
+        chosen = {name: one for name, (one, _) in pairs.items() if one is not None}
+        return chosen, {name: one for name, (_, one) in pairs.items() if one is not None}
+
     def train(self, name: str) -> tuple[Expert | None, Expert | None]:
         """Return an expert as validation chose it, and as it went on from there; ``None`` for what there is not."""
-        has_validation = len(self.graph.valid) > 0
         if name == "structure":
             self.fit = self._structural(name, self.config, self.initial)
             return self.fit.model, self.fit.refitted
-        if name == "twin" and self.config.twin_rank and has_validation:
+        if name == "twin" and self.config.twin_rank and self.is_judged:
             twin = self._structural(name, self.config.twin_of(), None)
             return twin.model, twin.refitted
         if name == "rules":
             rules = RuleExpert(self.graph)
-            if has_validation:  # without it structure alone ranks, and the rules explain
+            if self.is_judged:  # otherwise structure alone ranks, and the rules explain
                 rules.use(fit_rule_strengths(rules, seed=self.seed))
             return rules, None
-        if name in self.features:
+        if name in self.features and self.is_judged:
             found = train_feature_expert(
                 name,
                 self.graph,
@@ -165,7 +193,9 @@ class _Run:
         return None if self.checkpoint is None else self.checkpoint / name
 
 
-def _gated(run: _Run, chosen: Mapping[str, Expert], refitted: Mapping[str, Expert]) -> Trained:
+def _gated(
+    run: _Run, chosen: Mapping[str, Expert], refitted: Mapping[str, Expert], crossed: CrossFit | None
+) -> Trained:
     """Fit the gate to the experts as they were chosen, and put it over those that went on."""
     graph, config, seed = run.graph, run.config, run.seed
     features = {name: expert.features for name, expert in chosen.items() if isinstance(expert, FeatureExpert)}
@@ -175,7 +205,7 @@ def _gated(run: _Run, chosen: Mapping[str, Expert], refitted: Mapping[str, Exper
     mixture = ExpertMixture(chosen, start, traits_NF, n_relations=graph.n_relations)
     triples = validation_part(graph, seed, limit=config.gate_limit)
     with threads_set_to(config.threads):
-        fitted = fit_gate(mixture, graph, triples=triples, seed=seed, on_progress=run.on_progress)
+        fitted = fit_gate(mixture, graph, triples=triples, seed=seed, on_progress=run.on_progress, crossed=crossed)
     experts, learnt = dict(chosen), graph
     rules = chosen.get("rules")
     if refitted:

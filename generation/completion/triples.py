@@ -26,6 +26,7 @@ __all__ = [
     "carve_validation",
     "distinct_triples",
     "empty_triples",
+    "held_out",
     "sorted_keys",
     "triple_keys",
     "without_repeats",
@@ -264,7 +265,55 @@ class TripleSet:
         return digest.hexdigest()
 
 
-def carve_validation(triples: TripleSet, *, fraction: float, seed: int) -> TripleSet:
+def held_out(
+    triples: TripleSet,
+    order: NDArray[np.int64],
+    *,
+    most: int | None = None,
+    asked_R: NDArray[np.bool_] | None = None,  # noqa: N803 (shape suffix)
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Take triples out of train while their two entities and their relation keep another one.
+
+    Relations that are not asked for say no more than that two entities are spoken of together. They are never held out,
+    and are taken out of train between the ends of what is: most links to be predicted are of entities that no sentence
+    brings together, and a held-out one must look like them.
+
+    :param triples: A graph.
+    :param order: Rows of train, in the order in which they are tried. *Shape:* ``(K,)``.
+    :param most: The most to hold out; ``None`` sets no bound.
+    :param asked_R: Whether a relation is asked for; ``None``: all are. *Shape:* ``(n_relations,)``.
+    :returns: What is left of train, and those held out, both in the order of train. Reflexive triples are left.
+        *Shape:* ``(M, 3)`` and ``(K, 3)``.
+    """
+    train = triples.train
+    is_asked = np.ones(len(train), dtype=np.bool_) if asked_R is None else asked_R[train[:, 1]]
+    entity_left = np.bincount(train[:, [0, 2]].ravel(), minlength=triples.n_entities)
+    relation_left = np.bincount(train[:, 1], minlength=triples.n_relations)
+    taken: list[int] = []
+    for index in order[is_asked[order]]:
+        if most is not None and len(taken) >= most:
+            break
+        head, relation, tail = train[index]
+        if head == tail or min(entity_left[head], entity_left[tail], relation_left[relation]) < 2:
+            continue
+        entity_left[head] -= 1
+        entity_left[tail] -= 1
+        relation_left[relation] -= 1
+        taken.append(int(index))
+    is_out = np.zeros(len(train), dtype=np.bool_)
+    is_out[taken] = True
+    pairs = np.sort(train[:, [0, 2]], axis=1) @ np.array([triples.n_entities, 1])
+    is_left = ~is_out & (is_asked | ~np.isin(pairs, pairs[is_out]))
+    return train[is_left], train[is_out]
+
+
+def carve_validation(
+    triples: TripleSet,
+    *,
+    fraction: float,
+    seed: int,
+    asked_R: NDArray[np.bool_] | None = None,  # noqa: N803 (shape suffix)
+) -> TripleSet:
     """Move a part of train to validation, the same for the same seed.
 
     A triple is taken only while its two entities and its relation keep another train triple, so validation costs no
@@ -273,33 +322,21 @@ def carve_validation(triples: TripleSet, *, fraction: float, seed: int) -> Tripl
     :param triples: A graph without validation triples.
     :param fraction: The share of train to take, ``0 <= fraction < 1``; at most 5,000 triples are taken.
     :param seed: Seed of the choice.
+    :param asked_R: Whether a relation is asked for, see :func:`held_out`; the share is of these. *Shape:*
+        ``(n_relations,)``.
     :returns: The graph with the part moved, and a note that says so; the graph itself where nothing could be taken.
     """
-    wanted = min(_MAX_CARVED, round(fraction * len(triples.train)))
+    n_asked = len(triples.train) if asked_R is None else int(asked_R[triples.train[:, 1]].sum())
     order = np.random.default_rng([seed, 0xCA]).permutation(len(triples.train))
-    entity_left = np.bincount(triples.train[:, [0, 2]].ravel(), minlength=triples.n_entities)
-    relation_left = np.bincount(triples.train[:, 1], minlength=triples.n_relations)
-    taken: list[int] = []
-    for index in order:
-        if len(taken) >= wanted:
-            break
-        head, relation, tail = triples.train[index]
-        if head == tail or min(entity_left[head], entity_left[tail], relation_left[relation]) < 2:
-            continue
-        entity_left[head] -= 1
-        entity_left[tail] -= 1
-        relation_left[relation] -= 1
-        taken.append(int(index))
-    if not taken:
+    train, valid = held_out(triples, order, most=min(_MAX_CARVED, round(fraction * n_asked)), asked_R=asked_R)
+    if not len(valid):
         return triples
-    chosen = np.zeros(len(triples.train), dtype=np.bool_)
-    chosen[taken] = True
-    note = f"validation: {len(taken)} triples carved from train with seed {seed} (fraction {fraction:g})"
+    note = f"validation: {len(valid)} triples carved from train with seed {seed} (fraction {fraction:g})"
     return replace(
         triples,
-        train=triples.train[~chosen],
-        valid=triples.train[chosen],
+        train=train,
+        valid=valid,
         carved=(seed, fraction),
-        counts={**triples.counts, "carved_valid": len(taken)},
+        counts={**triples.counts, "carved_valid": len(valid)},
         notes=(*triples.notes, note),
     )

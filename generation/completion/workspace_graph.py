@@ -8,24 +8,28 @@ A small workspace gives hundreds of statements whose predicates are open words, 
   teaches nothing about others. The pairs of rarer predicates are kept, under the common relation ``related to``.
 * Two entities that are mentioned within ``window_chars`` characters of one chunk are ``related to`` each other too, in
   both directions, each entity with its ``max_partners`` most frequent partners. So an entity that no pattern caught
-  can still be ranked. This says that they are spoken of together and no more, and it is never shown as extracted.
+  can still be ranked. This says that they are spoken of together and no more, and it is never shown as extracted. In a
+  table both must stand in one row: that rows follow each other says nothing.
 * Predicted relations in the record are left out: a prediction must not become evidence for the next one.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 from kg.ports import MentionRow, RecordStore
-from kg.types import Entity, Origin
+from kg.types import Entity, Modality, Origin
 
-__all__ = ["RELATED_TO", "co_mentions", "graph_from_store"]
+__all__ = ["RELATED_TO", "asked_relations", "co_mentions", "graph_from_store"]
 
 RELATED_TO = "related to"
 _Edge = tuple[str, str, str]
@@ -50,7 +54,7 @@ def graph_from_store(
     :raises CompletionError: If the workspace holds too little to learn from.
     """
     stated, counts = _stated_edges(store, min_support=min_support)
-    together = co_mentions(store.mention_rows(), window_chars=window_chars)
+    together = co_mentions(store.mention_rows(), window_chars=window_chars, breaks=_row_ends(store))
     partners = _strongest(together, max_partners=max_partners)
     edges = stated | {(head, RELATED_TO, tail) for pair in partners for head, tail in (pair, pair[::-1])}
     known = {entity.entity_id: entity for entity in store.entities()}
@@ -62,6 +66,11 @@ def graph_from_store(
             "links. Ingest documents that say how things are related."
         )
     return _assemble(name, edges, [known[entity_id] for entity_id in entity_ids], counts)
+
+
+def asked_relations(graph: TripleSet) -> NDArray[np.bool_]:
+    """Say of each relation of a workspace's graph whether it says more than ``related to``. *Shape:* ``(R,)``."""
+    return np.array([relation != RELATED_TO for relation in graph.relation_ids], dtype=np.bool_)
 
 
 def _assemble(name: str, edges: set[_Edge], entities: Sequence[Entity], counts: Counter[str]) -> TripleSet:
@@ -103,21 +112,34 @@ def _stated_edges(store: RecordStore, *, min_support: int) -> tuple[set[_Edge], 
     return edges, counts
 
 
-def co_mentions(rows: Sequence[MentionRow], *, window_chars: int = 200) -> Counter[tuple[str, str]]:
+def _row_ends(store: RecordStore) -> dict[str, list[int]]:
+    """Return where the rows of each table chunk end, in the coordinates of its mentions, ascending."""
+    tables = sorted(row.chunk_id for row in store.chunk_rows() if row.modality is Modality.TABLE)
+    return {
+        chunk.chunk_id: [chunk.span.start + place for place, letter in enumerate(chunk.text) if letter == "\n"]
+        for chunk in store.chunks(tables)
+    }
+
+
+def co_mentions(
+    rows: Sequence[MentionRow], *, window_chars: int = 200, breaks: Mapping[str, Sequence[int]] | None = None
+) -> Counter[tuple[str, str]]:
     """Count the chunks in which two entities are mentioned close to each other.
 
     :param rows: All mentions.
     :param window_chars: The most characters from the end of one mention to the start of the other.
+    :param breaks: By chunk the places, ascending, that part what belongs together: the ends of a table's rows.
     :returns: Number of chunks for each pair of entity ids, smaller id first.
     """
     counts: Counter[tuple[str, str]] = Counter()
     ordered = sorted(rows, key=lambda row: (row.chunk_id, row.start, row.end, row.entity_id))
-    for _, group in groupby(ordered, key=lambda row: row.chunk_id):
-        mentions = list(group)
+    for chunk_id, group in groupby(ordered, key=lambda row: row.chunk_id):
+        mentions, ends = list(group), () if breaks is None else breaks.get(chunk_id, ())
         found: set[tuple[str, str]] = set()
         for index, left in enumerate(mentions):
+            row_end = ends[place] if (place := bisect_left(ends, left.end)) < len(ends) else math.inf
             for right in mentions[index + 1 :]:
-                if right.start - left.end > window_chars:
+                if right.start - left.end > window_chars or right.start >= row_end:
                     break
                 if left.entity_id != right.entity_id:
                     found.add((min(left.entity_id, right.entity_id), max(left.entity_id, right.entity_id)))

@@ -175,9 +175,21 @@ def test_files_that_fail_for_one_reason_share_a_line():
 
 
 def test_complete_lists_predictions_and_says_that_they_are_not_stated(home):
-    output = mmkg("complete", "Velmara Ferry Company", "related to", "--k", 3)
+    output = mmkg("complete", "Skua", "home port", "--k", 3, "--why")
 
     assert "predicted, not stated" in output
+    assert "Sandvik Brothers | based in | Ulvik" in output
+
+
+def test_link_prediction_is_measured_on_links_of_the_workspace_itself(home):
+    body = json.loads(mmkg("eval", "links", "--folds", 4, "--rounds", 1, "--json"))
+
+    arms = body["arms"]
+    assert {"all", "structure", "rules", "text", "relation frequency"} == set(arms)
+    assert arms["all"]["mrr"] > arms["structure"]["mrr"]
+    assert arms["all"]["mrr"] > 2 * arms["relation frequency"]["mrr"]
+    assert body["rounds"] == 1
+    assert 0 < body["best_candidate"]["share_right"] < 1
 
 
 @pytest.mark.parametrize(
@@ -239,3 +251,7 @@ def test_the_demo_answers_its_questions_pictures_included(home):
     assert len(pictures) >= 3
     assert all(row["citations"][0]["asset"] for row in pictures)
     assert {row["origin"] for row in body["predictions"]} == {"predicted"}
+    best = body["predictions"][0]
+    assert (best["head"], best["relation"], best["tail"]) == ("Skua", "home port", "Ulvik")
+    assert best["calibrated"] > 0.5
+    assert "owner(x, z), based in(z, y) → home port(x, y)" in best["evidence"]["rules"][0]["text"]

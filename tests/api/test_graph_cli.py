@@ -53,7 +53,7 @@ def mmkg(*words: object, status: int = 0) -> str:
 def test_stats_say_how_large_the_graph_is_and_what_matters_most(home):
     figures = json.loads(mmkg("graph", "stats", "--json", "--top", 3))
 
-    assert figures["n_documents"] == 7
+    assert figures["n_documents"] == 9
     assert sum(figures["degrees"].values()) == figures["n_entities"]
     assert len(figures["top_by_pagerank"]) == 3
     assert "Port Aldis" in mmkg("graph", "stats")

@@ -1,5 +1,7 @@
 import pytest
 
+from api.settings import load_settings
+from api.wiring import build_service
 from generation.completion.config import CompletionConfig
 from generation.completion.runs import open_store, train_store
 from generation.completion.support import SupportIndex
@@ -76,6 +78,36 @@ def test_co_mentions_count_chunks_within_the_window_once_a_chunk():
 
     assert co_mentions(rows, window_chars=100) == {("a", "b"): 2}
     assert co_mentions(rows, window_chars=101) == {("a", "b"): 2, ("a", "c"): 1}
+
+
+def test_what_stands_in_two_rows_of_a_table_is_not_spoken_of_together():
+    rows = [
+        MentionRow(chunk_id="table", entity_id="a", start=100, end=103),
+        MentionRow(chunk_id="table", entity_id="b", start=105, end=108),
+        MentionRow(chunk_id="table", entity_id="c", start=110, end=113),
+        MentionRow(chunk_id="table", entity_id="d", start=114, end=116),
+        MentionRow(chunk_id="prose", entity_id="a", start=0, end=3),
+        MentionRow(chunk_id="prose", entity_id="c", start=10, end=13),
+    ]
+
+    found = co_mentions(rows, breaks={"table": [109]})
+
+    assert found == {("a", "b"): 1, ("c", "d"): 1, ("a", "c"): 1}
+
+
+def test_rows_of_a_tables_chunks_are_told_by_their_ends(tmp_path):
+    loaded = tmp_path / "boats.csv"
+    loaded.write_text("boat,owner\nTern,Ada\nSkua,Bob\nTeal,Cyd\n")
+    service = build_service(load_settings(environ={}, overrides={"home": tmp_path / "home"}))
+    service.ingest("boats", [loaded])
+
+    graph = graph_from_store(service.workspaces.get("boats", create=False).store)
+
+    edges = _edges(graph)
+    service.close()
+    assert ("Tern", "owner", "Ada") in edges
+    assert ("Tern", RELATED_TO, "Ada") in edges
+    assert not {("Tern", RELATED_TO, "Skua"), ("Ada", RELATED_TO, "Skua"), ("Bob", RELATED_TO, "Teal")} & edges
 
 
 def test_an_entity_keeps_its_most_frequent_partners(store):
