@@ -92,6 +92,7 @@ def fit_gate(
     seed: int,
     on_progress: ProgressCallback | None = None,
     crossed: CrossFit | None = None,
+    reranks: bool = True,
 ) -> FittedGate:
     """Fit, choose and calibrate.
 
@@ -102,6 +103,7 @@ def fit_gate(
     :param on_progress: Called after each round in which the experts answered all validation questions.
     :param crossed: Takes the place of validation triples, and of what the experts say to them: they are of train, and
         their answers come of experts that have not seen them. There is no reranker then, as it looks them up in train.
+    :param reranks: Whether there may be a reranker.
     :returns: The gate; without validation triples the one that listens to the first expert, uncalibrated.
     """
     singles = [
@@ -111,7 +113,7 @@ def fit_gate(
     triples = triples if crossed is None else crossed.triples
     if not len(triples):
         return FittedGate(gate=singles[0], reranker=None, calibration=None, validation={})
-    fitting = _Fitting(mixture, graph, triples, seed, on_progress, crossed)
+    fitting = _Fitting(mixture, graph, triples, seed, on_progress, crossed, reranks=reranks and crossed is None)
     everything = torch.arange(len(fitting.answers))
     ranks = fitting.ranks([(mixture.with_gate(gate), everything) for gate in singles])
     validation = {name: float((1.0 / row).mean()) for name, row in zip(mixture.gate.experts, ranks, strict=True)}
@@ -160,8 +162,11 @@ class _Fitting:
         seed: int,
         on_progress: ProgressCallback | None,
         crossed: CrossFit | None,
+        *,
+        reranks: bool,
     ) -> None:
         self.mixture, self.graph, self.seed, self.crossed = mixture, graph, seed, crossed
+        self.reranks = reranks
         self.on_progress, self.n_rounds, self.since = on_progress, 0, time.perf_counter()
         heads, relations, tails = triples.T
         self.anchors = np.concatenate([heads, tails])
@@ -229,7 +234,7 @@ class _Fitting:
         """
         everything = torch.arange(len(self.answers))
         judged = [(self.mixture.with_gate(gate), everything)]
-        if len(everything) >= FEWEST_QUESTIONS and self.crossed is None:
+        if len(everything) >= FEWEST_QUESTIONS and self.reranks:
             pairs = [(of_halves[0], halves[1]), (of_halves[1], halves[0]), (gate, everything)]
             lists = self._ranked_lists([(self.mixture.with_gate(one), rows) for one, rows in pairs])
             fits = [fit_reranker(one, seed=self.seed) for one in lists]

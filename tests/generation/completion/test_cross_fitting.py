@@ -178,3 +178,17 @@ def test_what_is_carved_is_of_the_relations_asked_for_and_leaves_no_trace_of_its
     assert ASKED[carved.valid[:, 1]].all()
     apart = {frozenset((head, tail)) for head, _, tail in carved.valid.tolist()}
     assert not any(row[1] == TOGETHER and frozenset((row[0], row[2])) in apart for row in carved.train.tolist())
+
+
+@pytest.mark.parametrize("asked", [None, ASKED])
+def test_what_lost_the_mentions_of_its_ends_is_not_given_to_a_reranker(monkeypatch, asked):
+    """That it alone among its neighbours is not linked would tell it, and tells nothing of links that are missing."""
+    monkeypatch.setattr("generation.completion.gate_fitting.FEWEST_QUESTIONS", 20)
+    monkeypatch.setattr("generation.completion.reranker_fitting.FEWEST_QUESTIONS", 20)
+    monkeypatch.setattr("generation.completion.gate_fitting._FEWEST", 20)
+    carved = carve_validation(_harbour(), fraction=0.4, seed=0, asked_R=asked)
+
+    found = train_experts(carved, config=CONFIG, seed=0, asked_R=asked).parts
+
+    assert ("reranked" in found.validation) == (asked is None)
+    assert asked is None or found.reranker is None
