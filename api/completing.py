@@ -23,6 +23,7 @@ from kg.types import Chunk, DocumentInfo
 
 if TYPE_CHECKING:  # named in signatures only; it is loaded by what predicts
     from generation.completion.predict import LinkPredictor
+    from generation.completion.progress import ProgressCallback
     from generation.completion.workspace_evaluation import LinkQuality
 
 __all__ = ["Completion", "Passage", "PredictionView"]
@@ -70,14 +71,22 @@ class Completion:
         """Return where the predictions of a workspace are kept."""
         return self._parts.predictions(self._workspaces.get(workspace, create=False).store)
 
-    def predictor(self, opened: Workspace) -> LinkPredictor:
+    def predictor(self, opened: Workspace, on_progress: ProgressCallback | None = None) -> LinkPredictor:
         """Return the predictor of a workspace as its record is now; where it must be trained, predictions follow."""
-        return self.retrainer.ready(opened)[0]
+        return self.retrainer.ready(opened, on_progress=on_progress)[0]
 
     # ------------------------------------------------------------------ predicting
 
     def complete(
-        self, workspace: str, *, head: str | None, relation: str, tail: str | None, k: int = 10, save: bool = False
+        self,
+        workspace: str,
+        *,
+        head: str | None,
+        relation: str,
+        tail: str | None,
+        k: int = 10,
+        save: bool = False,
+        on_progress: ProgressCallback | None = None,
     ) -> CompletionResult:
         """Predict the missing end of a link; what was rejected is not offered.
 
@@ -87,13 +96,14 @@ class Completion:
         :param tail: The entity on the right, or ``None`` to predict it.
         :param k: The most links to return.
         :param save: Whether to keep them as open predictions.
+        :param on_progress: Called after each epoch, if the model must be trained first.
         :returns: Predicted links, none of which the graph states already.
         :raises InputError: Unless exactly one of ``head`` and ``tail`` is given.
         """
         if (head is None) == (tail is None):
             raise InputError("Give exactly one end of the link: the head, or the tail (--tail).")
         opened = self._workspaces.get(workspace, create=False)
-        predictor = self.predictor(opened)
+        predictor = self.predictor(opened, on_progress)
         kept = self._parts.predictions(opened.store)
         refused = rejected_links(kept)
         prediction = predictor.ask(head=head, relation=relation, tail=tail, k=k + len(refused))
@@ -114,16 +124,19 @@ class Completion:
             saved=saved if save else None,
         )
 
-    def retrain(self, workspace: str, *, is_forced: bool = False) -> Retrained:
+    def retrain(
+        self, workspace: str, *, is_forced: bool = False, on_progress: ProgressCallback | None = None
+    ) -> Retrained:
         """Train the model on the graph as it is now, and bring open predictions up to it.
 
         :param workspace: Its name.
         :param is_forced: Train even where the graph has not changed.
+        :param on_progress: Called after each epoch, if it trains.
         :returns: What was done, and how far old facts moved; the last report where nothing had to be done.
         :raises CompletionError: If the workspace holds too little to learn from.
         """
         opened = self._workspaces.get(workspace, create=False)
-        return self.retrainer.ready(opened, is_forced=is_forced)[1]
+        return self.retrainer.ready(opened, is_forced=is_forced, on_progress=on_progress)[1]
 
     def evaluate(
         self,

@@ -5,10 +5,10 @@ Layer: ``api``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from api.jobs import Found
 from api.settings import Settings
@@ -82,8 +82,11 @@ class Parts(Protocol):
         """Return the text encoder."""
         ...
 
-    def predictor(self, workspace: Workspace) -> LinkPredictor:
-        """Return what predicts links of a workspace's own graph, trained if the record has changed."""
+    def predictor(self, workspace: Workspace, on_progress: Callable[[Any], None] | None = None) -> LinkPredictor:
+        """Return what predicts links of a workspace's own graph, trained if the record has changed.
+
+        ``on_progress`` is told each epoch, a :class:`generation.completion.progress.EpochProgress`.
+        """
         ...
 
     def predictions(self, store: RecordStore) -> PredictionStore:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from generation.completion.config import CompletionConfig
     from generation.completion.generator.scoring import AnswerScorer
     from generation.completion.predict import LinkPredictor
+    from generation.completion.progress import ProgressCallback
     from retrieval.types import TextEncoder
 
 __all__ = ["attach_configured", "configured_recipe", "open_predictor"]
@@ -29,6 +30,7 @@ _LOG = logging.getLogger(__name__)
 def open_predictor(
     settings: CompletionSettings,
     workspace: Workspace,
+    on_progress: ProgressCallback | None = None,
     *,
     make_encoder: Callable[[], TextEncoder],
     make_scorer: Callable[[str], AnswerScorer],
@@ -37,6 +39,7 @@ def open_predictor(
 
     :param settings: What is configured.
     :param workspace: The workspace; the model is kept in its folder.
+    :param on_progress: Called after each epoch, if it trains.
     :param make_encoder: Gives the encoder of names and texts, for graphs that are large enough for an expert of them.
     :param make_scorer: Opens a generator by its name, called only where the settings name one.
     :returns: The predictor; behind it the generator, if there is one and it helps on validation.
@@ -52,6 +55,7 @@ def open_predictor(
             workspace.store,
             folder,
             config=config,
+            on_progress=on_progress,
             name=workspace.name,
             incremental=settings.warm_start,
             make_encoder=make_encoder,

@@ -26,6 +26,7 @@ from kg.ports import NewPrediction, PredictionStatus
 if TYPE_CHECKING:
     from generation.completion.drift import LinkIds
     from generation.completion.predict import LinkPredictor
+    from generation.completion.progress import ProgressCallback
     from generation.completion.saved import SavedModel
 
 __all__ = ["FOLDER", "REFRESH_RANKS", "RetrainClock", "Retrained", "Retrainer"]
@@ -71,11 +72,14 @@ class Retrainer:
         self._parts = parts
         self._lock = threading.Lock()
 
-    def ready(self, opened: Workspace, *, is_forced: bool = False) -> tuple[LinkPredictor, Retrained]:
+    def ready(
+        self, opened: Workspace, *, is_forced: bool = False, on_progress: ProgressCallback | None = None
+    ) -> tuple[LinkPredictor, Retrained]:
         """Return the predictor of the record as it is now, training it if need be.
 
         :param opened: The workspace.
         :param is_forced: Train even where nothing has changed.
+        :param on_progress: Called after each epoch, if it trains.
         :returns: The predictor, and what was done.
         :raises CompletionError: If the workspace holds too little to learn from.
         """
@@ -87,7 +91,7 @@ class Retrainer:
             before = _last_model(folder) if is_due and known else None
             if is_forced and known:
                 _set_out_of_date(folder, known)
-            predictor = self._parts.predictor(opened)
+            predictor = self._parts.predictor(opened, on_progress)
             tag = model_tag(known)
             if tag and tag == model_tag(predictor.saved.metadata):
                 return predictor, _read_report(folder)

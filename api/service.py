@@ -323,7 +323,7 @@ class Service:
     def complete(
         self, workspace: str, *, head: str | None, relation: str, tail: str | None, k: int = 10, save: bool = False
     ) -> CompletionResult:
-        """Predict the missing end of a link; see :meth:`api.completing.Completion.complete`."""
+        """Predict the missing end of a link; :meth:`api.completing.Completion.complete` can tell how training goes."""
         return self.completion.complete(workspace, head=head, relation=relation, tail=tail, k=k, save=save)
 
     # ------------------------------------------------------------------ documents

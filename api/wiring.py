@@ -319,12 +319,12 @@ class Wiring:
 
         return self._once(f"answerer:{generator}", make)
 
-    def predictor(self, workspace: Workspace) -> LinkPredictor:
+    def predictor(self, workspace: Workspace, on_progress: Callable[[Any], None] | None = None) -> LinkPredictor:
         """Return what predicts links of a workspace's graph, trained if the record has changed."""
         from api.predictors import open_predictor
 
         return open_predictor(
-            self.settings.completion, workspace, make_encoder=self.encoder, make_scorer=self._answer_scorer
+            self.settings.completion, workspace, on_progress, make_encoder=self.encoder, make_scorer=self._answer_scorer
         )
 
     def _answer_scorer(self, name: str) -> AnswerScorer:

@@ -21,7 +21,7 @@ from api.cli.completion_data import (
 )
 from api.cli.completion_generator import GENERATOR_HELP, TextsOption
 from api.cli.options import JsonOption, settings_of
-from api.cli.output import console, failures_explained, print_json, print_table, progress
+from api.cli.output import console, epoch_line, failures_explained, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from generation.completion.config import CompletionConfig
@@ -74,7 +74,7 @@ def train(
                 seed=seed,
                 resume=resume,
                 allow_overlap=allow_overlap,
-                on_progress=lambda epoch: bar.advance(_epoch_line(epoch)),
+                on_progress=lambda epoch: bar.advance(epoch_line(epoch)),
                 make_encoder=lambda: _encoder(context),
             )
         fitted = None
@@ -204,10 +204,3 @@ def _read_recipe(file: Path | None) -> CompletionConfig:
     from generation.completion.config import CompletionConfig
 
     return CompletionConfig.from_mapping({} if file is None else read_mapping(file, what="recipe"))
-
-
-def _epoch_line(epoch: Any) -> str:
-    mrr = "" if epoch.valid_mrr is None else f", valid MRR {epoch.valid_mrr:.3f}"
-    part = ", all of train" if epoch.is_refit else ""
-    done = "validation answered" if epoch.loss is None else f"loss {epoch.loss:.3f}"
-    return f"{epoch.expert} {epoch.epoch}{part}: {done}{mrr}"

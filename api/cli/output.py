@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-__all__ = ["ProgressBar", "console", "failures_explained", "human_bytes", "print_json", "print_table", "progress"]
+    from generation.completion.progress import EpochProgress
+
+__all__ = [
+    "ProgressBar",
+    "console",
+    "epoch_line",
+    "failures_explained",
+    "human_bytes",
+    "print_json",
+    "print_table",
+    "progress",
+]
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -132,3 +143,11 @@ def progress(description: str, *, total: int | None = None, quiet: bool = False)
     )
     with Progress(*columns, console=terminal, disable=quiet or not terminal.is_terminal, transient=True) as bar:
         yield ProgressBar(bar, bar.add_task(description, total=total, label=""))
+
+
+def epoch_line(epoch: EpochProgress) -> str:
+    """Say in a few words how an epoch of a link predictor went, or a round in which its gate is fitted."""
+    mrr = "" if epoch.valid_mrr is None else f", valid MRR {epoch.valid_mrr:.3f}"
+    part = ", all of train" if epoch.is_refit else ""
+    done = "validation answered" if epoch.loss is None else f"loss {epoch.loss:.3f}"
+    return f"{epoch.expert} {epoch.epoch}{part}: {done}{mrr}"

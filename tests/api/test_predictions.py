@@ -100,6 +100,22 @@ def facts(service):
 # ------------------------------------------------------------------ asking for links
 
 
+def test_a_training_before_an_answer_is_told_of_and_an_answer_without_one_is_not(service):
+    def asked():
+        told = []
+        service.completion.complete(
+            "crew", head="Anna Berg", relation="related to", tail=None, k=1, on_progress=told.append
+        )
+        return told
+
+    service.completion.retrain("crew", is_forced=True)
+    assert asked() == []
+    told = []
+    service.completion.retrain("crew", is_forced=True, on_progress=told.append)
+    assert [one.epoch for one in told if one.expert == "structure"] == list(range(1, len(told) + 1))
+    assert len(told) >= 2
+
+
 def test_asking_keeps_nothing_unless_it_is_wanted(service):
     result = service.complete("crew", head="Anna Berg", relation="related to", tail=None, k=2)
     assert result.saved is None
