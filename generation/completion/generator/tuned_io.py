@@ -165,7 +165,8 @@ def check_tuned_for(tuned: TunedGenerator, graph: TripleSet) -> None:
     if same_vocabulary and tuned.graph.get("train_fingerprint") != graph.train_fingerprint:
         raise CompletionError(
             f"The generator was tuned on {tuned.graph.get('name')!r} with other train triples than {graph.name!r} has "
-            "now, so it may have learnt what it would be asked. Tune again."
+            "now, so it may have learnt what it would be asked. Tune again; where validation is carved from train, "
+            "with the seed of the model."
         )
 
 
