@@ -3,6 +3,7 @@
 import math
 import threading
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -291,7 +292,12 @@ def test_a_mask_given_by_the_caller_leaves_tokens_out():
     with RoutingRecorder(layer, labels=("a",)) as expected, expected.tag("a"):
         layer(x[mask])
 
-    assert recorder.stats() == expected.stats()
+    # Products of six rows and of three may round differently in the last place, whatever the processor.
+    (found,), (wanted,) = recorder.stats().layers, expected.stats().layers
+    measured = ("router_entropy", "confidence", "probabilities", "mean_square_z", "largest_logit")
+    for name in measured:
+        assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-5)
+    assert replace(found, **{name: getattr(wanted, name) for name in measured}) == wanted
 
 
 def test_specialisation_is_1_for_disjoint_experts_and_0_for_equal_loads():
