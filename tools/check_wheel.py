@@ -53,6 +53,7 @@ def check_contents(wheel: Path) -> None:
 def main() -> None:
     """Build, install, use."""
     started = time.monotonic()
+    os.environ.pop("PYTHONPATH", None)  # pip would take a repository that stands there for the installed package
     with tempfile.TemporaryDirectory(prefix="mmkg-wheel-") as scratch:
         folder = Path(scratch)
         run(sys.executable, "-m", "build", "--wheel", "--outdir", folder / "dist", ROOT, cwd=folder)
@@ -67,8 +68,7 @@ def main() -> None:
         print(f"installed into a clean environment after {time.monotonic() - started:.0f} s")
         elsewhere = folder / "elsewhere"
         elsewhere.mkdir()
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        environment["MMKG_HOME"] = str(folder / "home")
+        environment = {**os.environ, "MMKG_HOME": str(folder / "home")}
         mmkg = folder / "env" / "bin" / "mmkg"
         run(mmkg, "--help", cwd=elsewhere, env=environment)
         run(mmkg, "doctor", cwd=elsewhere, env=environment)
