@@ -1,8 +1,8 @@
 """Make the pictures, the PDF files and the Word file of the packaged samples.
 
 Run it from the repository root after changing a sample: ``python tools/build_samples.py``. The text, Markdown, HTML
-and CSV samples are written by hand. Everything here is our own invention: Velmara does not exist. Output is deterministic but for
-the time stamps that reportlab is told to leave out.
+and CSV samples are written by hand. Everything here is our own invention: Velmara does not exist. Output is
+deterministic but for the time stamps that reportlab is told to leave out.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from generation.completion.calibration import Calibration
 from generation.completion.config import CompletionConfig
 from generation.completion.cross_fitting import folds_of
 from generation.completion.evaluator import RankMetrics, Scorer, evaluate
-from generation.completion.experts.features import PassageEncoder
+from generation.completion.experts.features import FeatureMatrix, PassageEncoder
 from generation.completion.mixture import ExpertMixture
 from generation.completion.rules import FrequencyScorer
 from generation.completion.training import train_experts
@@ -97,21 +97,24 @@ def evaluate_store(
     :raises CompletionError: If the workspace holds too little to learn from, or no link can be held out.
     """
     start = time.perf_counter()
-    graph = graph_from_store(store, name=name)
+    graph, n_folds = graph_from_store(store, name=name), max(2, n_folds)
     asked = asked_relations(graph)
-    folds = folds_of(graph, n_folds=max(2, n_folds), asked_R=asked, seed=seed)[: max(1, n_rounds)]
+    n_stated = int(asked[graph.train[:, 1]].sum())
+    folds = folds_of(graph, n_folds=n_folds, asked_R=asked, seed=seed)[: max(1, n_rounds)]
     folds = [(rest, out) for rest, out in folds if len(out)]
     if not folds:
         raise CompletionError(
-            f"{name}: none of its {int(asked[graph.train[:, 1]].sum())} stated links can be held out, as each is the "
-            "only one of an entity or a relation. Ingest more documents."
+            f"{name}: none of its {n_stated} stated links can be held out, as each is the only one of an entity or a "
+            "relation. Ingest more documents."
         )
     ranks: dict[str, list[NDArray[np.float64]]] = {}
     best: list[tuple[float, bool]] = []
-    gates = []
+    gates: list[str] = []
+    features: dict[str, FeatureMatrix] = {}
     for rest, out in folds:
         learnt, chosen = suited(replace(rest, filter_only=empty_triples()), config, seed=seed)
-        features = workspace_features(learnt, chosen, make_encoder, cache=None)
+        # Names are the same in all folds, so they are encoded once.
+        features = features or workspace_features(learnt, chosen, make_encoder, cache=None)
         trained = train_experts(learnt, config=chosen, seed=seed, features=features, asked_R=asked)
         judged = replace(trained.graph, valid=empty_triples(), test=out, allow_overlap=True)
         arms: dict[str, Scorer] = {_ALL: trained.mixture}
@@ -127,9 +130,9 @@ def evaluate_store(
     return LinkQuality(
         name=name,
         n_links=len(graph.train),
-        n_stated=int(asked[graph.train[:, 1]].sum()),
+        n_stated=n_stated,
         n_entities=graph.n_entities,
-        n_folds=max(2, n_folds),
+        n_folds=n_folds,
         n_rounds=len(folds),
         arms={arm: RankMetrics.of(np.concatenate(found)) for arm, found in ranks.items()},
         gates=tuple(gates),
