@@ -18,6 +18,7 @@ from api.cli.completion_data import (
     PermuteOption,
     permutation_line,
     score_row,
+    show_ladder,
 )
 from api.cli.completion_generator import GENERATOR_HELP, TextsOption
 from api.cli.options import JsonOption, settings_of
@@ -107,6 +108,9 @@ def evaluate(
         bool,
         typer.Option("--ablation/--no-ablation", help="Rank with each expert alone and with all but each as well."),
     ] = True,
+    ladder: Annotated[
+        bool, typer.Option("--ladder", help="Rank with the parts added one after the other as well.")
+    ] = False,
     generator: Annotated[
         bool,
         typer.Option("--generator", help="Rank a sample with and without the model's generator as well (slow)."),
@@ -150,6 +154,7 @@ def evaluate(
                 allow_overlap=allow_overlap,
                 baselines=baselines,
                 ablation=ablation,
+                ladder=ladder,
                 permute=permute or (),
                 permutation_seed=seed,
                 on_progress=bar.move_to,
@@ -183,6 +188,9 @@ def evaluate(
     console().print(str(result["protocol"]), markup=False)
     for kind, one in permuted.items() if isinstance(permuted, dict) else ():
         console().print(permutation_line(kind, one), markup=False, soft_wrap=True)
+    climbed = result.get("ladder")
+    if isinstance(climbed, dict):
+        show_ladder(climbed)
     params = result["params"]
     if isinstance(params, dict):
         console().print(f"parameters: {params['constant']} constant, {params['per_entity']} per entity", markup=False)

@@ -5,7 +5,7 @@ Layer: ``api.cli``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "permutation_line",
     "report",
     "score_row",
+    "show_ladder",
     "split",
 ]
 
@@ -280,3 +281,14 @@ def score_row(name: str, scores: Any) -> tuple[str, ...]:
     """Return a table's cells: the name, and MRR and Hits times 100."""
     cells = [scores.get(key) for key in _SCORES]
     return (name, *("–" if cell is None else f"{100 * float(cell):.1f}" for cell in cells))
+
+
+def show_ladder(rungs: Mapping[str, Any]) -> None:
+    """Print what each part adds to those before it, in points of MRR times 100."""
+    rows = []
+    for name, one in rungs.items():
+        gain = "" if one["gain"] is None else f"{100 * one['gain']:+.2f}"
+        unseen = _percent(one["unseen"]["mrr"]) if one["unseen"].get("n") else "–"
+        rows.append((name, f"{100 * one['mrr']:.2f}", gain, _percent(one["hits@1"]), unseen))
+    columns = ("", "MRR", "gain", "Hits@1", "MRR unseen")
+    print_table("each part added to those before it, gates fitted on validation", columns, rows, right=columns[1:])

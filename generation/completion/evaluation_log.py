@@ -84,7 +84,7 @@ def log_evaluation(
 
 def _ranked_beside(result: Mapping[str, object]) -> dict[str, object]:
     """Return the MRR of all that the same look ranked: arms, baselines, and vectors dealt out anew."""
-    groups: dict[str, object] = {name: result.get(name) for name in ("ablation", "baselines")}
+    groups: dict[str, object] = {name: result.get(name) for name in ("ablation", "ladder", "baselines")}
     permuted = result.get("permuted")
     if isinstance(permuted, Mapping):
         groups |= {f"permuted {kind}": one["arms"] for kind, one in permuted.items()}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from generation.completion.ablation import ablation_arms, ladder_arms
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.evaluation_log import log_evaluation, log_settings
 from generation.completion.evaluator import Scorer, evaluate
@@ -20,11 +21,11 @@ from generation.completion.permutation import permutation_arms, require_readable
 from generation.completion.predict import LinkPredictor
 from generation.completion.rules import FrequencyScorer, RuleScorer
 from generation.completion.runs import open_folder
-from generation.completion.training import ablation_arms
 from generation.completion.triples import TripleSet
 
 __all__ = [
     "BEFORE_REFIT",
+    "LEARNT_VALIDATION",
     "PROTOCOL",
     "SplitRanking",
     "evaluate_folder",
@@ -37,6 +38,8 @@ PROTOCOL = "all entities, filtered by all known triples, both directions, realis
 """What every figure was measured by, in words."""
 BEFORE_REFIT = "before it learnt validation"
 """The arm of the experts as validation chose them; arms whose gates are fitted on validation are made of these."""
+LEARNT_VALIDATION = "+ validation learnt"
+"""The last rung of a ladder: the model as it is, which went on to learn validation when that had done its work."""
 _Rank = Callable[[str, Scorer], dict[str, object]]
 
 
@@ -87,6 +90,7 @@ def evaluate_folder(
     allow_overlap: bool = False,
     baselines: bool = True,
     ablation: bool = True,
+    ladder: bool = False,
     permute: Sequence[str] = (),
     permutation_seed: int = 0,
     on_progress: Callable[[int, int, str], None] | None = None,
@@ -100,6 +104,7 @@ def evaluate_folder(
     :param allow_overlap: Whether splits may share triples.
     :param baselines: Whether to rank with rules of length 1 and with relation frequencies too.
     :param ablation: Whether to rank with parts of the mixture too; their gates are fitted on validation anew.
+    :param ladder: Whether to rank with the parts added one after the other too, see :func:`ablation.ladder_arms`.
     :param permute: Kinds of vectors (``text``, ``name``, ``image``, ``number``) to leave out, and to deal out anew
         among the entities: see :mod:`generation.completion.permutation`.
     :param permutation_seed: Seed of that.
@@ -108,7 +113,8 @@ def evaluate_folder(
         ``n`` triples, ``params`` (``constant``, ``per_entity`` and ``total``), ``seconds``, ``split``, ``graph``,
         ``protocol``, ``baselines`` by name, ``gate`` (its kind), ``reranker`` (whether there is one); ``ablation``:
         each expert alone, all but each, all but the reranker, and :data:`BEFORE_REFIT` where the experts went on to
-        learn validation (the arms then are of experts that had not); and ``permuted`` by kind: the figures of each arm,
+        learn validation (the arms then are of experts that had not); ``ladder`` by what was added, each with its
+        ``gain``; and ``permuted`` by kind: the figures of each arm,
         ``gain``, ``kept`` and ``lost_share``.
     :raises CompletionError: If the model is damaged or of another graph, the split is empty, or no expert reads vectors
         of a kind that is to be dealt out anew.
@@ -125,7 +131,7 @@ def evaluate_folder(
     result |= {"graph": graph.name, "split": split, "params": _parameters(scorer), "protocol": PROTOCOL}
     chosen, full = predictor, result
     ranked: dict[str, dict[str, object]] = {}
-    if predictor.saved.learnt_validation and (ablation or permute):
+    if predictor.saved.learnt_validation and (ablation or ladder or permute):
         chosen, full = rank_before_refit(ranking, model_dir, folder, **how)
         ranked[BEFORE_REFIT] = full
     if ablation and isinstance(chosen.scorer, ExpertMixture):
@@ -134,6 +140,8 @@ def evaluate_folder(
         ranking.expect(len(arms))
         ranked |= {name: ranking(name, arm) | {"params": _parameters(arm)} for name, arm in arms.items()}
         result |= {"gate": chosen.scorer.gate.kind, "reranker": chosen.scorer.reranking is not None}
+    if ladder and isinstance(chosen.scorer, ExpertMixture):
+        result["ladder"] = _climb(chosen, chosen.scorer, ranking, learnt=None if chosen is predictor else result)
     if ranked:
         result["ablation"] = ranked
     if permute:
@@ -143,6 +151,24 @@ def evaluate_folder(
         result["baselines"] = {name: ranking(name, scorer) for name, scorer in scorers.items()}
     log_evaluation(model_dir, result, split=split, settings=log_settings(predictor.saved), command="eval")
     return result
+
+
+def _climb(
+    chosen: LinkPredictor, mixture: ExpertMixture, ranking: SplitRanking, *, learnt: Mapping[str, object] | None
+) -> dict[str, object]:
+    """Rank with the parts added one after the other, and with what has learnt validation last."""
+    arms = ladder_arms(mixture, chosen.graph, config=chosen.saved.config, seed=_seed(chosen))
+    ranking.expect(len(arms))
+    rungs: dict[str, dict[str, object]] = {}
+    for name, arm in arms.items():
+        rungs[name] = ranking(name, arm) | {"params": _parameters(arm)}
+    if learnt is not None:
+        rungs[LEARNT_VALIDATION] = dict(learnt)
+    before = None
+    for one in rungs.values():
+        one["gain"] = None if before is None else float(str(one["mrr"])) - before
+        before = float(str(one["mrr"]))
+    return dict(rungs)
 
 
 def open_for(

@@ -37,13 +37,14 @@ from generation.completion.shortlist import shortlist
 from generation.completion.tensor_rows import TensorRows
 from generation.completion.triples import TripleSet
 
-__all__ = ["FittedGate", "fit_gate"]
+__all__ = ["KINDS", "FittedGate", "fit_gate"]
 
 _LOG = logging.getLogger(__name__)
 _TOP, _RANDOM, _CALIBRATED = 32, 64, 10
 _CHUNK_BYTES = 64 * 2**20
 _SPREAD = {"base": 2.0, "relation": 0.3, "anchor": 1.0, "candidate": 0.5, "bias": 2.0}
-_KINDS = ("global", "traits", "relations")
+KINDS = ("global", "traits", "relations")
+"""The kinds of gates, from one weight an expert to those that tell entities and relations apart."""
 _LEARNT: dict[str, tuple[str, ...]] = {
     "global": (),
     "traits": ("anchor_FK", "candidate_FK", "bias_F"),
@@ -93,6 +94,7 @@ def fit_gate(
     on_progress: ProgressCallback | None = None,
     crossed: CrossFit | None = None,
     reranks: bool = True,
+    kinds: Sequence[str] = KINDS,
 ) -> FittedGate:
     """Fit, choose and calibrate.
 
@@ -104,6 +106,7 @@ def fit_gate(
     :param crossed: Takes the place of validation triples, and of what the experts say to them: they are of train, and
         their answers come of experts that have not seen them. There is no reranker then, as it looks them up in train.
     :param reranks: Whether there may be a reranker.
+    :param kinds: The kinds of gates to choose from, the poorest first.
     :returns: The gate; without validation triples the one that listens to the first expert, uncalibrated.
     """
     singles = [
@@ -121,16 +124,16 @@ def fit_gate(
     chosen, reranker, reached = singles[best], None, 1.0 / ranks[best]
     if len(mixture.gate.experts) > 1 and len(fitting.answers) >= _FEWEST:
         halves = fitting.halves()
-        fits = [(fitting.fit(kind, halves[1 - side]), halves[side]) for kind in _KINDS for side in (0, 1)]
+        fits = [(fitting.fit(kind, halves[1 - side]), halves[side]) for kind in kinds for side in (0, 1)]
         rows = fitting.ranks([(mixture.with_gate(gate), held_out) for gate, held_out in fits])
         taken = -1
-        for number, name in enumerate(_KINDS):
+        for number, name in enumerate(kinds):
             reciprocal = 1.0 / np.fmin(rows[2 * number], rows[2 * number + 1])
             validation[f"gate: {name}"] = float(reciprocal.mean())
             if _is_better(reciprocal, reached):
                 taken, reached = number, reciprocal
         number = max(0, taken)  # a reranker may be worth it where no gate alone is
-        gate = fitting.fit(_KINDS[number], everything)
+        gate = fitting.fit(kinds[number], everything)
         found, reranked, mrr = fitting.reranked(gate, [one for one, _ in fits[2 * number : 2 * number + 2]], halves)
         if reranked is not None:
             validation["reranked"] = float(reranked.mean())

@@ -244,6 +244,15 @@ class ExpertMixture:
             raise CompletionError(f"Leaving out {names} leaves no expert of {self.gate.experts}.")
         return self.with_gate(Gate.fresh(kept, self.gate.traits, n_relations=self.n_relations))
 
+    def with_experts(self, experts: Mapping[str, Expert]) -> ExpertMixture:
+        """Return a mixture of other experts over the same entities, with a gate that has learnt nothing.
+
+        :param experts: Experts by name, in the order in which a gate is to weigh them.
+        :returns: The mixture; fit its gate before use.
+        """
+        gate = Gate.fresh(tuple(experts), self.gate.traits, n_relations=self.n_relations)
+        return ExpertMixture(experts, gate, self.traits_NF.numpy(), n_relations=self.n_relations)
+
     def with_gate(self, gate: Gate, reranking: Reranking | None = None) -> ExpertMixture:
         """Return a mixture of the experts that a gate names, weighed by it.
 

@@ -30,10 +30,12 @@ __all__ = [
     "LEFT_OUT",
     "PERMUTED",
     "PERMUTED_SAME_GATE",
+    "kinds_of",
     "permutation_arms",
     "permuted_features",
     "require_readable",
     "what_is_lost",
+    "without_kind",
 ]
 
 _KINDS = {"letters": "name", "words": "text"}
@@ -57,7 +59,14 @@ def permuted_features(features: FeatureMatrix, kind: str, *, seed: int) -> Featu
     return replace(features, values_ND=values)
 
 
-def _without_kind(features: FeatureMatrix, kind: str) -> FeatureMatrix:
+def without_kind(features: FeatureMatrix, kind: str) -> FeatureMatrix:
+    """Leave the vectors of a kind out: all zeros, as modality dropout shows them in training.
+
+    :param features: The vectors.
+    :param kind: The kind.
+    :returns: The vectors, of the same entities and blocks; who has one stays as it is.
+    :raises CompletionError: If there is no such kind.
+    """
     values = features.values_ND.copy()
     for columns, _ in _columns(features, kind):
         values[:, columns] = 0.0
@@ -72,7 +81,7 @@ def _columns(features: FeatureMatrix, kind: str) -> list[tuple[slice, int]]:
             found.append((slice(start, start + width), number))
         start += width
     if not found:
-        raise CompletionError(f"There are no vectors of the kind {kind!r}; there are {_names(features)}.")
+        raise CompletionError(f"There are no vectors of the kind {kind!r}; there are {kinds_of(features)}.")
     return found
 
 
@@ -84,7 +93,7 @@ def require_readable(scorer: object, kinds: Sequence[str]) -> ExpertMixture:
     :returns: The scorer, a mixture.
     :raises CompletionError: If it reads none of a kind; the message names those that it reads.
     """
-    there = sorted({kind for one in _readers(scorer).values() for kind in _names(one.features)})
+    there = sorted({kind for one in _readers(scorer).values() for kind in kinds_of(one.features)})
     for block in (block for kind in kinds for block in kind.split("+")):
         if block not in there:
             offered = f"It reads {', '.join(there)}." if there else "It has no expert that reads vectors."
@@ -99,7 +108,8 @@ def _readers(scorer: object) -> dict[str, FeatureExpert]:
     return {name: expert for name, expert in experts.items() if isinstance(expert, FeatureExpert)}
 
 
-def _names(features: FeatureMatrix) -> list[str]:
+def kinds_of(features: FeatureMatrix) -> list[str]:
+    """Return the kinds of vectors there are, in their order."""
     return list(dict.fromkeys(_KINDS.get(name, name) for name, _ in features.blocks))
 
 
@@ -125,7 +135,7 @@ def permutation_arms(
     """
     require_readable(mixture, [kind])
     blocks = kind.split("+")
-    holding = {name: one for name, one in _readers(mixture).items() if set(blocks) & set(_names(one.features))}
+    holding = {name: one for name, one in _readers(mixture).items() if set(blocks) & set(kinds_of(one.features))}
 
     def with_features(change: Mapping[str, FeatureMatrix]) -> ExpertMixture:
         experts: dict[str, Expert] = dict(mixture.experts)
@@ -146,9 +156,9 @@ def permutation_arms(
     dealt, zeroed = {}, {}
     for name, expert in holding.items():
         dealt[name] = zeroed[name] = expert.features
-        for block in (one for one in blocks if one in _names(expert.features)):
+        for block in (one for one in blocks if one in kinds_of(expert.features)):
             dealt[name] = permuted_features(dealt[name], block, seed=seed)
-            zeroed[name] = _without_kind(zeroed[name], block)
+            zeroed[name] = without_kind(zeroed[name], block)
     permuted, left_out = with_features(dealt), with_features(zeroed)
     return {LEFT_OUT: fitted(left_out), PERMUTED: fitted(permuted), PERMUTED_SAME_GATE: permuted}
 

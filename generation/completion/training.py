@@ -29,14 +29,14 @@ from generation.completion.experts.rule_fitting import fit_rule_strengths
 from generation.completion.experts.rules import RuleExpert
 from generation.completion.gate import Gate, entity_traits
 from generation.completion.gate_fitting import fit_gate
-from generation.completion.mixture import RERANKER, ExpertMixture
+from generation.completion.mixture import ExpertMixture
 from generation.completion.parts import ExpertParts, ValidatedExperts
 from generation.completion.progress import EpochProgress, ProgressCallback
 from generation.completion.trainer import Fit, train_complex
 from generation.completion.triples import TripleSet
 from kg.errors import CompletionError
 
-__all__ = ["Trained", "ablation_arms", "train_experts"]
+__all__ = ["Trained", "train_experts"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -265,27 +265,3 @@ def _twin(experts: Mapping[str, Expert]) -> ComplExModel | None:
 
 def _maps(experts: Mapping[str, Expert]) -> dict[str, FeatureMap]:
     return {name: expert.model for name, expert in experts.items() if isinstance(expert, FeatureExpert)}
-
-
-def ablation_arms(
-    mixture: ExpertMixture, graph: TripleSet, *, config: CompletionConfig, seed: int
-) -> dict[str, ExpertMixture]:
-    """Make the arms that say what each part gives: each expert alone, and all but each with a gate fitted anew.
-
-    :param mixture: The trained mixture, of experts that have not learnt the validation part.
-    :param graph: Its graph; gates are fitted on its validation part.
-    :param config: The settings of the training.
-    :param seed: The seed of the training.
-    :returns: Mixtures by the name of the arm.
-    """
-    arms = {name: mixture.alone(name) for name in mixture.experts}
-    if len(arms) < 3 or mixture.gate.kind == "single":
-        return arms
-    triples = validation_part(graph, seed, limit=config.gate_limit)
-    for name in mixture.experts:
-        rest = mixture.without(name)
-        fitted = fit_gate(rest, graph, triples=triples, seed=seed)
-        arms[f"all but {name}"] = fitted.over(rest, graph)
-    if mixture.reranking is not None:
-        arms[f"all but {RERANKER}"] = mixture.with_gate(mixture.gate)
-    return arms

@@ -179,6 +179,9 @@ def test_the_experts_to_train_are_chosen_in_the_recipe_and_each_ones_part_is_sho
     assert result["params"]["total"] == result["params"]["constant"] + result["params"]["per_entity"]
     assert "ablation" not in json.loads(mmkg("eval", tmp_path / "model", folder, "--no-ablation", "--json"))
     assert "per entity" in mmkg("eval", tmp_path / "model", folder)
+    climbed = mmkg("eval", tmp_path / "model", folder, "--no-ablation", "--no-baselines", "--ladder")
+    assert "each part added to those before it" in climbed
+    assert "+ validation learnt" in climbed
 
     recipe.write_text("experts: [oracle]\n")
     assert "completion.experts: got ['oracle']" in refused(

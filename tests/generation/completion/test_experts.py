@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from generation.completion.ablation import ablation_arms
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluator import evaluate
 from generation.completion.experts.features import text_features
@@ -18,7 +19,7 @@ from generation.completion.gate import Gate, entity_traits
 from generation.completion.mixture import ExpertMixture, make_mixture
 from generation.completion.model_io import load_model, save_model
 from generation.completion.predict import LinkPredictor
-from generation.completion.training import ablation_arms, train_experts
+from generation.completion.training import train_experts
 from kg.errors import CompletionError
 from tests.generation.completion.helpers import graph_of
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from generation.completion.ablation import ablation_arms
 from generation.completion.complex_n3 import ComplExModel
 from generation.completion.config import CompletionConfig
 from generation.completion.evaluator import evaluate
@@ -22,7 +23,6 @@ from generation.completion.reranker import Reranker, Reranking
 from generation.completion.reranker_fitting import FEWEST_QUESTIONS, fit_reranker, ranked_lists
 from generation.completion.shortlist import n_features, shortlist
 from generation.completion.train_facts import TrainFacts
-from generation.completion.training import ablation_arms
 from kg.errors import CompletionError
 from tests.generation.completion.helpers import graph_of
 
