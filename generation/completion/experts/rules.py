@@ -180,20 +180,24 @@ class RuleExpert:
     def groundings(self, anchor: int, relation: int, end: int, *, limit: int = 3) -> list[Grounding]:
         """Name the rules that lead from the anchor to an entity, the most confident first, each with one path.
 
+        Rules that differ only in the direction of a relation, and go through the same entities, are one reason: a
+        relation that holds both ways would otherwise be told again and again.
+
         :param anchor: The entity that is given.
         :param relation: The asked relation, inverses from ``n_relations``.
         :param end: The entity that the rules shall lead to.
         :param limit: The most rules.
         :returns: Rules with paths; empty where no rule leads there.
         """
-        found: list[Grounding] = []
+        found: dict[tuple[int, ...], Grounding] = {}
         for rule in self._by_head.get(relation, ()):
             path = self._path(anchor, rule.body, end)
             if path is not None:
-                found.append(Grounding(rule=rule, entities=path))
+                reason = (*path, *(step % self.n_relations for step in rule.body))
+                found.setdefault(reason, Grounding(rule=rule, entities=path))
             if len(found) == limit:
                 break
-        return found
+        return list(found.values())
 
     def _path(self, anchor: int, body: tuple[int, ...], end: int) -> tuple[int, ...] | None:
         kinds, ends = self.adjacency.first_steps(anchor)

@@ -63,6 +63,18 @@ def test_the_expert_follows_a_path_to_the_answer_and_names_it():
     assert expert.groundings(2, 2, 5) == []
 
 
+def test_rules_that_differ_only_in_direction_and_say_the_same_of_the_same_things_are_one_reason():
+    graph = graph_of([(0, 0, 1), (1, 0, 0), (1, 1, 2), (0, 0, 3), (3, 1, 2)], n_relations=3)
+    bodies = [(0, 1), (3, 1), (0, 4), (1, 1)]  # relation 3 is relation 0 the other way round
+    rules = [PathRule(body=body, head=2, support=9 - n, n_body=10) for n, body in enumerate(bodies)]
+    expert = RuleExpert(graph, rules=rules)
+
+    (grounding,) = expert.groundings(0, 2, 2)
+
+    assert grounding.rule.body == (0, 1)  # the most confident
+    assert grounding.entities == (0, 1, 2)
+
+
 def test_confidences_of_several_rules_are_joined_by_noisy_or_or_by_the_best():
     rules = [PathRule(body=(0,), head=1, support=5, n_body=5), PathRule(body=(2,), head=1, support=4, n_body=11)]
     graph = graph_of([(0, 0, 1), (0, 2, 1), (0, 2, 3)])
