@@ -28,6 +28,7 @@ from kg.types import IngestReport
 
 if TYPE_CHECKING:
     from generation.completion.predict import LinkPredictor
+    from generation.completion.progress import ProgressCallback
     from kg.ingest import Cancellation
     from kg.jobs import JobStore
 
@@ -80,6 +81,7 @@ class CompletionJobs:
         limit: int | None = None,
         per_entity: int = 3,
         by: str,
+        on_progress: ProgressCallback | None = None,
     ) -> Job:
         """Write down a job that predicts over a workspace's graph.
 
@@ -91,6 +93,7 @@ class CompletionJobs:
         :param limit: The most predictions to keep of this job, the likeliest; ``None`` keeps all.
         :param per_entity: The most tails to keep of one head and relation.
         :param by: Who made it: ``cli`` or ``server``.
+        :param on_progress: Called after each epoch, if the model must be trained first.
         :returns: The job, queued.
         :raises InputError: If a number is out of its range.
         :raises CompletionError: If the workspace holds too little to learn from, or a relation is not known (the
@@ -101,7 +104,7 @@ class CompletionJobs:
         if per_entity < 1 or (limit is not None and limit < 1):
             raise InputError(f"limit and per_entity must be at least 1, got {limit} and {per_entity}.")
         opened = self._workspaces.get(workspace, create=False)
-        known = [name for name, _ in self._completion.predictor(opened).relations()]
+        known = [name for name, _ in self._completion.predictor(opened, on_progress).relations()]
         chosen = _chosen(relations, known) if relations else [name for name in known if name != SYMMETRIC]
         if not chosen:
             raise CompletionError(

@@ -119,7 +119,10 @@ def _complete_all(
             raise InputError("--all predicts over the whole graph; leave out the entity, or leave out --all.")
         service, settings = service_of(context, home=home, workspace=workspace)
         name = settings.workspace
-        job = service.completion_jobs.create(name, **options, by="cli")
+        with progress("training", quiet=as_json) as bar:  # where the graph has changed
+            job = service.completion_jobs.create(
+                name, **options, by="cli", on_progress=lambda epoch: bar.advance(epoch_line(epoch))
+            )
         finish_job(service, job, workspace=name, as_json=as_json)
 
 

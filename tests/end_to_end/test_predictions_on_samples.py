@@ -22,7 +22,10 @@ def test_the_whole_road_on_the_samples(samples_home, tmp_path, model_cache):
     store = service.workspaces.get("demo", create=False).store
     version, stated = store.version(), store.statistics()
 
-    job = service.completion_jobs.create("demo", min_score=0.0, relations=["daughter of", "has"], limit=20, by="cli")
+    epochs = []
+    chosen = {"min_score": 0.0, "relations": ["daughter of", "has"], "limit": 20}
+    job = service.completion_jobs.create("demo", **chosen, by="cli", on_progress=epochs.append)
+    assert "structure" in {one.expert for one in epochs}  # a training is told of as it goes
     report = service.completion_jobs.run("demo", job.job_id)
 
     assert (report.state, report.n_relations) == (JobState.DONE, 2)
