@@ -39,6 +39,7 @@ GENERATOR_HELP = (
     "encoder-decoder model or one that `mmkg kgc tune` wrote, or openai (the server of the settings)."
 )
 _ARMS = ("none", "own", "neighbours", "both")
+_ON_SHORTLISTS = ("blend, of the shortlist", "generator alone, of the shortlist", "by chance, of the shortlist")
 TextsOption = Annotated[
     str,
     typer.Option(
@@ -230,16 +231,18 @@ def show_fitted(stored: StoredGenerator) -> None:
                 ", ".join(f"{weight:.2f}" for row in arm.weights.table for weight in row),
                 f"{figures.get('without generator', 0.0):.4f}",
                 "–" if chosen is None else f"{chosen:.4f}",
-                "–" if chosen is None else f"{figures['gain']:+.4f} ± {figures['standard error of the gain']:.4f}",
+                f"{figures['gain']:+.4f} ± {figures['standard error of the gain']:.4f}" if "gain" in figures else "–",
+                " · ".join(f"{figures[name]:.3f}" for name in _ON_SHORTLISTS if name in figures) or "–",
                 f"{arm.n_asked} of {arm.n}",
             )
         )
-    columns = ("texts", "weights tell apart", "weights", "MRR without", "MRR with", "gain", "questions asked")
+    columns = ("texts", "weights tell apart", "weights", "MRR without", "MRR with", "gain", "shortlists", "asked")
     print_table(f"{stored.model} on validation", columns, rows)
     out = console()
     out.print(
         "weights: seen anchor with few answers, with many; unseen anchor with few, with many. MRR on the questions "
-        "drawn, weighed as all of validation; gain: cross-validated, with its standard error.",
+        "drawn, weighed as all of validation; gain: cross-validated, with its standard error; shortlists: MRR among "
+        "the candidates alone, by the blend, by the language model, and by chance.",
         markup=False,
         soft_wrap=True,
     )

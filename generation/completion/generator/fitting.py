@@ -43,8 +43,10 @@ _Progress = Callable[[int, int], None]
 class FittedStage:
     """Weights with what they reached on validation: MRR, fractions, by name; ``n`` questions, ``n_asked`` scored.
 
-    The figures of the kinds, and ``gain`` over no generator with its standard error, are cross-validated; ``chosen`` is
-    that of the weights themselves, fitted on all questions that it is measured on.
+    The figures of the kinds, and ``gain`` over no generator with its standard error (of the kind that was taken, else
+    of ``one``), are cross-validated; ``chosen`` is that of the weights themselves, fitted on all questions that it is
+    measured on. ``of the shortlist`` are of the questions that were asked, with no other candidate: by the blend, by
+    the generator alone, and in an order drawn at random.
     """
 
     weights: StageWeights
@@ -107,23 +109,26 @@ def fit_stage(
     silent = StageWeights.equal(0.0)
     before = np.array([1.0 / question.rank for question in questions])
     validation = {"without generator": _mean(before, shares)} if len(before) else {}
+    validation |= _of_shortlists(questions, shares)
     fitted = FittedStage(weights=silent, validation=validation, n=len(questions), n_asked=n_asked)
     if n_asked < _FEWEST:
         return fitted
     halves = _halves(questions, seed)
-    reached, kind = before, ""
+    reached, kind, first = before, "", before
     for name in _KINDS:
         crossed = np.empty(len(questions))
         for side in (0, 1):
             weights = _fit(name, [questions[place] for place in halves[1 - side]], shares[halves[1 - side]])
             crossed[halves[side]] = [_reciprocal(weights, questions[place]) for place in halves[side]]
         validation[name] = _mean(crossed, shares)
+        first = crossed if name == _KINDS[0] else first
         gain, error = _gain(crossed, reached, shares)
         if gain > (error if kind else 0.0):
             kind, reached = name, crossed
+    found = _gain(reached if kind else first, before, shares)
+    validation["gain"], validation["standard error of the gain"] = found
     if not kind:
         return fitted
-    validation["gain"], validation["standard error of the gain"] = _gain(reached, before, shares)
     weights = _fit(kind, questions, shares)
     after = np.array([_reciprocal(weights, question) for question in questions])
     if weights.is_silent or _mean(after, shares) < validation["without generator"]:
@@ -220,6 +225,29 @@ def _ask(
         kept=np.concatenate([place, np.flatnonzero(~is_other & (entities != answer))]),
         outside=rest,
     )
+
+
+def _of_shortlists(questions: Sequence[_Question], shares: NDArray[np.float64]) -> dict[str, float]:
+    """Return the MRR over the shortlists alone, of the questions whose answer stands there."""
+    asked = [(one.heard, share) for one, share in zip(questions, shares.tolist(), strict=True) if one.heard is not None]
+    if not asked:
+        return {}
+    weights = np.array([share for _, share in asked])
+
+    def mean(reciprocal: Callable[[_Heard], float]) -> float:
+        return _mean(np.array([reciprocal(heard) for heard, _ in asked]), weights)
+
+    return {
+        "blend, of the shortlist": mean(lambda heard: _first_among(heard.blend[heard.kept])),
+        "generator alone, of the shortlist": mean(lambda heard: _first_among(heard.standing[heard.kept])),
+        "by chance, of the shortlist": mean(lambda heard: float((1.0 / np.arange(1, len(heard.kept) + 1)).mean())),
+    }
+
+
+def _first_among(scores: NDArray[np.float64]) -> float:
+    """Return the reciprocal rank of the first of some scores; a tie counts half."""
+    rank = 1.0 + (scores[1:] > scores[0]).sum() + (scores[1:] == scores[0]).sum() / 2
+    return float(1.0 / rank)
 
 
 def _halves(questions: Sequence[_Question], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

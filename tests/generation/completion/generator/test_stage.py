@@ -169,6 +169,9 @@ def test_a_generator_that_knows_is_given_weight_and_the_ranking_gains():
     assert found.validation["gain"] == pytest.approx(gain)
     assert 0 < found.validation["standard error of the gain"] < gain / 5
     assert (found.n, found.n_asked) == (60, 60)
+    assert (
+        found.validation["generator alone, of the shortlist"] > 0.9 > 0.2 > found.validation["blend, of the shortlist"]
+    )
     assert progress[-1] == (60, 200)
     stage.weights = found.weights
     assert evaluate(stage, graph, triples=graph.valid).mrr == pytest.approx(found.validation["chosen"])
@@ -181,6 +184,11 @@ def test_a_generator_that_knows_nothing_is_kept_out():
     assert found.weights.is_silent
     assert found.weights.kind == "none"
     assert "chosen" not in found.validation
+    lost = found.validation["one"] - found.validation["without generator"]
+    assert found.validation["gain"] == pytest.approx(lost)  # said all the same
+    by_chance = found.validation["by chance, of the shortlist"]  # 120 candidates: the harmonic number over 120
+    assert by_chance == pytest.approx(5.37 / 120, abs=1e-3)
+    assert found.validation["generator alone, of the shortlist"] == pytest.approx(by_chance, abs=0.05)
 
 
 def test_weights_for_unseen_anchors_are_taken_where_only_those_gain():
