@@ -12,14 +12,13 @@ import typer
 
 from api.cli.ingesting import Interruptible
 from api.cli.options import HomeOption, JsonOption, WorkspaceOption, service_of
-from api.cli.output import console, epoch_line, failures_explained, print_json, print_table, progress
+from api.cli.output import console, failures_explained, print_json, print_table, progress, training_progress
 from api.cli.predicted import print_prediction, print_result, print_views
 from kg.jobs.model import ItemState
 
 if TYPE_CHECKING:
     from api.completing import PredictionView
     from api.completion_jobs import CompletionReport
-    from api.retraining import Retrained
     from api.service import Service
     from kg.jobs.model import Job
 
@@ -84,7 +83,7 @@ def complete(
             raise InputError("Name an entity and a relation, or predict over the whole graph with --all.")
         service, settings = service_of(context, home=home, workspace=workspace)
         head_name, tail_name = (None, entity) if tail else (entity, None)
-        with progress("training", quiet=as_json) as bar:  # where the graph has changed
+        with training_progress(quiet=as_json) as tell:  # where the graph has changed
             result = service.completion.complete(
                 settings.workspace,
                 head=head_name,
@@ -92,7 +91,7 @@ def complete(
                 tail=tail_name,
                 k=k,
                 save=save,
-                on_progress=lambda epoch: bar.advance(epoch_line(epoch)),
+                on_progress=tell,
             )
         service.close()
     if as_json:
@@ -119,10 +118,8 @@ def _complete_all(
             raise InputError("--all predicts over the whole graph; leave out the entity, or leave out --all.")
         service, settings = service_of(context, home=home, workspace=workspace)
         name = settings.workspace
-        with progress("training", quiet=as_json) as bar:  # where the graph has changed
-            job = service.completion_jobs.create(
-                name, **options, by="cli", on_progress=lambda epoch: bar.advance(epoch_line(epoch))
-            )
+        with training_progress(quiet=as_json) as tell:  # where the graph has changed
+            job = service.completion_jobs.create(name, **options, by="cli", on_progress=tell)
         finish_job(service, job, workspace=name, as_json=as_json)
 
 
@@ -304,14 +301,10 @@ def retrain(
 ) -> None:
     """Train on the graph as it is now, refresh open predictions, and say how far old facts moved."""
     options = {"home": home, "workspace": workspace}
-    with progress("training", quiet=as_json) as bar:
-
-        def work(service: Service, name: str) -> Retrained:
-            return service.completion.retrain(
-                name, is_forced=force, on_progress=lambda epoch: bar.advance(epoch_line(epoch))
-            )
-
-        done = _with(context, options, as_json, work)
+    with training_progress(quiet=as_json) as tell:
+        done = _with(
+            context, options, as_json, lambda s, name: s.completion.retrain(name, is_forced=force, on_progress=tell)
+        )
     if as_json:
         print_json(done.to_mapping())
         return

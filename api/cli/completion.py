@@ -22,7 +22,7 @@ from api.cli.completion_data import (
 )
 from api.cli.completion_generator import GENERATOR_HELP, TextsOption
 from api.cli.options import JsonOption, settings_of
-from api.cli.output import console, epoch_line, failures_explained, print_json, print_table, progress
+from api.cli.output import console, failures_explained, print_json, print_table, progress, training_progress
 
 if TYPE_CHECKING:
     from generation.completion.config import CompletionConfig
@@ -67,7 +67,7 @@ def train(
         arms = completion_generator.arms_of(texts)
         if generator:
             completion_generator.scorers_of(context)(generator)  # a name that means nothing is refused before training
-        with progress("training", quiet=as_json) as bar:
+        with training_progress(quiet=as_json) as tell:
             report = train_folder(
                 folder,
                 out,
@@ -75,7 +75,7 @@ def train(
                 seed=seed,
                 resume=resume,
                 allow_overlap=allow_overlap,
-                on_progress=lambda epoch: bar.advance(epoch_line(epoch)),
+                on_progress=tell,
                 make_encoder=lambda: _encoder(context),
             )
         fitted = None

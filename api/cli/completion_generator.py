@@ -39,7 +39,6 @@ GENERATOR_HELP = (
     "encoder-decoder model or one that `mmkg kgc tune` wrote, or openai (the server of the settings)."
 )
 _ARMS = ("none", "own", "neighbours", "both")
-_ON_SHORTLISTS = ("blend, of the shortlist", "generator alone, of the shortlist", "by chance, of the shortlist")
 TextsOption = Annotated[
     str,
     typer.Option(
@@ -220,6 +219,8 @@ def show_fitted(stored: StoredGenerator) -> None:
 
     :param stored: The generator.
     """
+    from generation.completion.generator.fitting import ON_SHORTLISTS
+
     rows = []
     for name, arm in stored.arms.items():
         figures = arm.validation
@@ -232,7 +233,7 @@ def show_fitted(stored: StoredGenerator) -> None:
                 f"{figures.get('without generator', 0.0):.4f}",
                 "–" if chosen is None else f"{chosen:.4f}",
                 f"{figures['gain']:+.4f} ± {figures['standard error of the gain']:.4f}" if "gain" in figures else "–",
-                " · ".join(f"{figures[name]:.3f}" for name in _ON_SHORTLISTS if name in figures) or "–",
+                " · ".join(f"{figures[one]:.3f}" for one in ON_SHORTLISTS if one in figures) or "–",
                 f"{arm.n_asked} of {arm.n}",
             )
         )

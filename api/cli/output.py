@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from generation.completion.progress import EpochProgress
+    from generation.completion.progress import EpochProgress, ProgressCallback
 
 __all__ = [
     "ProgressBar",
     "console",
-    "epoch_line",
     "failures_explained",
     "human_bytes",
     "print_json",
     "print_table",
     "progress",
+    "training_progress",
 ]
 
 
@@ -145,7 +145,14 @@ def progress(description: str, *, total: int | None = None, quiet: bool = False)
         yield ProgressBar(bar, bar.add_task(description, total=total, label=""))
 
 
-def epoch_line(epoch: EpochProgress) -> str:
+@contextmanager
+def training_progress(*, quiet: bool) -> Iterator[ProgressCallback]:
+    """Show how a link predictor is trained, if it is; what is yielded is to be told each epoch."""
+    with progress("training", quiet=quiet) as bar:
+        yield lambda epoch: bar.advance(_epoch_line(epoch))
+
+
+def _epoch_line(epoch: EpochProgress) -> str:
     """Say in a few words how an epoch of a link predictor went, or a round in which its gate is fitted."""
     mrr = "" if epoch.valid_mrr is None else f", valid MRR {epoch.valid_mrr:.3f}"
     part = ", all of train" if epoch.is_refit else ""

@@ -17,8 +17,6 @@ from generation.completion.triples import TripleSet
 
 __all__ = ["ablation_arms", "ladder_arms"]
 
-_ONE_WEIGHT = KINDS[:1]
-
 
 def ablation_arms(
     mixture: ExpertMixture, graph: TripleSet, *, config: CompletionConfig, seed: int
@@ -66,14 +64,16 @@ def ladder_arms(
     for name, expert in mixture.experts.items():
         for label, reduced in _rungs(name, expert, config):
             there[name] = reduced
-            if len(there) == 1:
-                arms[label] = mixture.alone(name)
-                continue
             rest = mixture.with_experts(there)
-            fitted = fit_gate(rest, graph, triples=triples, seed=seed, reranks=False, kinds=_ONE_WEIGHT)
-            arms[f"+ {label}"] = fitted.over(rest, graph)
+            if len(there) == 1:
+                arm = rest.alone(name)
+            else:
+                arm = fit_gate(rest, graph, triples=triples, seed=seed, reranks=False, kinds=KINDS[:1]).over(
+                    rest, graph
+                )
+            arms[f"+ {label}" if arms else label] = arm
     if mixture.gate.kind in KINDS[1:]:
-        arms["+ gate"] = mixture.with_gate(mixture.gate)
+        arms["+ gate"] = mixture if mixture.reranking is None else mixture.with_gate(mixture.gate)
     if mixture.reranking is not None:
         arms[f"+ {RERANKER}"] = mixture
     return arms
@@ -84,13 +84,13 @@ def _rungs(name: str, expert: Expert, config: CompletionConfig) -> list[tuple[st
     if name == "twin":
         taught = "with" if config.twin_of().relation_weight else "without"
         return [(f"twin, {taught} relation prediction", expert)]
-    kinds = kinds_of(expert.features) if isinstance(expert, FeatureExpert) else []
-    if not isinstance(expert, FeatureExpert) or len(kinds) < 2:
+    if not isinstance(expert, FeatureExpert):
         return [(name, expert)]
+    kinds = kinds_of(expert.features)
     rungs: list[tuple[str, Expert]] = []
     for number, kind in enumerate(kinds):
         features = expert.features
         for later in kinds[number + 1 :]:
             features = without_kind(features, later)
-        rungs.append((f"{name}: {kind}", expert.with_features(features)))
+        rungs.append((f"{name}: {kind}" if len(kinds) > 1 else name, expert.with_features(features)))
     return rungs

@@ -6,6 +6,7 @@ Layer: ``generation``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,7 @@ def evaluate_folder(
         ``protocol``, ``baselines`` by name, ``gate`` (its kind), ``reranker`` (whether there is one); ``ablation``:
         each expert alone, all but each, all but the reranker, and :data:`BEFORE_REFIT` where the experts went on to
         learn validation (the arms then are of experts that had not); ``ladder`` by what was added, each with its
-        ``gain``; and ``permuted`` by kind: the figures of each arm,
-        ``gain``, ``kept`` and ``lost_share``.
+        ``gain``; and ``permuted`` by kind: the figures of each arm, ``gain``, ``kept`` and ``lost_share``.
     :raises CompletionError: If the model is damaged or of another graph, the split is empty, or no expert reads vectors
         of a kind that is to be dealt out anew.
     """
@@ -127,9 +127,9 @@ def evaluate_folder(
         require_readable(scorer, permute)
     ranking = SplitRanking(graph, triples, on_progress)
     ranking.expect(1 + 2 * baselines + 3 * len(permute))
-    result = ranking("model", scorer)
-    result |= {"graph": graph.name, "split": split, "params": _parameters(scorer), "protocol": PROTOCOL}
-    chosen, full = predictor, result
+    figures = ranking("model", scorer)
+    result = figures | {"graph": graph.name, "split": split, "params": _parameters(scorer), "protocol": PROTOCOL}
+    chosen, full = predictor, figures
     ranked: dict[str, dict[str, object]] = {}
     if predictor.saved.learnt_validation and (ablation or ladder or permute):
         chosen, full = rank_before_refit(ranking, model_dir, folder, **how)
@@ -137,11 +137,13 @@ def evaluate_folder(
     if ablation and isinstance(chosen.scorer, ExpertMixture):
         seed, config = _seed(chosen), chosen.saved.config
         arms = ablation_arms(chosen.scorer, chosen.graph, config=config, seed=seed)
-        ranking.expect(len(arms))
-        ranked |= {name: ranking(name, arm) | {"params": _parameters(arm)} for name, arm in arms.items()}
+        ranked |= _ranked_arms(arms, ranking)
         result |= {"gate": chosen.scorer.gate.kind, "reranker": chosen.scorer.reranking is not None}
     if ladder and isinstance(chosen.scorer, ExpertMixture):
-        result["ladder"] = _climb(chosen, chosen.scorer, ranking, learnt=None if chosen is predictor else result)
+        rungs = _climbed(chosen, chosen.scorer, ranking, full=full)
+        if chosen is not predictor:
+            rungs[LEARNT_VALIDATION] = figures | {"params": result["params"]}
+        result["ladder"] = _with_gains(rungs)
     if ranked:
         result["ablation"] = ranked
     if permute:
@@ -153,22 +155,26 @@ def evaluate_folder(
     return result
 
 
-def _climb(
-    chosen: LinkPredictor, mixture: ExpertMixture, ranking: SplitRanking, *, learnt: Mapping[str, object] | None
-) -> dict[str, object]:
-    """Rank with the parts added one after the other, and with what has learnt validation last."""
-    arms = ladder_arms(mixture, chosen.graph, config=chosen.saved.config, seed=_seed(chosen))
+def _ranked_arms(arms: Mapping[str, ExpertMixture], ranking: SplitRanking) -> dict[str, dict[str, object]]:
+    """Rank with each of some mixtures."""
     ranking.expect(len(arms))
-    rungs: dict[str, dict[str, object]] = {}
-    for name, arm in arms.items():
-        rungs[name] = ranking(name, arm) | {"params": _parameters(arm)}
-    if learnt is not None:
-        rungs[LEARNT_VALIDATION] = dict(learnt)
-    before = None
-    for one in rungs.values():
-        one["gain"] = None if before is None else float(str(one["mrr"])) - before
-        before = float(str(one["mrr"]))
-    return dict(rungs)
+    return {name: ranking(name, arm) | {"params": _parameters(arm)} for name, arm in arms.items()}
+
+
+def _climbed(
+    chosen: LinkPredictor, mixture: ExpertMixture, ranking: SplitRanking, *, full: Mapping[str, object]
+) -> dict[str, dict[str, object]]:
+    """Rank with the parts added one after the other; ``full`` are the figures of the mixture as it is."""
+    arms = ladder_arms(mixture, chosen.graph, config=chosen.saved.config, seed=_seed(chosen))
+    ranked = _ranked_arms({name: arm for name, arm in arms.items() if arm is not mixture}, ranking)
+    return {name: ranked.get(name) or {**full, "params": _parameters(arm)} for name, arm in arms.items()}
+
+
+def _with_gains(rungs: Mapping[str, dict[str, object]]) -> dict[str, object]:
+    """Add to each rung what it gains over the one before it, ``None`` to the first."""
+    reached = [float(str(one["mrr"])) for one in rungs.values()]
+    gains = [None, *(after - before for before, after in pairwise(reached))]
+    return {name: one | {"gain": gain} for (name, one), gain in zip(rungs.items(), gains, strict=True)}
 
 
 def open_for(

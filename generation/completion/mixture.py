@@ -242,7 +242,7 @@ class ExpertMixture:
         kept = tuple(name for name in self.gate.experts if name not in names)
         if not kept:
             raise CompletionError(f"Leaving out {names} leaves no expert of {self.gate.experts}.")
-        return self.with_gate(Gate.fresh(kept, self.gate.traits, n_relations=self.n_relations))
+        return self.with_experts({name: self.experts[name] for name in kept})
 
     def with_experts(self, experts: Mapping[str, Expert]) -> ExpertMixture:
         """Return a mixture of other experts over the same entities, with a gate that has learnt nothing.

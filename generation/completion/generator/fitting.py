@@ -26,7 +26,10 @@ from generation.completion.evaluator import realistic_ranks
 from generation.completion.generator.scoring import standardised
 from generation.completion.generator.stage import GeneratorStage, StageWeights, question_groups, rescored
 
-__all__ = ["FittedStage", "fit_stage"]
+__all__ = ["ON_SHORTLISTS", "FittedStage", "fit_stage"]
+
+ON_SHORTLISTS = ("blend, of the shortlist", "generator alone, of the shortlist", "by chance, of the shortlist")
+"""The names of the figures over shortlists alone."""
 
 _KINDS = ("one", "anchor", "answers")
 _FEWEST = 20
@@ -83,8 +86,7 @@ class _Question:
         if self.heard is None or not weight:
             return self.rank
         scores = rescored(self.heard.blend, self.heard.standing, weight)[self.heard.kept]
-        others = np.concatenate([scores[1:], self.heard.outside])
-        return float(1 + (others > scores[0]).sum() + (others == scores[0]).sum() / 2)
+        return _rank_of_first(np.concatenate([scores, self.heard.outside]))
 
 
 def fit_stage(
@@ -114,19 +116,19 @@ def fit_stage(
     if n_asked < _FEWEST:
         return fitted
     halves = _halves(questions, seed)
-    reached, kind, first = before, "", before
+    reached, kind = before, ""
+    ranked: dict[str, NDArray[np.float64]] = {}
     for name in _KINDS:
-        crossed = np.empty(len(questions))
+        crossed = ranked[name] = np.empty(len(questions))
         for side in (0, 1):
             weights = _fit(name, [questions[place] for place in halves[1 - side]], shares[halves[1 - side]])
             crossed[halves[side]] = [_reciprocal(weights, questions[place]) for place in halves[side]]
         validation[name] = _mean(crossed, shares)
-        first = crossed if name == _KINDS[0] else first
         gain, error = _gain(crossed, reached, shares)
         if gain > (error if kind else 0.0):
             kind, reached = name, crossed
-    found = _gain(reached if kind else first, before, shares)
-    validation["gain"], validation["standard error of the gain"] = found
+    taken = ranked[kind or _KINDS[0]]
+    validation["gain"], validation["standard error of the gain"] = _gain(taken, before, shares)
     if not kind:
         return fitted
     weights = _fit(kind, questions, shares)
@@ -237,17 +239,18 @@ def _of_shortlists(questions: Sequence[_Question], shares: NDArray[np.float64]) 
     def mean(reciprocal: Callable[[_Heard], float]) -> float:
         return _mean(np.array([reciprocal(heard) for heard, _ in asked]), weights)
 
-    return {
-        "blend, of the shortlist": mean(lambda heard: _first_among(heard.blend[heard.kept])),
-        "generator alone, of the shortlist": mean(lambda heard: _first_among(heard.standing[heard.kept])),
-        "by chance, of the shortlist": mean(lambda heard: float((1.0 / np.arange(1, len(heard.kept) + 1)).mean())),
-    }
+    readings: tuple[Callable[[_Heard], float], ...] = (
+        lambda heard: 1.0 / _rank_of_first(heard.blend[heard.kept]),
+        lambda heard: 1.0 / _rank_of_first(heard.standing[heard.kept]),
+        lambda heard: float((1.0 / np.arange(1, len(heard.kept) + 1)).mean()),
+    )
+    return {name: mean(reading) for name, reading in zip(ON_SHORTLISTS, readings, strict=True)}
 
 
-def _first_among(scores: NDArray[np.float64]) -> float:
-    """Return the reciprocal rank of the first of some scores; a tie counts half."""
-    rank = 1.0 + (scores[1:] > scores[0]).sum() + (scores[1:] == scores[0]).sum() / 2
-    return float(1.0 / rank)
+def _rank_of_first(scores: NDArray[np.float64]) -> float:
+    """Rank the first of some scores among them all; a tie counts half."""
+    others = scores[1:]
+    return float(1 + (others > scores[0]).sum() + (others == scores[0]).sum() / 2)
 
 
 def _halves(questions: Sequence[_Question], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

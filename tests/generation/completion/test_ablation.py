@@ -47,6 +47,17 @@ def test_the_last_rung_is_the_mixture_as_it_is(climbed):
     assert not np.array_equal(arms["+ text: name"].experts["text"].features.values_ND, held.values_ND)
 
 
+def test_where_the_first_expert_reads_several_kinds_its_first_rung_reads_one(climbed):
+    graph, done, _ = climbed
+    text = done.mixture.with_experts({"text": done.mixture.experts["text"]}).alone("text")
+
+    arms = ladder_arms(text, graph, config=done.config, seed=0)
+
+    assert list(arms) == ["text: name", "+ text: text"]
+    mrr = {name: evaluate(arm, graph, triples=graph.test).tail.mrr for name, arm in arms.items()}
+    assert mrr["text: name"] < 0.7 < mrr["+ text: text"]  # which club stands in the texts alone
+
+
 def test_a_gate_is_chosen_among_the_kinds_that_are_allowed(climbed):
     graph, done, _ = climbed
 
