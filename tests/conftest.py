@@ -4,12 +4,15 @@ import importlib.util
 import os
 from pathlib import Path
 
+import hypothesis
 import platformdirs
 import pytest
 import torch
 
 from retrieval.encoders.torchvision_ops import declare_missing_operators
 
+hypothesis.settings.register_profile("mmkgrag", deadline=None)  # no test asserts wall-clock time
+hypothesis.settings.load_profile("mmkgrag")
 pytest.register_assert_rewrite("kg.testing", "retrieval.testing")  # contracts speak as clearly as tests
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `mmkg` does, before anything loads OpenMP
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the same

@@ -92,7 +92,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     words=st.lists(WORDS, max_size=120),
     tokenizer=st.sampled_from([WordTokenizer(), LetterTokenizer(), JoinPenaltyTokenizer()]),
@@ -134,7 +134,7 @@ def naive_packing(sentences: list[int], max_tokens: int) -> list[int]:
     return counts
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(lengths=st.lists(st.integers(1, 19), min_size=1, max_size=40))
 def test_without_overlap_sentences_are_packed_as_the_naive_packer_packs_them(lengths):
     text = " ".join("Word" + " word" * (n - 1) + "." for n in lengths)
@@ -357,7 +357,7 @@ def test_row_longer_than_a_chunk_is_cut_at_its_cells():
     assert all(c.n_tokens <= 8 for c in chunks)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     rows=st.lists(st.lists(WORDS, min_size=3, max_size=3), min_size=2, max_size=15),
     words=st.lists(WORDS, max_size=20),

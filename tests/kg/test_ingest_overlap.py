@@ -97,7 +97,7 @@ FILES = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=FILES, files=FILES)
 def test_overlapping_stages_report_and_store_what_one_file_after_the_other_does(
     tmp_path_factory: pytest.TempPathFactory, before: list[RawFile | FileOutcome], files: list[RawFile | FileOutcome]

@@ -11,7 +11,7 @@ from tests.generation.completion.helpers import TableScorer, graph_of, naive_ran
 _INDEX = st.tuples(st.integers(0, 5), st.integers(0, 1), st.integers(0, 5))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(triples=st.lists(_INDEX, min_size=4, max_size=24, unique=True), seed=st.integers(0, 1000))
 def test_fast_ranks_equal_the_naive_ones_with_many_ties_and_known_answers(triples, seed):
     third = len(triples) // 3

@@ -189,7 +189,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(PIECES | st.text(max_size=12), max_size=12).map(" ".join), st.booleans(), st.text(max_size=40))
 def test_whatever_comes_no_marks_of_thinking_and_nothing_empty_is_left(text, is_truncated, prompt):
     cleaned = clean_model_text(text, is_truncated=is_truncated, prompt=prompt)

@@ -134,7 +134,7 @@ WORDS = st.sampled_from(
 TEXTS = st.lists(WORDS | st.text(max_size=8), max_size=8).map(" ".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(TEXTS.filter(lambda text: text.strip()), max_size=3), TEXTS, TEXTS)
 def test_whatever_is_said_its_score_lies_between_0_and_1(read, context, statement):
     request = make_request(*read, context=context)

@@ -120,7 +120,7 @@ GAPS = st.sampled_from([" ", " ", " ", "  ", "\n", "\n\n", ". ", ", ", "", "\t",
 SENTENCES = st.lists(st.tuples(WORDS, GAPS), max_size=60).map(lambda parts: "".join(a + b for a, b in parts))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.one_of(SENTENCES, st.text(max_size=80)), min_size=1, max_size=5))
 def test_any_text_is_parsed_alike(extractor, reference, texts):
     chunks = chunks_of(texts)
@@ -128,7 +128,7 @@ def test_any_text_is_parsed_alike(extractor, reference, texts):
     assert_same(extractor._stream(chunks), reference._stream(chunks))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     texts=st.lists(SENTENCES, min_size=1, max_size=4), seed=st.integers(0, 1000), share=st.sampled_from([0.0, 0.1, 0.7])
 )

@@ -35,7 +35,7 @@ def adjacency(relations):
     return lambda node: [one for one in relations if node in (one.head_id, one.tail_id)]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(edges=EDGES, start=st.integers(0, 7), end=st.integers(0, 7), max_hops=st.integers(1, 6))
 def test_the_shortest_ways_are_those_of_networkx_best_supported_first(edges, start, end, max_hops):
     relations = [relation(str(a), str(b), n) for a, b, n in edges]
@@ -55,7 +55,7 @@ def test_the_shortest_ways_are_those_of_networkx_best_supported_first(edges, sta
     assert [(-way.weight, way.entity_ids) for way in found] == expected
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(edges=EDGES, hops=st.integers(1, 4))
 def test_the_rings_are_the_distances_of_networkx(edges, hops):
     graph = nx.Graph([(str(a), str(b)) for a, b, _ in edges])

@@ -135,7 +135,7 @@ def test_csv_honours_the_time_limit(refusal):
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=8)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     rows=st.lists(st.lists(WORDS, min_size=2, max_size=4), min_size=1, max_size=6),
     mark=st.sampled_from(",;\t|"),
@@ -147,7 +147,7 @@ def test_quoted_cells_survive_a_round_trip(rows, mark):
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_text_has_a_dialect_or_none(text):
     dialect = find_dialect(text)
 

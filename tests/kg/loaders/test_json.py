@@ -169,7 +169,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(value=JSON_VALUES)
 def test_any_json_is_read_or_refused_with_a_reason(value):
     from kg.loaders.json_file import JsonLoader

@@ -152,7 +152,7 @@ CELLS = st.text(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     grid=st.lists(st.lists(CELLS, max_size=5), max_size=8),
     header=st.none() | st.integers(0, 3),
@@ -175,7 +175,7 @@ def test_rows_are_exact_in_the_words_and_every_value_survives(grid, header, capt
             position = line.index(cell, position) + len(cell) if cell else position
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows=st.lists(st.lists(st.sampled_from(["", "a", "7", "b c"]), min_size=3, max_size=3), min_size=2, max_size=6))
 def test_full_grid_keeps_its_body_unchanged(rows):
     full = [["n1", "n2", "n3"], *([cell or "-" for cell in row] for row in rows)]

@@ -27,7 +27,7 @@ TEXTS = st.lists(FACTS, min_size=1, max_size=4).map(". ".join)
 STEPS = st.lists(st.tuples(st.sampled_from("abcd"), st.one_of(st.none(), TEXTS)), min_size=1, max_size=10)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(steps=STEPS, seed=st.integers(min_value=0, max_value=1000))
 def test_contradictions_after_any_history_are_those_that_looking_at_all_statements_finds(
     steps: list[tuple[str, str | None]], seed: int

@@ -67,7 +67,7 @@ def everything(store: SqlRecordStore) -> tuple[str, dict[str, list[tuple[Any, ..
 
 
 @SMALL
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(corpus=CORPORA, data=st.data())
 def test_inserting_and_deleting_any_document_restores_the_record(
     corpus: dict[str, str], data: st.DataObject, sample: int, window: int
@@ -85,7 +85,7 @@ def test_inserting_and_deleting_any_document_restores_the_record(
 
 
 @SMALL
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(corpus=CORPORA, data=st.data())
 def test_order_and_history_do_not_show(corpus: dict[str, str], data: st.DataObject, sample: int, window: int):
     detours = data.draw(st.lists(st.tuples(st.sampled_from(FILES), TEXTS), max_size=4), label="detours")
@@ -103,7 +103,7 @@ def test_order_and_history_do_not_show(corpus: dict[str, str], data: st.DataObje
 
 
 @SMALL
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(corpus=CORPORA)
 def test_record_resolved_again_by_a_new_matcher_is_the_one_it_would_have_made(
     corpus: dict[str, str], sample: int, window: int
@@ -134,7 +134,7 @@ def _decide(store: SqlRecordStore, data: st.DataObject) -> int | None:
 
 
 @SMALL
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(corpus=CORPORA, data=st.data())
 def test_undone_decision_leaves_the_record_as_if_it_had_never_been_taken(
     corpus: dict[str, str], data: st.DataObject, sample: int, window: int
@@ -158,7 +158,7 @@ def test_undone_decision_leaves_the_record_as_if_it_had_never_been_taken(
 
 
 @SMALL
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(corpus=CORPORA, data=st.data())
 def test_decisions_hold_through_insertion_and_deletion_in_any_order(
     corpus: dict[str, str], data: st.DataObject, sample: int, window: int
@@ -181,7 +181,7 @@ def test_decisions_hold_through_insertion_and_deletion_in_any_order(
         assert everything(store) == before
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(corpus=CORPORA, data=st.data())
 def test_changes_name_every_entity_that_reads_differently(corpus: dict[str, str], data: st.DataObject):
     def seen(store: SqlRecordStore) -> dict[str, str]:

@@ -20,7 +20,7 @@ TEXTS = st.lists(WORDS, min_size=1, max_size=12).map(lambda words: "Start " + " 
 STEPS = st.lists(st.tuples(st.sampled_from(NAMES), st.one_of(st.none(), TEXTS)), max_size=10)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(steps=STEPS)
 def test_history_does_not_show_in_the_record(steps: list[tuple[str, str | None]]):
     final: dict[str, str] = {}
@@ -49,7 +49,7 @@ def test_history_does_not_show_in_the_record(steps: list[tuple[str, str | None]]
         fresh.close()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=3))
 def test_entities_equal_what_counting_the_stored_mentions_gives(texts: list[str]):
     with tempfile.TemporaryDirectory() as folder:

@@ -162,7 +162,7 @@ def test_the_cheapest_merges_of_all_layers_come_first():
     assert groups(2 / 3, per_layer=True) == [((0, 1), (2,)), ((0, 2), (1,))]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.integers(2, 7))
 def test_every_join_is_the_one_that_adds_least_to_the_squares_within_groups(seed, n):
     """Against the naive greedy search over weighted sums of squares of points."""

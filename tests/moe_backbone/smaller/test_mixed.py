@@ -33,7 +33,7 @@ def brute_force(costs, budget_bytes):
     return best
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_chosen_bits_cost_as_little_as_brute_force_finds(data):
     bits = data.draw(st.sampled_from([(2, 3, 4), (0, 2, 4), (2, 4, 8)]))

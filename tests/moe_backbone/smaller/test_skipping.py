@@ -186,7 +186,7 @@ def test_the_frontier_search_finds_the_grid_search_s_pair_with_a_third_of_its_ev
     assert len(calls) - n_walked == grid.n_evaluations == 64
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_on_any_monotone_grid_the_frontier_search_loses_no_more_than_the_grid_search(data):
     n, m = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
