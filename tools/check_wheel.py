@@ -62,7 +62,8 @@ def main() -> None:
         print(f"built {wheel.name} ({wheel.stat().st_size / 1e6:.2f} MB) after {time.monotonic() - started:.0f} s")
         venv.create(folder / "env", with_pip=True)
         python = folder / "env" / "bin" / "python"
-        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q", "-c", ROOT / "constraints.txt"]
+        options = ["--disable-pip-version-check", "--quiet", "--no-compile", "-c", ROOT / "constraints.txt"]
+        pip = [python, "-m", "pip", "install", *options]
         run(*pip, "torch", cwd=folder)
         run(*pip, wheel, cwd=folder)
         print(f"installed into a clean environment after {time.monotonic() - started:.0f} s")
