@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli import completion_data, completion_generator, completion_tuning
+from api.cli import completion_comparison, completion_data, completion_generator, completion_tuning
 from api.cli.completion_data import (
     FolderArgument,
     OverlapOption,
@@ -35,6 +35,7 @@ app.command("check")(completion_data.check)
 app.command("split")(completion_data.split)
 app.command("import")(completion_data.import_graph)
 app.command("report")(completion_data.report)
+app.command("compare")(completion_comparison.compare)
 app.command("generator")(completion_generator.generator)
 app.command("tune")(completion_tuning.tune)
 

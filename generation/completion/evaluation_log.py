@@ -22,6 +22,7 @@ __all__ = ["EvaluationLog", "log_evaluation", "log_settings", "read_evaluations"
 
 _FILE = "evaluations.jsonl"
 _FIGURES = ("mrr", "hits@1", "hits@3", "hits@10", "n", "params", "seconds")
+_PARTS = ("head", "tail", "unseen")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,8 @@ def log_evaluation(
     """Add one evaluation to the log of a model folder and flush it to the disk.
 
     :param model_dir: The model folder.
-    :param result: What was measured; its overall figures are kept, and the MRR of each arm and baseline that was
-        ranked beside it.
+    :param result: What was measured; its overall figures are kept, the MRR of its parts (head, tail, unseen), and that
+        of each arm and baseline that was ranked beside it.
     :param split: Which split was ranked.
     :param settings: What led to the model: its settings, its seed, the digest of what it was trained on.
     :param command: What asked for it, for example ``eval``.
@@ -62,6 +63,7 @@ def log_evaluation(
         "command": command,
         "split": split,
         **{name: result[name] for name in _FIGURES if name in result},
+        **({"parts": parts} if (parts := _parts(result)) else {}),
         **({"beside": beside} if (beside := _ranked_beside(result)) else {}),
         "settings": dict(settings),
     }
@@ -80,6 +82,12 @@ def log_evaluation(
             os.fsync(stream.fileno())
     except OSError as error:
         raise CompletionError(f"{path}: cannot be written ({error.strerror}); an evaluation must be logged.") from error
+
+
+def _parts(result: Mapping[str, object]) -> dict[str, object]:
+    """Return the MRR of either direction and of triples with an unseen entity, of those that were asked for any."""
+    found = {name: result.get(name) for name in _PARTS}
+    return {name: part["mrr"] for name, part in found.items() if isinstance(part, Mapping) and part.get("n")}
 
 
 def _ranked_beside(result: Mapping[str, object]) -> dict[str, object]:

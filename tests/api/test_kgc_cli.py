@@ -97,6 +97,23 @@ def test_an_evaluation_says_whether_a_kind_of_vectors_is_read_and_its_log_names_
     assert set(second["beside"]) == {"ablation", "permuted number"}
 
 
+def test_models_of_several_seeds_are_compared_by_their_evaluations(folder, recipe, tmp_path):
+    models = [tmp_path / "s0", tmp_path / "s1"]
+    for seed, model in enumerate(models):
+        mmkg("train", folder, "--out", model, "--recipe", recipe, "--seed", seed)
+    assert "Run `mmkg kgc eval MODEL FOLDER --split test`" in refused("compare", *models)
+    scores = [json.loads(mmkg("eval", model, folder, "--json"))["mrr"] for model in models]
+
+    (group,) = json.loads(mmkg("compare", *models, "--json"))["groups"]
+    shown = mmkg("compare", *models)
+
+    assert group["figures"]["mrr"]["mean"] == pytest.approx(sum(scores) / 2)
+    assert {"head", "tail"} <= set(group["figures"])
+    assert "baselines: rules-1" in group["beside"]
+    assert "ring, test" in shown
+    assert "mean of 2" in shown
+
+
 def test_the_same_seed_gives_the_same_model(folder, recipe, tmp_path):
     scores = []
     for name in ("one", "two"):
