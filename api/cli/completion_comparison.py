@@ -14,7 +14,7 @@ from api.cli.options import JsonOption
 from api.cli.output import console, failures_explained, print_json, print_table
 
 if TYPE_CHECKING:
-    from generation.completion.comparison import ModelGroup, Spread
+    from generation.completion.comparison import ModelGroup
 
 __all__ = ["compare"]
 
@@ -53,8 +53,9 @@ def _show(group: ModelGroup, split: str, *, full_paths: bool) -> None:
         name = model.folder if full_paths else Path(model.folder).name
         rows.append((name, "–" if model.seed is None else model.seed, *scores, _points(model.valid_mrr)))
     if len(group.models) > 1:
-        means = [_mean(group.figures.get(name)) for name in _SCORES]
-        rows.append((f"mean of {len(group.models)}", "", *means, ""))
+        spreads = [group.figures.get(name) for name in _SCORES]
+        rows.append((f"mean of {len(group.models)}", "", *(_points(one.mean if one else None) for one in spreads), ""))
+        rows.append(("deviation", "", *(_points(one.deviation if one else None) for one in spreads), ""))
     settings = ", ".join(f"{name} {value}" for name, value in group.differs.items())
     title = f"{group.graph}, {split}: MRR and Hits x 100" + (f" · {settings}" if settings else "")
     print_table(title, ("", *_COLUMNS), rows, right=_COLUMNS)
@@ -62,15 +63,10 @@ def _show(group: ModelGroup, split: str, *, full_paths: bool) -> None:
         error = "" if group.gain.standard_error is None else f" (standard error {100 * group.gain.standard_error:.2f})"
         console().print(f"MRR over the first recipe: {100 * group.gain.mean:+.2f}{error}", markup=False)
     if group.beside:
-        columns = ("ranked beside", "MRR")
-        print_table("", columns, [(name, _mean(one)) for name, one in group.beside.items()], right=("MRR",))
+        columns = ("ranked beside", "MRR", "deviation")
+        beside = [(name, _points(one.mean), _points(one.deviation)) for name, one in group.beside.items()]
+        print_table("", columns, beside, right=columns[1:])
 
 
 def _points(score: float | None) -> str:
     return "–" if score is None else f"{100 * score:.2f}"
-
-
-def _mean(spread: Spread | None) -> str:
-    if spread is None:
-        return "–"
-    return _points(spread.mean) + ("" if spread.deviation is None else f" ± {100 * spread.deviation:.2f}")
