@@ -1,8 +1,9 @@
 """Compare trained models by what their logs of evaluations say: mean and deviation over seeds, gain between recipes.
 
 Layer: ``generation``. Nothing is ranked here, so it costs no further look at test. Models that were trained on the same
-triples with the same settings are one group, whatever their seeds. The deviation is that of a sample (n - 1), the
-standard error of a gain that of Welch 1947, "The generalization of Student's problem": ``sqrt(s1^2/n1 + s2^2/n2)``.
+triples with the same settings, and asked for as many, are one group, whatever their seeds. The deviation is that of a
+sample (n - 1), the standard error of a gain that of Welch 1947, "The generalization of Student's problem":
+``sqrt(s1^2/n1 + s2^2/n2)``.
 """
 
 from __future__ import annotations
@@ -106,8 +107,10 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
+    """A model, what it was trained on and how many triples it was asked for, and how it was trained."""
+
     model: ComparedModel
-    train: str
+    asked: tuple[object, ...]
     settings: Mapping[str, object]
 
 
@@ -132,9 +135,9 @@ def compare_models(model_dirs: Sequence[Path], split: str = "test") -> Compariso
             f"Not evaluated on {split} since trained: {', '.join(missing)}. Run `mmkg kgc eval MODEL FOLDER --split "
             f"{split}` with each; a mean over the others would say too much."
         )
-    groups: dict[tuple[str, str], list[_Read]] = {}
+    groups: dict[tuple[object, str], list[_Read]] = {}
     for one in filter(None, found.values()):
-        groups.setdefault((one.train, repr(sorted(one.settings.items()))), []).append(one)
+        groups.setdefault((one.asked, repr(sorted(one.settings.items()))), []).append(one)
     made = _groups(list(groups.values()))
     return Comparison(split=split, groups=made, notes=tuple(_notes(made, split)))
 
@@ -148,6 +151,7 @@ def _read(folder: Path, split: str) -> _Read | None:
         entry
         for entry in log.entries
         if entry.get("split") == split and entry.get("command") in _COMMANDS and _weights_of(entry) == weights
+        if all(isinstance(entry.get(name), float | int) for name in (*_FIGURES, "n"))
     ]
     if not entries:
         return None
@@ -172,7 +176,7 @@ def _read(folder: Path, split: str) -> _Read | None:
             beside=beside,
             looks=log.looks.get(split, 0),
         ),
-        str(metadata.get("train_fingerprint")),
+        (str(metadata.get("train_fingerprint")), last["n"]),
         {name: value for name, value in settings.items() if name not in _INDIFFERENT},
     )
 
@@ -184,15 +188,15 @@ def _weights_of(entry: Mapping[str, object]) -> object:
 
 def _groups(parted: Sequence[Sequence[_Read]]) -> tuple[ModelGroup, ...]:
     made: list[ModelGroup] = []
-    firsts: dict[str, ModelGroup] = {}
+    firsts: dict[tuple[object, ...], ModelGroup] = {}
     for reads in parted:
-        alike = [others[0] for others in parted if others[0].train == reads[0].train]
+        alike = [others[0] for others in parted if others[0].asked == reads[0].asked]
         differing = {
             name for other in alike for name, value in other.settings.items() if value != reads[0].settings.get(name)
         }
         models = tuple(read.model for read in reads)
         figures = _spreads(model.figures for model in models)
-        first = firsts.get(reads[0].train)
+        first = firsts.get(reads[0].asked)
         group = ModelGroup(
             graph=models[0].graph,
             differs={name: reads[0].settings[name] for name in sorted(differing)},
@@ -201,7 +205,7 @@ def _groups(parted: Sequence[Sequence[_Read]]) -> tuple[ModelGroup, ...]:
             beside=_spreads(model.beside for model in models),
             gain=None if first is None else figures["mrr"].gain_over(first.figures["mrr"]),
         )
-        firsts.setdefault(reads[0].train, group)
+        firsts.setdefault(reads[0].asked, group)
         made.append(group)
     return tuple(made)
 
@@ -220,7 +224,7 @@ def _notes(groups: Sequence[ModelGroup], split: str) -> list[str]:
             seeds = ", ".join(map(str, twice))
             notes.append(f"{group.graph}: more than one model of seed {seeds}, which are no independent trainings")
     if sum(group.gain is None for group in groups) > 1:
-        notes.append("models of different train triples are not compared with one another")
+        notes.append("models of other train triples, or asked for another number of triples, are not compared")
     most = max(model.looks for group in groups for model in group.models)
     if split == "test" and most > 1:
         notes.append(f"test was evaluated up to {most} times with one of these folders")

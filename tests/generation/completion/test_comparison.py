@@ -69,7 +69,25 @@ def test_models_of_other_triples_are_never_averaged_nor_called_a_gain(model):
 
     assert [len(group.models) for group in found.groups] == [1, 1]
     assert [group.gain for group in found.groups] == [None, None]
-    assert "models of different train triples are not compared with one another" in found.notes
+    assert "models of other train triples, or asked for another number of triples, are not compared" in found.notes
+
+
+def test_models_ranked_on_another_test_part_are_not_averaged(model):
+    found = compare_models([model("one", 0.4), model("two", 0.6, seed=1, n=11)])
+
+    assert [group.figures["mrr"].n for group in found.groups] == [1, 1]
+    assert [group.gain for group in found.groups] == [None, None]
+
+
+def test_a_line_of_the_log_without_its_figures_is_passed_over(model):
+    folder = model("one", 0.4)
+    entry = {"split": "test", "command": "eval", "settings": {"weights": "model-1"}, "mrr": None}
+    with (folder / "evaluations.jsonl").open("a") as stream:
+        stream.write(json.dumps(entry) + "\n")
+
+    (group,) = compare_models([folder]).groups
+
+    assert group.figures["mrr"].mean == 0.4
 
 
 def test_parts_and_what_was_ranked_beside_are_averaged_where_every_model_has_them(model):
