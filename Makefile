@@ -7,7 +7,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Modules are compiled when they are first imported, which are a few of those installed: half the time of a set-up.
+# Modules are compiled and kept when they are first imported, a few of those installed: half the time of a set-up.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile
 BASE := $(VENV)/.installed-base
 DEV := $(VENV)/.installed-dev

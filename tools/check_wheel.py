@@ -54,6 +54,7 @@ def main() -> None:
     """Build, install, use."""
     started = time.monotonic()
     os.environ.pop("PYTHONPATH", None)  # pip would take a repository that stands there for the installed package
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # nothing is compiled before its first import
     with tempfile.TemporaryDirectory(prefix="mmkg-wheel-") as scratch:
         folder = Path(scratch)
         run(sys.executable, "-m", "build", "--wheel", "--outdir", folder / "dist", ROOT, cwd=folder)
